@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Transport: HTTP/1.1 (libmicrohttpd) and HTTP/2 with gRPC (nghttp2) behind one exchange type. Knows no spans.
+ *
+ * A listener accepts both protocols on one port: HTTP/2 by its preface (prior knowledge, h2c Upgrade) or,
+ * under TLS, by ALPN. When a request is complete (headers, whole body inflated, under its caps) the
+ * handler is called on a transport thread with an exchange. The handler answers with exactly one
+ * exchange_respond (or the gRPC calls), at once or later and from any thread; until then the connection is
+ * suspended and no thread is held. Heavy handlers hand the exchange to a pool.
+ *
+ * Protection that lives here: header block 16 KiB, URL 8 KiB, body caps (wire and inflated, inflation
+ * ratio <= 100 beyond 1 MiB), body bytes charged to a budget before they are read, connection caps (all and
+ * per address), streams per connection, header/body/idle timeouts, rapid reset and CONTINUATION floods.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+
+struct server;
+struct listener;
+struct exchange;
+
+enum body_encoding { /* bits */
+    ENC_GZIP = 1,
+    ENC_ZSTD = 2,
+    ENC_DEFLATE = 4 /* zlib */,
+    ENC_SNAPPY = 8,
+    ENC_SNAPPY_FRAMED = 16,
+    ENC_LZ4 = 32,
+};
+
+struct tls_options {                  /* all empty: plain text */
+    const char *cert_file, *key_file; /* PEM paths */
+    const char *cert_pem, *key_pem;   /* or inline */
+    const char *client_ca_file;       /* set: client certificates verified */
+    bool client_cert_required;
+    const char *min_version, *max_version; /* "1.0".."1.3"; NULL: min 1.2 */
+    const char *cipher_suites;             /* Go or IANA names, comma separated; NULL: default */
+    int64_t reload_interval_ns;            /* 0: by mtime every 10 s */
+};
+
+typedef void (*exchange_fn)(void *ctx, struct exchange *ex);
+
+struct listener_options {
+    const char *name;    /* for logs and metrics: "otlp-grpc" */
+    const char *address; /* "host:port", "[::1]:0", ":3200", or "unix:/path"; port 0: any */
+    struct tls_options tls;
+    bool http1, http2,
+        grpc; /* what it speaks; a gRPC request (content-type) goes to grpc_handler */
+    uint64_t body_bytes_max;         /* on the wire; 0: 16 MiB */
+    uint64_t inflated_bytes_max;     /* 0: 64 MiB */
+    uint64_t grpc_message_bytes_max; /* after inflation; 0: 16 MiB */
+    unsigned encodings;              /* accepted request Content-Encodings / grpc-encodings */
+    bool cors;                       /* OTLP/HTTP only; see struct cors_options */
+    const struct cors_options *cors_options;
+    unsigned connections_max;                         /* 0: 1024 */
+    unsigned connections_per_ip_max;                  /* 0: 256 */
+    unsigned streams_max;                             /* per h2 connection; 0: 100 */
+    unsigned read_timeout_ms, idle_timeout_ms;        /* 0: 30 s, 120 s */
+    unsigned keepalive_time_ms, keepalive_timeout_ms; /* h2 PING by us; 0: 2 h, 20 s */
+    struct budget *body_budget;                       /* bodies in flight are charged here */
+    exchange_fn handler;                              /* HTTP requests */
+    exchange_fn grpc_handler; /* gRPC requests (unary request, streaming answer allowed) */
+    void *ctx;
+};
+struct cors_options {
+    const char *const *allowed_origins; /* NULL-terminated; entries may hold one '*' */
+    const char *const *allowed_headers;
+    unsigned max_age_s;
+};
+
+struct server_options {
+    unsigned threads; /* transport threads; 0: min(CPUs, 4) */
+};
+
+enum ec server_new(const struct server_options *opt, struct server **ret, struct err *err) MUST_USE;
+/* Binds and starts to accept. *ret_port: the bound port. */
+enum ec server_listen(struct server *s, const struct listener_options *opt, struct listener **ret,
+    unsigned *ret_port, struct err *err) MUST_USE;
+/* Re-reads certificates of all TLS listeners; a bad file keeps the old one and is reported. */
+enum ec server_reload_tls(struct server *s, struct err *err);
+/* Stop accepting, GOAWAY, refuse new requests with 503; waits up to timeout for exchanges in flight. */
+void server_drain(struct server *s, int64_t timeout_ns);
+void server_free(struct server *s);
+unsigned server_connections(const struct server *s);
+
+/* ---- the request; all views live until the answer is given ---- */
+struct http_param {
+    struct str key, value;
+};
+struct http_request {
+    struct str method;
+    struct str path; /* percent-decoded, no query; as received otherwise */
+    struct str raw_path;
+    struct str query;                /* raw, without '?' */
+    const struct http_param *params; /* decoded query; pairs with broken escapes or ';' dropped */
+    size_t n_params;
+    struct bytes body;   /* inflated */
+    uint64_t wire_bytes; /* body bytes on the wire */
+    struct str content_type;
+    struct str peer; /* address of the client, for logs */
+    bool is_h2, is_grpc, is_tls;
+    struct str grpc_path;           /* "/package.Service/Method" */
+    struct str client_cert_subject; /* common name of a verified client certificate, or empty */
+};
+const struct http_request *exchange_request(struct exchange *ex);
+/* Request-scoped memory, freed after the answer; charged to the listener's body budget. */
+struct arena *exchange_arena(struct exchange *ex);
+/* First header line with that name (case-insensitive), or gRPC metadata; false when absent. */
+bool exchange_header(struct exchange *ex, const char *name, struct str *ret);
+unsigned exchange_header_count(struct exchange *ex, const char *name); /* lines with that name */
+bool exchange_param(
+    struct exchange *ex, const char *key, struct str *ret); /* first; empty counts as absent */
+bool exchange_canceled(struct exchange *ex); /* the client has gone; poll from long work */
+
+/* ---- the answer ---- */
+void exchange_set_header(
+    struct exchange *ex, const char *name, struct str value); /* before respond */
+/* Takes the body (moved out of *take_body). compress: offer zstd/gzip by Accept-Encoding when the body
+ * is >= 1024 bytes, and send Vary: Accept-Encoding. The exchange must not be used afterwards. */
+void exchange_respond(struct exchange *ex, unsigned status, const char *content_type,
+    struct buf *take_body, bool compress);
+void exchange_respond_text(
+    struct exchange *ex, unsigned status, const char *text); /* text/plain; charset=utf-8 */
+/* Request metric labels: the handler names the route ("api_search"); default "other". Static string. */
+void exchange_set_route(struct exchange *ex, const char *route);
+
+/* gRPC: zero or more messages, then one finish. details (may be empty) is the encoded google.rpc.Status
+ * for grpc-status-details-bin. grpc_send returns false when the client has gone; it blocks while more than
+ * 4 MiB wait for the client's window (so it must not be called on a transport thread more than once). */
+bool grpc_send(struct exchange *ex, struct bytes message);
+void grpc_finish(struct exchange *ex, unsigned status, struct str message, struct bytes details);
+
+/* gzip / zstd / zlib / snappy / framed snappy / lz4 frame, by stream, against a cap: EC_TOO_LARGE past it,
+ * EC_INVALID on corrupt data. Appends to out. Also used by tests. */
+enum ec inflate_bytes(enum body_encoding enc, struct bytes in, uint64_t cap, struct buf *out,
+    struct err *err) MUST_USE;

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The write-ahead log of one tenant: segments of checksummed records, group-committed.
+ * Format, recovery rules and their reasons: storage/wal/FORMAT.md.
+ *
+ * One record is one accepted request (atomic after a crash). LSNs count records from 1. wal_append
+ * copies the record into the current segment with pwrite and returns its LSN; it is not durable yet.
+ * wal_sync makes everything appended so far durable (one fdatasync) and is called by the store's
+ * committer threads, never by a request thread. Ack only when wal_durable_lsn() >= lsn.
+ *
+ * Threads: append calls of one wal are serialised by the caller (the tenant's lock); wal_sync may run
+ * on another thread at the same time; at most one wal_sync at a time (asserted).
+ *
+ * INVARIANT: a file that has seen a crash or a failed sync is never appended to.
+ * INVARIANT: after a failed sync, lsns above the durable one in that segment are never acknowledged.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/io.h"
+
+struct wal;
+
+struct wal_options {
+    struct io *io;              /* NULL: io_real */
+    const char *dir;            /* this tenant's directory, made when missing */
+    struct str tenant;          /* raw id, stored in segment headers and checked */
+    uint64_t segment_bytes_min; /* first segment; 0: 1 MiB. Doubles with use up to max */
+    uint64_t segment_bytes_max; /* 0: 64 MiB */
+    int compress_level;         /* zstd level used by wal_record_encode; 0: off; default -1 */
+};
+
+#define WAL_RECORD_BYTES_MAX (64u << 20)
+
+/* Facts stored with the payload so that replay takes the same way in. */
+struct wal_record {
+    uint64_t lsn;            /* set by append and by replay */
+    uint32_t arrival_s;      /* unix seconds at accept */
+    uint32_t attr_bytes_max; /* truncation limit that applied */
+    const uint32_t *skip;    /* ordinals of rejected spans in the request, ascending */
+    uint32_t n_skip;
+    struct bytes otlp; /* the ExportTraceServiceRequest as received */
+};
+
+/* Encodes a record body (compresses when that pays). Done outside the tenant's lock. */
+enum ec wal_record_encode(
+    struct buf *ret, const struct wal_record *rec, int compress_level, struct err *err) MUST_USE;
+
+struct wal_recovery { /* what opening found */
+    uint64_t records, bytes, segments;
+    uint64_t torn_tails;      /* cut, nothing acknowledged was lost */
+    uint64_t damaged_records; /* acknowledged data that is unreadable: loud */
+    uint64_t set_aside;       /* files renamed to *.damaged */
+    uint64_t last_lsn;
+};
+
+/* Called for each valid record in LSN order; `rec` and its bytes are valid during the call. A code
+ * other than EC_OK stops the replay and is returned by wal_open. */
+typedef enum ec (*wal_replay_fn)(void *ctx, const struct wal_record *rec, struct err *err);
+
+/* Opens or creates, replays what is there, and starts a new segment for appends lazily (an idle
+ * tenant owns no segment). Replayed segments stay until wal_release. */
+enum ec wal_open(const struct wal_options *opt, wal_replay_fn replay, void *ctx,
+    struct wal_recovery *ret_recovery, struct wal **ret, struct err *err) MUST_USE;
+/* Writes the encoded record. May rotate to the next (prepared) segment. EC_NOSPACE, EC_IO: nothing of
+ * this record will be replayed as acknowledged. */
+enum ec wal_append(struct wal *w, struct bytes encoded, uint64_t *ret_lsn, struct err *err)
+    MUST_USE;
+/* Makes all appended records durable; *ret_lsn is the new durable LSN. EC_IO: the segment is sealed at
+ * its last durable LSN, a new one takes the next append; *ret_failed_from..*ret_failed_to are the
+ * LSNs whose waiters must be refused. */
+enum ec wal_sync(struct wal *w, uint64_t *ret_lsn, uint64_t *ret_failed_from,
+    uint64_t *ret_failed_to, struct err *err) MUST_USE;
+uint64_t wal_durable_lsn(const struct wal *w);
+uint64_t wal_last_lsn(const struct wal *w); /* appended, perhaps not durable */
+unsigned wal_failed_syncs_in_row(const struct wal *w);
+/* Appends the marker record that carries the durable LSN when the log has been idle (>= 100 ms since the
+ * last append and the tail is not marked yet). Called by the committer; syncs itself. */
+enum ec wal_mark_idle(struct wal *w, int64_t now_mono_ns, struct err *err) MUST_USE;
+/* Ends the current segment so that everything up to wal_last_lsn can be released later. Caller's lock. */
+enum ec wal_rotate(struct wal *w, struct err *err) MUST_USE;
+/* Deletes segments all of whose records have lsn <= the given one. */
+enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err) MUST_USE;
+/* Prepares the next segment file (preallocated, zeroed, synced) when the current is past half: called in
+ * the background so that the ack path never waits for it. */
+enum ec wal_prepare_next(struct wal *w, struct err *err) MUST_USE;
+void wal_usage(struct wal *w, uint64_t *ret_bytes, uint64_t *ret_segments);
+/* Clean stop: sync, write the clean-end mark, close. The wal is gone whatever the outcome. */
+enum ec wal_close(struct wal *w, struct err *err) MUST_USE;
+void wal_abandon(struct wal *w); /* frees without syncing; NULL allowed */
+
+/* Offline readers for wal-dump and fsck: never write. */
+struct wal_dump_record {
+    const char *path;
+    uint64_t segment, offset;
+    struct wal_record rec;
+    const char *problem; /* NULL when valid; else what is wrong, rec is partial */
+    bool acked;          /* covered by a durable LSN seen anywhere */
+};
+enum ec wal_scan(struct io *io, const char *dir,
+    void (*each)(void *ctx, const struct wal_dump_record *r), void *ctx, struct wal_recovery *ret,
+    struct err *err) MUST_USE;

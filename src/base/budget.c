@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Budget tree: charge a leaf and its parents, all or nothing. */
+#include "base/budget.h"
+
+void budget_init(struct budget *b, struct budget *parent, const char *name, uint64_t cap)
+{
+    *b = (struct budget){.parent = parent, .name = name};
+    atomic_store_explicit(&b->cap, cap, memory_order_relaxed);
+}
+
+void budget_deinit(struct budget *b)
+{
+    ASSERT(budget_used(b) == 0);
+}
+
+static void charge(struct budget *b, uint64_t n)
+{
+    uint64_t now = atomic_fetch_add_explicit(&b->used, n, memory_order_relaxed) + n;
+    uint64_t peak = atomic_load_explicit(&b->peak, memory_order_relaxed);
+    while (now > peak && !atomic_compare_exchange_weak_explicit(
+                             &b->peak, &peak, now, memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+static bool charge_within_cap(struct budget *b, uint64_t n)
+{
+    uint64_t cap = atomic_load_explicit(&b->cap, memory_order_relaxed);
+    if (cap == 0) {
+        charge(b, n);
+        return true;
+    }
+    uint64_t used = atomic_load_explicit(&b->used, memory_order_relaxed);
+    do {
+        if (n > cap || used > cap - n) {
+            atomic_fetch_add_explicit(&b->refused, 1, memory_order_relaxed);
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(
+        &b->used, &used, used + n, memory_order_relaxed, memory_order_relaxed));
+    uint64_t now = used + n, peak = atomic_load_explicit(&b->peak, memory_order_relaxed);
+    while (now > peak && !atomic_compare_exchange_weak_explicit(
+                             &b->peak, &peak, now, memory_order_relaxed, memory_order_relaxed))
+        ;
+    return true;
+}
+
+bool budget_take(struct budget *b, uint64_t n)
+{
+    for (struct budget *at = b; at != NULL; at = at->parent) {
+        if (charge_within_cap(at, n))
+            continue;
+        for (struct budget *undo = b; undo != at; undo = undo->parent)
+            atomic_fetch_sub_explicit(&undo->used, n, memory_order_relaxed);
+        return false;
+    }
+    return true;
+}
+
+void budget_take_force(struct budget *b, uint64_t n)
+{
+    for (; b != NULL; b = b->parent)
+        charge(b, n);
+}
+
+void budget_give(struct budget *b, uint64_t n)
+{
+    for (; b != NULL; b = b->parent) {
+        uint64_t before = atomic_fetch_sub_explicit(&b->used, n, memory_order_relaxed);
+        ASSERT(before >= n);
+    }
+}
+
+uint64_t budget_used(const struct budget *b)
+{
+    return atomic_load_explicit(&b->used, memory_order_relaxed);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reference counting and dispatch of parts, and the table of fixed columns. */
+#include "storage/part.h"
+
+struct part *part_ref(struct part *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void part_unref(struct part *p)
+{
+    if (p == NULL)
+        return;
+    uint32_t before = atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    if (before == 1)
+        p->ops->destroy(p);
+}
+
+enum ec part_reader_open(
+    struct part *p, struct budget *budget, struct part_reader **ret, struct err *err)
+{
+    struct part_reader *r = NULL;
+    TRY(p->ops->reader_open(p, budget, &r, err));
+    ASSERT(r->part == p && r->budget == budget);
+    part_ref(p);
+    *ret = r;
+    return EC_OK;
+}
+
+void part_reader_close(struct part_reader *r)
+{
+    if (r == NULL)
+        return;
+    struct part *p = r->part;
+    p->ops->reader_close(r);
+    part_unref(p);
+}
+
+struct part *part_reader_part(const struct part_reader *r)
+{
+    return r->part;
+}
+
+void part_info(struct part_reader *r, struct part_info *ret)
+{
+    r->part->ops->info(r, ret);
+}
+
+enum ec part_group(struct part_reader *r, uint32_t g, struct part_group *ret, struct err *err)
+{
+    return r->part->ops->group(r, g, ret, err);
+}
+
+enum ec part_view(
+    struct part_reader *r, uint32_t g, col_id col, struct col_view *ret, struct err *err)
+{
+    return r->part->ops->view(r, g, col, ret, err);
+}
+
+enum ec part_attrs(
+    struct part_reader *r, const struct part_attr **ret, size_t *ret_n, struct err *err)
+{
+    return r->part->ops->attrs(r, ret, ret_n, err);
+}
+
+enum ec part_attr_find(struct part_reader *r, enum part_table t, struct str key,
+    const struct part_attr *ret[VALUE_TYPES], struct err *err)
+{
+    return r->part->ops->attr_find(r, t, key, ret, err);
+}
+
+enum ec part_shape(
+    struct part_reader *r, uint32_t shape, const col_id **ret, size_t *ret_n, struct err *err)
+{
+    return r->part->ops->shape(r, shape, ret, ret_n, err);
+}
+
+enum ec part_trace(struct part_reader *r, uint32_t trace, struct part_trace *ret, struct err *err)
+{
+    return r->part->ops->trace(r, trace, ret, err);
+}
+
+enum ec part_trace_find(
+    struct part_reader *r, const struct trace_id *id, uint32_t *ret_trace, struct err *err)
+{
+    return r->part->ops->trace_find(r, id, ret_trace, err);
+}
+
+enum ec part_trace_rows(struct part_reader *r, uint32_t trace, struct arena *arena,
+    uint32_t **ret_rows, uint32_t *ret_n, struct err *err)
+{
+    return r->part->ops->trace_rows(r, trace, arena, ret_rows, ret_n, err);
+}
+
+bool part_may_have(struct part_reader *r, col_id col, struct str value)
+{
+    return r->part->ops->may_have(r, col, value);
+}
+
+uint64_t part_reader_bytes(const struct part_reader *r)
+{
+    return r->part->ops->bytes_read == NULL ? 0 : r->part->ops->bytes_read(r);
+}
+
+bool part_col_fixed(
+    col_id col, enum part_table *ret_table, enum col_phys *ret_phys, const char **ret_name)
+{
+    switch (col) {
+#define X(name, number, table, phys, text) \
+    case name:                             \
+        *ret_table = table;                \
+        *ret_phys = phys;                  \
+        *ret_name = #name;                 \
+        return true;
+        PART_COLUMNS(X)
+#undef X
+    default:
+        return false;
+    }
+}
+
+enum col_phys value_type_phys(enum value_type t)
+{
+    switch (t) {
+    case VALUE_INT:
+        return PHYS_I64;
+    case VALUE_DOUBLE:
+        return PHYS_F64;
+    case VALUE_BOOL:
+    case VALUE_EMPTY:
+        return PHYS_U8;
+    default:
+        return PHYS_CODE;
+    }
+}
