@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Per-tenant limits: Tempo's overrides (spec ingest.md section 11). Defaults from the configuration, a
- * per-tenant file read again every period; a tenant's entry (or "*") replaces the defaults wholesale.
- * Readers get an immutable snapshot; a broken file keeps the old one and sets the metric. */
+ * Per-tenant limits: Tempo's overrides (spec of Tempo's `overrides` block). Defaults come from the
+ * configuration; a per-tenant file is read again every period; a tenant's entry (or "*") replaces the
+ * defaults wholesale. Readers copy from an immutable snapshot; a broken file keeps the old one and sets
+ * tempo_runtime_config_last_reload_successful to 0. Thread-safe.
+ *
+ * Parsing the file is the configuration layer's work: the loader is handed in, so that the gateway does
+ * not know YAML.
+ */
 #pragma once
 
-#include "base/bytes.h"
+#include "base/arena.h"
 #include "base/err.h"
 
 struct limits {
@@ -26,25 +31,33 @@ struct limits {
     uint64_t max_bytes_per_trace;
 };
 
+struct tenant_entry {
+    struct str tenant; /* "*": any tenant without an entry of its own */
+    struct limits limits;
+};
+
 struct overrides;
 
 struct overrides_options {
     struct limits defaults;
-    const char *file;  /* per_tenant_override_config, or NULL */
-    int64_t period_ns; /* 0: 10 s */
-    bool expand_env;
+    /* Reads the per-tenant file; entries and strings belong to the arena. NULL: there is no file.
+     * *ret_hash: hash of the content, so that an unchanged file costs nothing. */
+    enum ec (*load)(void *ctx, uint64_t last_hash, struct arena *arena, struct tenant_entry **ret,
+        size_t *ret_n, uint64_t *ret_hash, struct err *err);
+    void *load_ctx;
 };
 
-/* A broken file at start is an error (as in Tempo). */
+/* A broken file at start is an error. */
 enum ec overrides_new(const struct overrides_options *opt, struct overrides **ret, struct err *err)
     MUST_USE;
 void overrides_free(struct overrides *o);
-/* Copies the tenant's limits. Thread-safe, no lock held afterwards. */
+/* Copies the tenant's limits. */
 void overrides_get(struct overrides *o, struct str tenant, struct limits *ret);
-/* Reads the file again if its content changed; called by the server's timer. */
+/* True when the tenant (or "*") has an entry. */
+bool overrides_has_entry(struct overrides *o, struct str tenant);
+/* Reads the file again; the server's timer calls it every per_tenant_override_period. */
 void overrides_poll(struct overrides *o);
-/* Built-in defaults of Tempo 3.0.3. */
-void limits_defaults(struct limits *l);
-/* YAML text of the snapshot for /status/runtime_config and /status/overrides. */
-struct buf;
-void overrides_print(struct overrides *o, struct buf *out);
+/* Calls each entry of the snapshot, sorted by tenant. */
+void overrides_each(
+    struct overrides *o, void (*each)(void *ctx, const struct tenant_entry *e), void *ctx);
+void overrides_defaults(struct overrides *o, struct limits *ret);
