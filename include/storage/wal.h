@@ -27,6 +27,10 @@ struct wal_options {
     uint64_t segment_bytes_min; /* first segment; 0: 1 MiB. Doubles with use up to max */
     uint64_t segment_bytes_max; /* 0: 64 MiB */
     int compress_level;         /* zstd level used by wal_record_encode; 0: off; default -1 */
+    /* Records that blocks already hold: LSNs given out are above it, whatever the directory says (an
+     * empty one, or a torn tail that the blocks outlived). Otherwise a new record could take the
+     * number of one that a block covers, and the next replay would skip it. */
+    uint64_t lsn_floor;
 };
 
 #define WAL_RECORD_BYTES_MAX (64u << 20)
