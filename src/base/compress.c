@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * zstd with one compression and one decompression context per thread, made on first use and freed
+ * when the thread ends.
+ *
+ * INVARIANT: the output size is known before decompression starts; a frame that holds less or more
+ * than its header declared is EC_CORRUPT, and nothing is allocated because of what it says.
+ */
+#include "base/compress.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <zstd.h>
+
+struct zstd_thread {
+    ZSTD_CCtx *c;
+    ZSTD_DCtx *d;
+};
+
+static pthread_key_t thread_key;
+static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
+static _Thread_local struct zstd_thread *thread_own; /* the key's value, without the call */
+
+static void thread_free(void *p)
+{
+    struct zstd_thread *t = p;
+    thread_own = NULL;
+    ZSTD_freeCCtx(t->c);
+    ZSTD_freeDCtx(t->d);
+    free(t);
+}
+
+/* The main thread runs no key destructors when the process exits. */
+static void main_thread_free(void)
+{
+    if (thread_own != NULL)
+        thread_free(thread_own);
+}
+
+static void thread_key_init(void)
+{
+    ASSERT(pthread_key_create(&thread_key, thread_free) == 0);
+    (void)atexit(main_thread_free); /* only leak checkers would notice a refusal */
+}
+
+static struct zstd_thread *zstd_thread(void)
+{
+    if (LIKELY(thread_own != NULL))
+        return thread_own;
+    pthread_once(&thread_once, thread_key_init);
+    struct zstd_thread *t = xcalloc(1, sizeof(*t));
+    ASSERT(pthread_setspecific(thread_key, t) == 0);
+    thread_own = t;
+    return t;
+}
+
+size_t zstd_bound(size_t n)
+{
+    return ZSTD_compressBound(n);
+}
+
+enum ec zstd_compress(struct buf *out, struct bytes in, int level, struct err *err)
+{
+    struct zstd_thread *t = zstd_thread();
+    size_t bound = ZSTD_compressBound(in.n);
+
+    if (ZSTD_isError(bound))
+        return ERR(err, EC_TOO_LARGE, "zstd: %zu bytes are too many for one frame", in.n);
+    if (!buf_reserve(out, bound))
+        return ERR(err, EC_LIMIT, "zstd: no budget for %zu output bytes", bound);
+    if (t->c == NULL && (t->c = ZSTD_createCCtx()) == NULL)
+        return ERR(err, EC_LIMIT, "zstd: no memory for a compression context");
+    size_t n = ZSTD_compressCCtx(t->c, out->p + out->n, bound, in.p, in.n, level);
+    if (ZSTD_isError(n))
+        return ERR(err, EC_LIMIT, "zstd: compress %zu bytes: %s", in.n, ZSTD_getErrorName(n));
+    ASSERT(n <= bound);
+    out->n += n;
+    return EC_OK;
+}
+
+enum ec zstd_decompress(void *out, size_t raw_n, struct bytes in, struct err *err)
+{
+    struct zstd_thread *t = zstd_thread();
+
+    if (t->d == NULL && (t->d = ZSTD_createDCtx()) == NULL)
+        return ERR(err, EC_LIMIT, "zstd: no memory for a decompression context");
+    size_t n = ZSTD_decompressDCtx(t->d, out, raw_n, in.p, in.n);
+    if (ZSTD_isError(n))
+        return ERR(err, EC_CORRUPT, "zstd: decompress %zu bytes: %s", in.n, ZSTD_getErrorName(n));
+    if (n != raw_n)
+        return ERR(err, EC_CORRUPT, "zstd: %zu bytes decompressed, %zu declared", n, raw_n);
+    return EC_OK;
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Worker threads, one queue of keys per class, one queue of jobs per key.
+ *
+ * A key with waiting jobs stands once in the ring of its class. A worker takes the first key of the
+ * ring, takes that key's first job, and puts the key back at the end when it has more: round-robin
+ * over keys, first in first out within one. A key without jobs has no memory.
+ *
+ * pool_parallel never waits for a job that has not started: the caller works through the indexes
+ * itself, queued helpers only speed it up, and a helper that comes late finds nothing left. The
+ * caller waits only for indexes that a running thread holds, so nesting cannot deadlock.
+ *
+ * Locks: one per class. No lock is held while a job runs.
+ */
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+
+#define QUEUE_MAX_DEFAULT   4096u
+#define STACK_BYTES_DEFAULT ((size_t)512 << 10)
+#define THREADS_MAX         1024u
+#define LOW_NICE            10
+#define KEY_BUCKETS         256u
+#define POOL_MAGIC          0x706f6f6cu
+
+struct job {
+    struct job *next;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+struct key_queue {
+    struct key_queue *hash_next; /* in the bucket */
+    struct key_queue *ring_next; /* in the ring of keys that have jobs */
+    uint64_t key;
+    struct job *first, **last; /* never empty */
+};
+
+struct pool_class_state {
+    pthread_mutex_t lock; /* guards all but n_threads */
+    pthread_cond_t wake;
+    struct key_queue *buckets[KEY_BUCKETS];
+    struct key_queue *ring, **ring_last;
+    _Atomic size_t n_queued; /* written under lock, read anywhere */
+    bool stopping;
+    unsigned n_threads;
+    pthread_t *threads;
+};
+
+struct pool {
+    unsigned magic;
+    unsigned queue_max;
+    struct pool_class_state cls[POOL_CLASSES];
+};
+
+struct worker_start {
+    struct pool *pool;
+    enum pool_class cls;
+    unsigned i;
+};
+
+static _Thread_local struct pool *own_pool; /* of a worker thread */
+static _Thread_local enum pool_class own_class;
+
+static struct key_queue **key_find(struct pool_class_state *c, uint64_t key)
+{
+    struct key_queue **at = &c->buckets[hash_mix(key) % KEY_BUCKETS];
+    while (*at != NULL && (*at)->key != key)
+        at = &(*at)->hash_next;
+    return at;
+}
+
+static void ring_append(struct pool_class_state *c, struct key_queue *q)
+{
+    q->ring_next = NULL;
+    *c->ring_last = q;
+    c->ring_last = &q->ring_next;
+}
+
+/* The next job by round-robin, NULL when nothing waits. Caller holds the lock. */
+static struct job *job_take(struct pool_class_state *c)
+{
+    struct key_queue *q = c->ring;
+    if (q == NULL)
+        return NULL;
+    c->ring = q->ring_next;
+    if (c->ring == NULL)
+        c->ring_last = &c->ring;
+
+    struct job *j = q->first;
+    ASSERT(j != NULL);
+    q->first = j->next;
+    if (q->first != NULL) {
+        ring_append(c, q);
+    } else {
+        struct key_queue **at = key_find(c, q->key);
+        ASSERT(*at == q);
+        *at = q->hash_next;
+        free(q);
+    }
+    size_t n = atomic_load_explicit(&c->n_queued, memory_order_relaxed);
+    ASSERT(n > 0);
+    atomic_store_explicit(&c->n_queued, n - 1, memory_order_relaxed);
+    return j;
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker_start *start = arg;
+    struct pool_class_state *c = &start->pool->cls[start->cls];
+    char name[16];
+
+    own_pool = start->pool;
+    own_class = start->cls;
+    snprintf(name, sizeof(name), "%s-%u", start->cls == POOL_LOW ? "low" : "work", start->i);
+    (void)pthread_setname_np(pthread_self(), name); /* only for people */
+    if (start->cls == POOL_LOW) /* on Linux the priority is the thread's; a refusal costs latency */
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOW_NICE);
+    free(start);
+
+    pthread_mutex_lock(&c->lock);
+    for (;;) {
+        struct job *j = job_take(c);
+        if (j == NULL) {
+            if (c->stopping)
+                break;
+            pthread_cond_wait(&c->wake, &c->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&c->lock);
+        j->fn(j->arg);
+        free(j);
+        pthread_mutex_lock(&c->lock);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+static unsigned cpu_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 2;
+    return MAX(2u, (unsigned)CPU_COUNT(&set));
+}
+
+static enum ec workers_start(
+    struct pool *p, enum pool_class cls, unsigned n, size_t stack_bytes, struct err *err)
+{
+    struct pool_class_state *c = &p->cls[cls];
+    pthread_attr_t attr;
+    sigset_t all, old;
+    int r = 0;
+
+    c->threads = xcalloc(n, sizeof(pthread_t));
+    pthread_attr_init(&attr);
+    if (pthread_attr_setstacksize(&attr, stack_bytes) != 0) {
+        pthread_attr_destroy(&attr);
+        return ERR(err, EC_INVALID, "pool: stack of %zu bytes is not possible", stack_bytes);
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old); /* inherited: signals stay with the main thread */
+    while (c->n_threads < n && r == 0) {
+        struct worker_start *start = xmalloc(sizeof(*start));
+        *start = (struct worker_start){.pool = p, .cls = cls, .i = c->n_threads};
+        r = pthread_create(&c->threads[c->n_threads], &attr, worker_main, start);
+        if (r == 0)
+            c->n_threads++;
+        else
+            free(start);
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (r != 0)
+        return ERR_ERRNO(err, EC_LIMIT, r, "pool: thread %u of %u", c->n_threads + 1, n);
+    return EC_OK;
+}
+
+static void pool_freep(struct pool **p)
+{
+    pool_free(*p);
+}
+
+enum ec pool_new(const struct pool_options *opt, struct pool **ret, struct err *err)
+{
+    unsigned n_normal = opt->n_normal == 0 ? cpu_count() : opt->n_normal;
+    unsigned n_low = opt->n_low == 0 ? 1 : opt->n_low;
+    size_t stack_bytes = opt->stack_bytes == 0 ? STACK_BYTES_DEFAULT : opt->stack_bytes;
+
+#ifdef VIVACE_DEBUG
+    stack_bytes *= 4; /* frames of unoptimised and sanitized code are several times larger */
+#endif
+    if (n_normal > THREADS_MAX || n_low > THREADS_MAX)
+        return ERR(err, EC_INVALID, "pool: %u threads over %u", MAX(n_normal, n_low), THREADS_MAX);
+    CLEANUP(pool_freep) struct pool *p = xcalloc(1, sizeof(*p));
+    p->magic = POOL_MAGIC;
+    p->queue_max = opt->queue_max == 0 ? QUEUE_MAX_DEFAULT : opt->queue_max;
+    for (unsigned i = 0; i < POOL_CLASSES; i++) {
+        pthread_mutex_init(&p->cls[i].lock, NULL);
+        pthread_cond_init(&p->cls[i].wake, NULL);
+        p->cls[i].ring_last = &p->cls[i].ring;
+    }
+    TRY(workers_start(p, POOL_NORMAL, n_normal, stack_bytes, err));
+    TRY(workers_start(p, POOL_LOW, n_low, stack_bytes, err));
+    *ret = TAKE_PTR(p);
+    return EC_OK;
+}
+
+void pool_free(struct pool *p)
+{
+    if (p == NULL)
+        return;
+    ASSERT(p->magic == POOL_MAGIC);
+    ASSERT(own_pool != p); /* a worker cannot join itself */
+    for (unsigned i = 0; i < POOL_CLASSES; i++) {
+        pthread_mutex_lock(&p->cls[i].lock);
+        p->cls[i].stopping = true;
+        pthread_cond_broadcast(&p->cls[i].wake);
+        pthread_mutex_unlock(&p->cls[i].lock);
+    }
+    for (unsigned i = 0; i < POOL_CLASSES; i++) {
+        for (unsigned t = 0; t < p->cls[i].n_threads; t++)
+            ASSERT(pthread_join(p->cls[i].threads[t], NULL) == 0);
+        ASSERT(p->cls[i].ring == NULL);
+        free(p->cls[i].threads);
+    }
+    for (unsigned i = 0; i < POOL_CLASSES; i++) {
+        pthread_cond_destroy(&p->cls[i].wake);
+        pthread_mutex_destroy(&p->cls[i].lock);
+    }
+    p->magic = 0;
+    free(p);
+}
+
+bool pool_submit(
+    struct pool *p, enum pool_class cls, uint64_t key, void (*fn)(void *arg), void *arg)
+{
+    ASSERT(p->magic == POOL_MAGIC);
+    ASSERT(cls < POOL_CLASSES);
+    struct pool_class_state *c = &p->cls[cls];
+
+    pthread_mutex_lock(&c->lock);
+    size_t n = atomic_load_explicit(&c->n_queued, memory_order_relaxed);
+    if (n >= p->queue_max || c->stopping) {
+        pthread_mutex_unlock(&c->lock);
+        return false;
+    }
+    struct job *j = xmalloc(sizeof(*j));
+    *j = (struct job){.fn = fn, .arg = arg};
+    struct key_queue **at = key_find(c, key);
+    if (*at == NULL) {
+        struct key_queue *q = xcalloc(1, sizeof(*q));
+        q->key = key;
+        q->last = &q->first;
+        *at = q;
+        ring_append(c, q);
+    }
+    *(*at)->last = j;
+    (*at)->last = &j->next;
+    atomic_store_explicit(&c->n_queued, n + 1, memory_order_relaxed);
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+    return true;
+}
+
+unsigned pool_threads(const struct pool *p, enum pool_class cls)
+{
+    ASSERT(p->magic == POOL_MAGIC);
+    ASSERT(cls < POOL_CLASSES);
+    return p->cls[cls].n_threads;
+}
+
+size_t pool_queued(const struct pool *p, enum pool_class cls)
+{
+    ASSERT(p->magic == POOL_MAGIC);
+    ASSERT(cls < POOL_CLASSES);
+    return atomic_load_explicit(&p->cls[cls].n_queued, memory_order_relaxed);
+}
+
+/* One pool_parallel call. Shared with the helpers, of which some may still wait in the queue when
+ * the call returns: whoever drops the last reference frees it. */
+struct sweep {
+    void (*fn)(void *arg, size_t i);
+    void *arg;
+    size_t n;
+    _Atomic size_t next;
+    _Atomic unsigned refs;
+    pthread_mutex_t lock;
+    pthread_cond_t all_done;
+    size_t n_done; /* guarded by lock */
+};
+
+static void sweep_unref(struct sweep *s)
+{
+    if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_cond_destroy(&s->all_done);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* Takes indexes until none is left. `arg` of the caller may be gone once n_done reached n, so a
+ * helper touches it only for an index that it took. */
+static void sweep_work(struct sweep *s)
+{
+    size_t i, n_own = 0;
+    while ((i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->n) {
+        s->fn(s->arg, i);
+        n_own++;
+    }
+    if (n_own == 0)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->n_done += n_own;
+    ASSERT(s->n_done <= s->n);
+    if (s->n_done == s->n)
+        pthread_cond_signal(&s->all_done);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void sweep_help(void *arg)
+{
+    struct sweep *s = arg;
+    sweep_work(s);
+    sweep_unref(s);
+}
+
+void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
+    void (*fn)(void *arg, size_t i), void *arg)
+{
+    ASSERT(n < SIZE_MAX / 2); /* `next` runs past n by one per helper */
+    if (p == NULL || n < 2 || width == 0) {
+        for (size_t i = 0; i < n; i++)
+            fn(arg, i);
+        return;
+    }
+    /* Work that low threads started stays on low threads. */
+    enum pool_class cls = own_pool == p ? own_class : POOL_NORMAL;
+    size_t n_helpers = MIN(MIN((size_t)width, n - 1), (size_t)p->cls[cls].n_threads);
+    struct sweep *s = xcalloc(1, sizeof(*s));
+    s->fn = fn, s->arg = arg, s->n = n;
+    atomic_init(&s->refs, 1);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->all_done, NULL);
+    for (size_t i = 0; i < n_helpers; i++) {
+        atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+        if (!pool_submit(p, cls, key, sweep_help, s)) {
+            atomic_fetch_sub_explicit(&s->refs, 1, memory_order_relaxed);
+            break; /* a full queue costs speed only */
+        }
+    }
+    sweep_work(s);
+    pthread_mutex_lock(&s->lock);
+    while (s->n_done < s->n)
+        pthread_cond_wait(&s->all_done, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+    sweep_unref(s);
+}
