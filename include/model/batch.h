@@ -5,7 +5,8 @@
  * are first transcoded to OTLP protobuf, so there is one decoder, one WAL payload and one replay path.
  * The batch is valid as long as the bytes and its arena are. Not thread-safe.
  *
- * INVARIANT: attribute, event and link ranges are in bounds; strings are views into `raw`.
+ * INVARIANT: attribute, event and link ranges are in bounds; strings are views into `raw`, but for
+ * the `raw` of a resource or scope that was sent in several pieces, which is joined in the arena.
  */
 #pragma once
 
@@ -48,11 +49,11 @@ struct batch_link {
 
 enum span_reject {
     SPAN_ACCEPTED = 0,
-    SPAN_BAD_TRACE_ID, /* not 16 bytes, or all zero */
-    SPAN_BAD_SPAN_ID,  /* not 8 bytes, or all zero */
+    SPAN_BAD_TRACE_ID, /* not 16 bytes, or all zero; or a link's, of a wrong length */
+    SPAN_BAD_SPAN_ID, /* not 8 bytes, or all zero; or the parent's or a link's, of a wrong length */
     SPAN_TRACE_TOO_LARGE,
     SPAN_TOO_MANY_TRACES,
-    SPAN_TOO_LARGE,
+    SPAN_TOO_LARGE, /* kept with its ids and scalars, without attributes, events, links */
     SPAN_REJECTS,
 };
 
@@ -70,7 +71,16 @@ struct batch_span {
     uint32_t dropped_attrs, dropped_events, dropped_links;
     uint32_t raw_bytes; /* size of the Span message */
     uint8_t reject; /* enum span_reject; set by the decoder for ids, by admission for the rest */
-    uint8_t bad_id_len; /* length of the offending id, for the message */
+    uint8_t
+        bad_id_len; /* length of the offending id (at most 255), 0 if all zero: for the message */
+};
+
+/* What was cut first, for the log line. */
+struct batch_truncated {
+    struct str key; /* as sent */
+    uint32_t bytes; /* length before the cut; 0: nothing was cut */
+    uint8_t part;   /* as the index of n_truncated */
+    bool is_key;    /* the key was cut, else the value */
 };
 
 struct batch {
@@ -83,8 +93,9 @@ struct batch {
     struct batch_link *links;
     uint32_t n_resources, n_scopes, n_spans, n_attrs, n_events, n_links;
     uint32_t n_rejected;
-    uint32_t n_truncated[5];  /* keys and values cut: resource, scope, span, event, link */
-    uint64_t canonical_bytes; /* Tempo's "request size" (spec ingest.md section 3) */
+    uint32_t n_truncated[5]; /* keys and values cut: resource, scope, span, event, link */
+    struct batch_truncated truncated;
+    uint64_t canonical_bytes; /* Tempo's "request size": before any cut, rejected spans included */
 };
 
 struct batch_limits {
@@ -95,8 +106,11 @@ struct batch_limits {
 
 /* Decodes an ExportTraceServiceRequest. One pass, iterative or depth-limited, linear time; memory is
  * charged to the arena's budget (EC_LIMIT). EC_INVALID with the byte offset on malformed input; ids of
- * a wrong length or all zero only mark their span. Groups and unknown fields are skipped. */
+ * a wrong length or all zero only mark their span. Groups and unknown fields are skipped. More than
+ * spans_max spans: EC_TOO_LARGE. limits may be NULL: the defaults. */
 enum ec batch_decode(struct batch *ret, struct bytes raw, const struct batch_limits *limits,
     struct arena *arena, struct err *err) MUST_USE;
-/* Appends the batch (accepted spans only) as an ExportTraceServiceRequest. Used by tests, forwarders. */
+/* Appends the batch (accepted spans only) as an ExportTraceServiceRequest in its canonical encoding
+ * (what canonical_bytes measures). Resources and scopes without such a span are left out, and so are
+ * entity references, which the model does not keep. For tests and forwarders. */
 void batch_encode(const struct batch *b, struct buf *out);
