@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Views (never owning) over bytes and text, and fixed-width little/big endian access.
  *
- * A `struct str` is not NUL-terminated and may hold any bytes. A view with n == 0 may have p == NULL.
+ * A `struct str` is not NUL-terminated and may hold any bytes. A view with n == 0 may have p ==
+ * NULL.
  */
 #pragma once
 
@@ -120,7 +121,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little endian hosts o
 /* LEB128 as protobuf writes it. put returns the bytes written (1..10). */
 size_t varint_put(uint8_t *p, uint64_t v);
 size_t varint_size(uint64_t v);
-/* Reads one varint from [p, end): returns the position after it, NULL if cut short or over 64 bits. */
+/* Reads one varint from [p, end): returns the position after it, NULL if cut short or over 64
+ * bits. */
 const uint8_t *varint_get(const uint8_t *p, const uint8_t *end, uint64_t *ret);
 static inline uint64_t zigzag_encode(int64_t v)
 {

@@ -37,7 +37,8 @@ struct io_ops {
     int (*rmdir)(void *ctx, const char *site, const char *path);
     int (*stat)(void *ctx, const char *site, const char *path, struct io_stat *ret);
     int (*fstat)(void *ctx, const char *site, int fd, struct io_stat *ret);
-    /* Calls each(arg, name) for every entry but "." and ".."; -1 when the directory cannot be read. */
+    /* Calls each(arg, name) for every entry but "." and ".."; -1 when the directory cannot be
+     * read. */
     int (*list)(void *ctx, const char *site, const char *path,
         void (*each)(void *arg, const char *name), void *arg);
     /* Bytes free to us and size of the file system that holds path. */

@@ -22,7 +22,8 @@ struct pool_options {
 enum ec pool_new(const struct pool_options *opt, struct pool **ret, struct err *err) MUST_USE;
 /* Runs what is queued, joins the threads. NULL allowed. */
 void pool_free(struct pool *p);
-/* fn(arg) runs once on a worker. False when the queue is full (an answer: 429/503), fn not called. */
+/* fn(arg) runs once on a worker. False when the queue is full (an answer: 429/503), fn not
+ * called. */
 bool pool_submit(
     struct pool *p, enum pool_class cls, uint64_t key, void (*fn)(void *arg), void *arg) MUST_USE;
 unsigned pool_threads(const struct pool *p, enum pool_class cls);

@@ -6,8 +6,8 @@
  *   CRASH_AT="block.renamed:3"
  *
  * `*` stands for every site or every operation. The count of a plan runs over the calls that match
- * it. `errno` is a name or a number; SHORT makes one transfer move half of its bytes (at least one).
- * A malformed plan stops the program: a fault run that injects nothing would prove nothing.
+ * it. `errno` is a name or a number; SHORT makes one transfer move half of its bytes (at least
+ * one). A malformed plan stops the program: a fault run that injects nothing would prove nothing.
  * When a plan fires, one line goes to stderr, so that a failure can be explained.
  */
 #include "base/io.h"
@@ -33,11 +33,23 @@ struct io *io_from_environment(void)
 
 #define ERRNO_SHORT (-1)
 
-#define OP_TABLE(X)                                                                        \
-    X(open)                                                                                \
-    X(close)                                                                               \
-    X(pread) X(pwrite) X(fdatasync) X(fsync) X(ftruncate) X(fallocate) X(rename) X(unlink) \
-        X(mkdir) X(rmdir) X(stat) X(fstat) X(list) X(space)
+#define OP_TABLE(X) \
+    X(open)         \
+    X(close)        \
+    X(pread)        \
+    X(pwrite)       \
+    X(fdatasync)    \
+    X(fsync)        \
+    X(ftruncate)    \
+    X(fallocate)    \
+    X(rename)       \
+    X(unlink)       \
+    X(mkdir)        \
+    X(rmdir)        \
+    X(stat)         \
+    X(fstat)        \
+    X(list)         \
+    X(space)
 
 struct fault {
     char *site, *op; /* NULL: any */
@@ -148,7 +160,8 @@ static void plan_parse(const char *env, void (*one)(struct str part))
     }
 }
 
-/* The errno that this call must fail with, ERRNO_SHORT, or 0. Every matching plan counts the call. */
+/* The errno that this call must fail with, ERRNO_SHORT, or 0. Every matching plan counts the
+ * call. */
 static int fault_hit(const char *site, const char *op)
 {
     int errnum = 0;

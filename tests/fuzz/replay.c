@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Replays files and folders of inputs through a fuzz target, with any compiler. A missing folder is an
- * error, so that a renamed corpus cannot make the test empty. */
+ * Replays files and folders of inputs through a fuzz target, with any compiler. A missing folder is
+ * an error, so that a renamed corpus cannot make the test empty. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -32,9 +32,9 @@ struct fault_io_call {
 struct fault_io *fault_io_new(struct io *below);
 void fault_io_free(struct fault_io *f);
 struct io *fault_io_io(struct fault_io *f);
-/* The nth (from 1) matching call from now on fails with errnum, or it and all later ones when `ever`.
- * site and op may be NULL: any. Several plans may wait at the same time. A close that fails has
- * closed the descriptor all the same. */
+/* The nth (from 1) matching call from now on fails with errnum, or it and all later ones when
+ * `ever`. site and op may be NULL: any. Several plans may wait at the same time. A close that fails
+ * has closed the descriptor all the same. */
 void fault_io_fail(
     struct fault_io *f, const char *site, const char *op, uint64_t nth, int errnum, bool ever);
 /* Forgets plans, records and counts. */
