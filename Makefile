@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+# The commands of a working day; meson does the building. See HACKING.md.
+SECONDS ?= 60
+MESON_BUILD = build/meson
+
+.PHONY: build run test bench lint format asan tsan fuzz clean install
+
+build:
+	@scripts/bootstrap build
+	@scripts/build release
+
+run: build
+	@scripts/run
+
+test:
+	@scripts/bootstrap build test
+	@scripts/build release
+	@scripts/test
+
+bench:
+	@scripts/bootstrap build
+	@scripts/build release
+	@scripts/bench
+
+lint:
+	@scripts/bootstrap lint
+	@scripts/lint
+
+format:
+	@scripts/bootstrap lint
+	@scripts/format
+
+# Unit tests and fuzz corpora under the sanitizers.
+asan:
+	@scripts/bootstrap build test
+	@scripts/build asan
+	@scripts/test --meson-only build/asan --suite unit --suite fuzz-replay
+
+tsan:
+	@scripts/bootstrap build test
+	@scripts/build tsan
+	@scripts/test --meson-only build/tsan --suite unit --suite fuzz-replay
+
+# make fuzz SECONDS=30 [TARGET=fuzz_name]: every target for that long.
+fuzz:
+	@scripts/bootstrap build fuzz
+	@scripts/build fuzz
+	@scripts/fuzz $(SECONDS) $(TARGET)
+
+install: build
+	@meson install -C $(MESON_BUILD) --no-rebuild
+
+clean:
+	rm -rf build
