@@ -30,7 +30,7 @@ void *arena_alloc_slow(struct arena *a, size_t n);
 static inline void *arena_alloc(struct arena *a, size_t n) /* 8-aligned, not zeroed */
 {
 #ifndef __SANITIZE_ADDRESS__
-    size_t need = (n + 7) & ~(size_t)7;
+    size_t need = (n + 7 + (n == 0)) & ~(size_t)7; /* an empty array is not a refusal */
     if (LIKELY((size_t)(a->end - a->pos) >= need && need >= n)) {
         void *p = a->pos;
         a->pos += need;

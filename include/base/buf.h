@@ -31,7 +31,7 @@ static inline bool buf_failed(const struct buf *b)
 }
 static inline void buf_putc(struct buf *b, char c)
 {
-    if (LIKELY(b->n < b->cap))
+    if (LIKELY(b->n < b->cap && !b->failed))
         b->p[b->n++] = (uint8_t)c;
     else
         buf_put(b, &c, 1);

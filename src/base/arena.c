@@ -55,7 +55,7 @@ void arena_reset(struct arena *a)
 
 void *arena_alloc_slow(struct arena *a, size_t n)
 {
-    size_t need = (n + 7) & ~(size_t)7;
+    size_t need = (n + 7 + (n == 0)) & ~(size_t)7;
     if (need < n || need > SIZE_MAX / 2)
         return NULL;
     size_t size = need;

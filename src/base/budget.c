@@ -26,6 +26,10 @@ static bool charge_within_cap(struct budget *b, uint64_t n)
 {
     uint64_t cap = atomic_load_explicit(&b->cap, memory_order_relaxed);
     if (cap == 0) {
+        if (n > INT64_MAX) { /* no memory is that large; the sum must not wrap */
+            atomic_fetch_add_explicit(&b->refused, 1, memory_order_relaxed);
+            return false;
+        }
         charge(b, n);
         return true;
     }

@@ -93,6 +93,8 @@ bool str_to_i64(struct str s, int64_t *ret)
 
 bool str_utf8_valid(struct str s)
 {
+    if (s.n == 0)
+        return true;
     const uint8_t *p = (const uint8_t *)s.p, *end = p + s.n;
     while (p < end) {
         while (end - p >= 8 && (get_u64le(p) & 0x8080808080808080ULL) == 0)
