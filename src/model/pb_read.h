@@ -72,10 +72,11 @@ static inline const uint8_t *pb_len(const uint8_t *p, const uint8_t *end, size_t
 /* Skips the field whose tag was just read; groups iteratively, at most PB_GROUP_DEPTH deep. */
 const uint8_t *pb_skip(const uint8_t *p, const uint8_t *end, uint32_t tag);
 
-/* Bytes of a varint, without a loop. */
+/* Bytes of a varint: ceil(bits / 7), at least 1, without a loop or a division (exact up to 64). */
 static inline uint32_t pb_varint_size(uint64_t v)
 {
-    return (uint32_t)((70 - __builtin_clzll(v | 1)) / 7);
+    uint32_t top_bit = 63u - (uint32_t)__builtin_clzll(v | 1);
+    return (top_bit * 9 + 73) >> 6;
 }
 
 /* Bytes of a length-delimited field with a one-byte tag. */
