@@ -6,9 +6,9 @@
  * FILE is u32le length + ExportTraceServiceRequest, repeated. Each request is decoded into an arena
  * that is dropped after it, as ingest does. The best round counts: the others had company.
  *
- * Two figures: `ns_per_span` with malloc told to keep freed memory, which is the decoder itself, and
- * `ns_per_span_trimmed` with malloc's defaults, where each request's arena goes back to the system
- * and comes again as page faults. */
+ * Two figures: `ns_per_span` with malloc told to keep freed memory, which is the decoder itself,
+ * and `ns_per_span_trimmed` with malloc's defaults, where each request's arena goes back to the
+ * system and comes again as page faults. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>

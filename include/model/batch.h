@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A decoded export request: flat arrays of views into the OTLP protobuf bytes it came from.
  *
- * Every receiver ends here: OTLP/protobuf is walked in place; the others (OTLP/JSON, Jaeger, Zipkin)
- * are first transcoded to OTLP protobuf, so there is one decoder, one WAL payload and one replay path.
- * The batch is valid as long as the bytes and its arena are. Not thread-safe.
+ * Every receiver ends here: OTLP/protobuf is walked in place; the others (OTLP/JSON, Jaeger,
+ * Zipkin) are first transcoded to OTLP protobuf, so there is one decoder, one WAL payload and one
+ * replay path. The batch is valid as long as the bytes and its arena are. Not thread-safe.
  *
  * INVARIANT: attribute, event and link ranges are in bounds; strings are views into `raw`, but for
  * the `raw` of a resource or scope that was sent in several pieces, which is joined in the arena.
@@ -104,13 +104,13 @@ struct batch_limits {
     uint32_t span_bytes_max; /* larger spans are rejected (SPAN_TOO_LARGE); 0: 1 MiB */
 };
 
-/* Decodes an ExportTraceServiceRequest. One pass, iterative or depth-limited, linear time; memory is
- * charged to the arena's budget (EC_LIMIT). EC_INVALID with the byte offset on malformed input; ids of
- * a wrong length or all zero only mark their span. Groups and unknown fields are skipped. More than
- * spans_max spans: EC_TOO_LARGE. limits may be NULL: the defaults. */
+/* Decodes an ExportTraceServiceRequest. One pass, iterative or depth-limited, linear time; memory
+ * is charged to the arena's budget (EC_LIMIT). EC_INVALID with the byte offset on malformed input;
+ * ids of a wrong length or all zero only mark their span. Groups and unknown fields are skipped.
+ * More than spans_max spans: EC_TOO_LARGE. limits may be NULL: the defaults. */
 enum ec batch_decode(struct batch *ret, struct bytes raw, const struct batch_limits *limits,
     struct arena *arena, struct err *err) MUST_USE;
 /* Appends the batch (accepted spans only) as an ExportTraceServiceRequest in its canonical encoding
- * (what canonical_bytes measures). Resources and scopes without such a span are left out, and so are
- * entity references, which the model does not keep. For tests and forwarders. */
+ * (what canonical_bytes measures). Resources and scopes without such a span are left out, and so
+ * are entity references, which the model does not keep. For tests and forwarders. */
 void batch_encode(const struct batch *b, struct buf *out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A small protobuf writer for OTLP messages: what transcoders (JSON, Jaeger, Zipkin) and answers use.
- * Nested messages are written with a length back-patched: begin returns a mark, end closes it. */
+ * A small protobuf writer for OTLP messages: what transcoders (JSON, Jaeger, Zipkin) and answers
+ * use. Nested messages are written with a length back-patched: begin returns a mark, end closes
+ * it. */
 #pragma once
 
 #include "base/buf.h"

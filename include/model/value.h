@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Attribute values as OTLP has them (opentelemetry/proto/common/v1 AnyValue).
  *
- * Strings and bytes are views. Arrays and key-value lists stay in their protobuf encoding (the bytes
- * of the ArrayValue or KeyValueList message), already checked for depth (<= 64) and well-formedness
- * by the decoder, so that a span comes back exactly as it was sent. value_array_next walks them.
+ * Strings and bytes are views. Arrays and key-value lists stay in their protobuf encoding (the
+ * bytes of the ArrayValue or KeyValueList message), already checked for depth (<= 64) and
+ * well-formedness by the decoder, so that a span comes back exactly as it was sent.
+ * value_array_next walks them.
  */
 #pragma once
 

@@ -4,17 +4,19 @@
  * A message whose parts may come in any order is walked twice at its own level: first for what its
  * children need (the resource, the scope, how many spans follow), then for the children, each of
  * which is one skip in the first walk. Spans are counted before they are decoded, so their array
- * grows once per ScopeSpans and a body of millions of empty spans is refused before memory is taken.
+ * grows once per ScopeSpans and a body of millions of empty spans is refused before memory is
+ * taken.
  *
  * Repeated submessages: Resource and InstrumentationScope given in pieces merge as protobuf says
- * (attributes append, the last scalar wins; `raw` is then their concatenation, in the arena). Status
- * and AnyValue merge too, except that within an AnyValue the last member wins whole.
+ * (attributes append, the last scalar wins; `raw` is then their concatenation, in the arena).
+ * Status and AnyValue merge too, except that within an AnyValue the last member wins whole.
  */
 #include "batch_decode.h"
 
 #define SPANS_MAX_DEFAULT      1000000u
 #define SPAN_BYTES_MAX_DEFAULT (1u << 20)
-#define RAW_BYTES_MAX          (1u << 30) /* so that every count fits 32 bits: two bytes an element */
+/* so that every count fits 32 bits: two bytes an element */
+#define RAW_BYTES_MAX          (1u << 30)
 #define SCOPE_SPANS_OLD        1000u      /* instrumentation_library_spans, before OTLP 0.15 */
 
 bool batch_dec_grow(struct batch_dec *d, void **array, uint32_t n, uint32_t *cap, uint32_t more,
@@ -45,8 +47,8 @@ bool batch_dec_grow(struct batch_dec *d, void **array, uint32_t n, uint32_t *cap
     return true;
 }
 
-/* The pieces of a submessage that came more than once, joined: those of field 1 in [p, end), `total`
- * bytes together. The caller has walked the range, so tags and lengths hold. */
+/* The pieces of a submessage that came more than once, joined: those of field 1 in [p, end),
+ * `total` bytes together. The caller has walked the range, so tags and lengths hold. */
 static bool batch_dec_join(
     struct batch_dec *d, const uint8_t *p, const uint8_t *end, size_t total, struct str *ret)
 {

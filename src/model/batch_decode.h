@@ -26,8 +26,8 @@ struct batch_dec {
     enum ec ec;         /* EC_INVALID: see fail; EC_LIMIT, EC_TOO_LARGE: see fail.what */
 };
 
-/* Makes room for `more` elements of `size` bytes behind the n in *array. `at` is how far the walk has
- * come: it predicts how many will follow. False: ec is EC_LIMIT. */
+/* Makes room for `more` elements of `size` bytes behind the n in *array. `at` is how far the walk
+ * has come: it predicts how many will follow. False: ec is EC_LIMIT. */
 bool batch_dec_grow(struct batch_dec *d, void **array, uint32_t n, uint32_t *cap, uint32_t more,
     size_t size, const uint8_t *at) __attribute__((noinline)) MUST_USE;
 

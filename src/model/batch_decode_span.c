@@ -3,11 +3,12 @@
  *
  * WHY two walks of a span that has events or links: their attributes go to the same array as the
  * span's own, and each owner's must lie together, whatever the order on the wire. So the first walk
- * only checks the length of an event or link and notes where the first one is; the second starts there.
+ * only checks the length of an event or link and notes where the first one is; the second starts
+ * there.
  *
- * Ids are judged at the end of the span, trace id first: a bad one rejects the span, not the request.
- * So does a parent or link id of a wrong length, which cannot be kept. A span over the size limit is
- * rejected with its ids alone: what is in it is neither kept nor checked.
+ * Ids are judged at the end of the span, trace id first: a bad one rejects the span, not the
+ * request. So does a parent or link id of a wrong length, which cannot be kept. A span over the
+ * size limit is rejected with its ids alone: what is in it is neither kept nor checked.
  */
 #include "batch_decode.h"
 
@@ -204,7 +205,8 @@ static bool batch_dec_link(
     return true;
 }
 
-/* Second walk, from the first event or link of a span; the first has checked all tags and lengths. */
+/* Second walk, from the first event or link of a span; the first has checked all tags and
+ * lengths. */
 static bool batch_dec_events_links(struct batch_dec *d, const uint8_t *p, const uint8_t *end,
     struct batch_span *s, struct span_ids *ids, uint64_t *size)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A batch back to OTLP, in the canonical encoding: fields in order, scalars left out at their default,
- * but resource, scope, status and ids always written (two bytes when empty). Spans are in the order of
- * the request, so runs of equal resource and scope numbers are its ResourceSpans and ScopeSpans. */
+ * A batch back to OTLP, in the canonical encoding: fields in order, scalars left out at their
+ * default, but resource, scope, status and ids always written (two bytes when empty). Spans are in
+ * the order of the request, so runs of equal resource and scope numbers are its ResourceSpans and
+ * ScopeSpans. */
 #include "model/batch.h"
 #include "model/otlp_write.h"
 

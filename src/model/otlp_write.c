@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The protobuf writer. Lengths of nested messages are not known beforehand: begin leaves one byte,
  * end fills it in and, past 127 bytes, moves the message up by the one to four bytes more that its
- * length takes. WHY: OTLP nests five deep and most messages are short, so the moves cost less than a
- * sizing walk; and the output stays minimal protobuf, which padded lengths would not be. */
+ * length takes. WHY: OTLP nests five deep and most messages are short, so the moves cost less than
+ * a sizing walk; and the output stays minimal protobuf, which padded lengths would not be. */
 #include "model/otlp_write.h"
 
 #include "pb_read.h"

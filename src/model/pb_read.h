@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Reading protobuf in place: the primitives under the OTLP decoder and the value iterators.
  *
- * Every reader takes [p, end) and returns the position after what it read, or NULL when the bytes do
- * not hold it. Nothing here allocates. A tag is kept whole (field << 3 | wire), so that a switch over
- * tags checks number and wire type at once.
+ * Every reader takes [p, end) and returns the position after what it read, or NULL when the bytes
+ * do not hold it. Nothing here allocates. A tag is kept whole (field << 3 | wire), so that a switch
+ * over tags checks number and wire type at once.
  */
 #pragma once
 

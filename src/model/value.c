@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Attribute values: the AnyValue decoder and the iterators over arrays and key-value lists.
  *
- * value_decode checks a value to its last byte (wire types, lengths, depth) and adds up its canonical
- * size in the same walk; arrays and lists then stay raw. The iterators decode one level again, on
- * bytes that were checked: they descend with the depth spent, which only costs the time of the walk.
+ * value_decode checks a value to its last byte (wire types, lengths, depth) and adds up its
+ * canonical size in the same walk; arrays and lists then stay raw. The iterators decode one level
+ * again, on bytes that were checked: they descend with the depth spent, which only costs the time
+ * of the walk.
  *
- * INVARIANT: the recursion is value_decode -> value_decode_list -> value_decode, with depth + 1 each
- * turn, so the stack is bounded by VALUE_DEPTH_MAX whatever the input.
+ * INVARIANT: the recursion is value_decode -> value_decode_list -> value_decode, with depth + 1
+ * each turn, so the stack is bounded by VALUE_DEPTH_MAX whatever the input.
  */
 #include "pb_read.h"
 

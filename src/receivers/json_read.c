@@ -120,8 +120,8 @@ static void json_put_utf8(struct buf *b, uint32_t c)
     buf_put(b, u, n);
 }
 
-/* After "\u": a code point, from one escape or from a surrogate pair. Half a pair becomes U+FFFD, as
- * Go's decoders have it, and what follows it stands for itself. */
+/* After "\u": a code point, from one escape or from a surrogate pair. Half a pair becomes U+FFFD,
+ * as Go's decoders have it, and what follows it stands for itself. */
 static bool json_unicode(struct json_reader *r)
 {
     uint32_t c, low;
@@ -162,7 +162,8 @@ static bool json_escape(struct json_reader *r)
     return true;
 }
 
-/* The rest of a string that has escapes; r->p is at the first one, `start` at the first character. */
+/* The rest of a string that has escapes; r->p is at the first one, `start` at the first
+ * character. */
 static bool json_string_escaped(struct json_reader *r, const char *start, struct str *ret)
 {
     buf_reset(&r->text);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A pull reader over JSON text (RFC 8259): no tree, no allocation but for a string with escapes.
  *
- * The caller asks for what it expects; each function reads one token or value, moves on, and returns
- * false with the reason in the reader when the text is something else. Linear in the text; unknown
- * values are skipped iteratively, JSON_SKIP_DEPTH containers deep at most. UTF-8 is not checked: the
- * bytes of a string pass through as they are. Not thread-safe.
+ * The caller asks for what it expects; each function reads one token or value, moves on, and
+ * returns false with the reason in the reader when the text is something else. Linear in the text;
+ * unknown values are skipped iteratively, JSON_SKIP_DEPTH containers deep at most. UTF-8 is not
+ * checked: the bytes of a string pass through as they are. Not thread-safe.
  */
 #pragma once
 
@@ -48,8 +48,9 @@ bool json_bool(struct json_reader *r, bool *ret) MUST_USE;
 /* Any value, unread. */
 bool json_skip(struct json_reader *r) MUST_USE;
 
-/* Containers: `open` reads the bracket, then each `next` stands before an element (of an object: past
- * key and colon). *ret_more is false past the closing bracket. *first is the caller's, true at first. */
+/* Containers: `open` reads the bracket, then each `next` stands before an element (of an object:
+ * past key and colon). *ret_more is false past the closing bracket. *first is the caller's, true at
+ * first. */
 bool json_open(struct json_reader *r, char bracket) MUST_USE;
 bool json_array_next(struct json_reader *r, bool *first, bool *ret_more) MUST_USE;
 bool json_object_next(struct json_reader *r, bool *first, bool *ret_more, struct str *ret_key)

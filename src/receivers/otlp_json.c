@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * OTLP/JSON to OTLP protobuf, in one walk over the text: a table per message says which key is which
- * field of what kind, and each value is written as it is read.
+ * OTLP/JSON to OTLP protobuf, in one walk over the text: a table per message says which key is
+ * which field of what kind, and each value is written as it is read.
  *
- * Keys come in any order and more than once. Both are left to protobuf, which has the same rules: the
- * last scalar and the last member of an AnyValue win, lists append, objects merge. That is why `null`
- * for a string is written (as empty) and not left out: it too may be the last.
+ * Keys come in any order and more than once. Both are left to protobuf, which has the same rules:
+ * the last scalar and the last member of an AnyValue win, lists append, objects merge. That is why
+ * `null` for a string is written (as empty) and not left out: it too may be the last.
  *
- * INVARIANT: recursion goes json_message -> json_field -> json_message; the schema bounds it but for
- * AnyValue, which is counted (VALUE_DEPTH_MAX, as in the protobuf decoder).
+ * INVARIANT: recursion goes json_message -> json_field -> json_message; the schema bounds it but
+ * for AnyValue, which is counted (VALUE_DEPTH_MAX, as in the protobuf decoder).
  */
 #include <math.h>
 #include <stdlib.h>
