@@ -2,16 +2,19 @@
  * The write-ahead log of one tenant: segments of checksummed records, group-committed.
  * Format, recovery rules and their reasons: storage/wal/FORMAT.md.
  *
- * One record is one accepted request (atomic after a crash). LSNs count records from 1. wal_append
- * copies the record into the current segment with pwrite and returns its LSN; it is not durable yet.
- * wal_sync makes everything appended so far durable (one fdatasync) and is called by the store's
- * committer threads, never by a request thread. Ack only when wal_durable_lsn() >= lsn.
+ * One record is one accepted request (atomic after a crash). LSNs count records from 1; a number is
+ * never given out twice, so there are holes after failed syncs and crashes. wal_append writes the
+ * record into the current segment and returns its LSN; it is not durable yet. wal_sync makes
+ * everything appended so far durable (one fdatasync) and is called by the store's committer threads,
+ * never by a request thread. Ack only when the durable LSN is >= the record's, after refusing those
+ * that a failed wal_sync named: the durable LSN passes them with the next records.
  *
- * Threads: append calls of one wal are serialised by the caller (the tenant's lock); wal_sync may run
- * on another thread at the same time; at most one wal_sync at a time (asserted).
+ * Threads: append calls of one wal are serialised by the caller (the tenant's lock); everything else
+ * may run on other threads at the same time. At most one of wal_sync and wal_mark_idle at a time
+ * (asserted).
  *
  * INVARIANT: a file that has seen a crash or a failed sync is never appended to.
- * INVARIANT: after a failed sync, lsns above the durable one in that segment are never acknowledged.
+ * INVARIANT: after a failed sync, the LSNs above the durable one are never acknowledged.
  */
 #pragma once
 
@@ -24,9 +27,8 @@ struct wal_options {
     struct io *io;              /* NULL: io_real */
     const char *dir;            /* this tenant's directory, made when missing */
     struct str tenant;          /* raw id, stored in segment headers and checked */
-    uint64_t segment_bytes_min; /* first segment; 0: 1 MiB. Doubles with use up to max */
+    uint64_t segment_bytes_min; /* first segment; 0: 128 KiB. Doubles with use up to max */
     uint64_t segment_bytes_max; /* 0: 64 MiB */
-    int compress_level;         /* zstd level used by wal_record_encode; 0: off; default -1 */
     /* Records that blocks already hold: LSNs given out are above it, whatever the directory says (an
      * empty one, or a torn tail that the blocks outlived). Otherwise a new record could take the
      * number of one that a block covers, and the next replay would skip it. */
@@ -45,7 +47,11 @@ struct wal_record {
     struct bytes otlp; /* the ExportTraceServiceRequest as received */
 };
 
-/* Encodes a record body (compresses when that pays). Done outside the tenant's lock. */
+/* zstd's fast side: some 500 MB/s, and OTLP shrinks to a quarter. */
+#define WAL_COMPRESS_LEVEL_DEFAULT (-1)
+
+/* Encodes a record as it goes to disk, but for the LSNs (compresses when that pays; level 0: never).
+ * `ret` is overwritten; its memory is reused, so keep one per thread. Done outside the tenant's lock. */
 enum ec wal_record_encode(
     struct buf *ret, const struct wal_record *rec, int compress_level, struct err *err) MUST_USE;
 
@@ -65,10 +71,10 @@ typedef enum ec (*wal_replay_fn)(void *ctx, const struct wal_record *rec, struct
  * tenant owns no segment). Replayed segments stay until wal_release. */
 enum ec wal_open(const struct wal_options *opt, wal_replay_fn replay, void *ctx,
     struct wal_recovery *ret_recovery, struct wal **ret, struct err *err) MUST_USE;
-/* Writes the encoded record. May rotate to the next (prepared) segment. EC_NOSPACE, EC_IO: nothing of
- * this record will be replayed as acknowledged. */
-enum ec wal_append(struct wal *w, struct bytes encoded, uint64_t *ret_lsn, struct err *err)
-    MUST_USE;
+/* Writes the record that wal_record_encode made: one pwrite; its header is completed in place. May
+ * rotate to the next (prepared) segment. EC_NOSPACE, EC_IO: the record has no LSN and is not
+ * acknowledged; the same buffer may be appended again. */
+enum ec wal_append(struct wal *w, struct buf *encoded, uint64_t *ret_lsn, struct err *err) MUST_USE;
 /* Makes all appended records durable; *ret_lsn is the new durable LSN. EC_IO: the segment is sealed at
  * its last durable LSN, a new one takes the next append; *ret_failed_from..*ret_failed_to are the
  * LSNs whose waiters must be refused. */

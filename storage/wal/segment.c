@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Making and removing segment files. The order of steps is that of segment.h. */
+#include "segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+/* Zeros are written in pieces of this size. */
+#define WAL_ZERO_BYTES (64u << 10)
+
+static const uint8_t wal_zeros[WAL_ZERO_BYTES];
+
+char *wal_segment_path(const char *dir, uint64_t number, const char *suffix)
+{
+    size_t n = strlen(dir) + 1 + WAL_NAME_BYTES + strlen(suffix) + 1;
+    char *path = xmalloc(n);
+    snprintf(path, n, "%s/%016" PRIx64 "%s", dir, number, suffix);
+    return path;
+}
+
+bool wal_segment_name_parse(const char *name, const char *suffix, uint64_t *ret_number)
+{
+    uint64_t number = 0;
+
+    for (int i = 0; i < WAL_NAME_BYTES; i++) {
+        char c = name[i];
+        if (c >= '0' && c <= '9')
+            number = number << 4 | (uint64_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            number = number << 4 | (uint64_t)(c - 'a' + 10);
+        else
+            return false; /* the NUL of a short name ends here too */
+    }
+    if (strcmp(name + WAL_NAME_BYTES, suffix) != 0)
+        return false;
+    *ret_number = number;
+    return true;
+}
+
+static enum ec wal_salt_new(uint64_t *ret, struct err *err)
+{
+    ssize_t n = getrandom(ret, sizeof(*ret), 0);
+    if (n != (ssize_t)sizeof(*ret))
+        return ERR_ERRNO(err, EC_INTERNAL, errno, "wal: no random numbers for a salt");
+    return EC_OK;
+}
+
+/* Allocates and writes every byte: a sync in use then changes data only, no metadata. WHY not
+ * fallocate alone: its extents are marked unwritten, and clearing the mark is a journal commit. */
+static enum ec wal_segment_fill(
+    struct io *io, int fd, const struct wal_file_header *h, struct err *err)
+{
+    uint8_t head[WAL_DATA_OFFSET] = {0};
+
+    TRY(io_fallocate(io, "wal.segment_allocate", fd, 0, h->file_bytes, err));
+    wal_file_header_put(head, h);
+    wal_file_header_put(head + WAL_FILE_HEADER_COPY, h);
+    TRY(io_pwrite(io, "wal.segment_header", fd, head, sizeof(head), 0, err));
+    for (uint64_t at = WAL_DATA_OFFSET; at < h->file_bytes;) {
+        size_t n = (size_t)MIN(h->file_bytes - at, WAL_ZERO_BYTES);
+        TRY(io_pwrite(io, "wal.segment_zero", fd, wal_zeros, n, at, err));
+        at += n;
+    }
+    return io_fsync(io, "wal.segment_sync", fd, err);
+}
+
+/* For files without records, after another error: what stays is removed by the next open. */
+static void wal_unlink_try(struct io *io, const char *path)
+{
+    enum ec ec = io_unlink(io, "wal.segment_undo", path, NULL);
+    (void)ec;
+}
+
+static enum ec wal_segment_publish(
+    struct io *io, const char *dir, const char *tmp, const char *path, struct err *err)
+{
+    TRY(io_rename(io, "wal.segment_rename", tmp, path, err));
+    enum ec ec = io_fsync_dir(io, "wal.segment_dir_sync", dir, err);
+    if (ec != EC_OK)
+        wal_unlink_try(io, path);
+    return ec;
+}
+
+enum ec wal_segment_create(struct io *io, const char *dir, struct str tenant, uint64_t number,
+    uint64_t bytes, struct wal_segment **ret, struct err *err)
+{
+    CLEANUP(freep) char *tmp = wal_segment_path(dir, number, WAL_SUFFIX_TMP);
+    CLEANUP(freep) char *path = wal_segment_path(dir, number, WAL_SUFFIX);
+    struct wal_file_header h = {
+        .number = number, .version = WAL_VERSION, .file_bytes = bytes, .tenant_n = tenant.n};
+    int fd;
+
+    ASSERT(bytes > WAL_DATA_OFFSET && bytes % WAL_SEGMENT_ALIGN == 0);
+    ASSERT(tenant.n <= WAL_TENANT_BYTES_MAX);
+    memcpy(h.tenant, tenant.p, tenant.n);
+    TRY(wal_salt_new(&h.salt, err));
+    TRY(io_open(io, "wal.segment_open", tmp, O_RDWR | O_CREAT | O_TRUNC, 0600, &fd, err));
+    enum ec ec = wal_segment_fill(io, fd, &h, err);
+    if (ec == EC_OK)
+        ec = wal_segment_publish(io, dir, tmp, path, err);
+    if (ec != EC_OK) {
+        (void)io_close(io, "wal.segment_close", fd, NULL); /* the first error is the one */
+        wal_unlink_try(io, tmp);
+        return ec;
+    }
+    struct wal_segment *s = xcalloc(1, sizeof(*s));
+    *s = (struct wal_segment){.number = number,
+        .salt = h.salt,
+        .bytes = bytes,
+        .fd = fd,
+        .pos = WAL_DATA_OFFSET,
+        .path = TAKE_PTR(path)};
+    *ret = s;
+    return EC_OK;
+}
+
+void wal_segment_close(struct io *io, struct wal_segment *s)
+{
+    ASSERT(s->syncs == 0);
+    if (s->fd >= 0)
+        (void)io_close(io, "wal.segment_close", s->fd, NULL); /* synced or given up before */
+    s->fd = -1;
+}
+
+void wal_segment_free(struct io *io, struct wal_segment *s)
+{
+    if (s == NULL)
+        return;
+    wal_segment_close(io, s);
+    free(s->path);
+    free(s);
+}
+
+void wal_segment_discard(struct io *io, struct wal_segment *s)
+{
+    wal_unlink_try(io, s->path);
+    wal_segment_free(io, s);
+}
+
+enum ec wal_segment_remove(
+    struct io *io, const char *dir, const struct wal_segment *s, struct err *err)
+{
+    enum ec ec;
+
+    if (s->damaged) {
+        CLEANUP(freep) char *bad = wal_segment_path(dir, s->number, WAL_SUFFIX_BAD);
+        ec = io_rename(io, "wal.segment_set_aside", s->path, bad, err);
+    } else {
+        ec = io_unlink(io, "wal.segment_unlink", s->path, err);
+    }
+    if (ec != EC_OK && ec != EC_NOT_FOUND)
+        return ec;
+    /* Each removal is durable before the next: else a crash could keep an older segment and not a
+     * newer one, which looks like lost records. */
+    return io_fsync_dir(io, "wal.remove_dir_sync", dir, err);
+}
+
+enum ec wal_dir_make(struct io *io, const char *dir, struct err *err)
+{
+    struct io_stat st;
+    CLEANUP(freep) char *parent = xstrdup(dir);
+    char *slash = strrchr(parent, '/');
+
+    if (slash == NULL || slash == parent)
+        return io_mkdir(io, "wal.mkdir", dir, err);
+    *slash = 0;
+    if (io_stat(io, "wal.mkdir", parent, &st, NULL) != EC_OK)
+        TRY(wal_dir_make(io, parent, err));
+    TRY(io_mkdir(io, "wal.mkdir", dir, err));
+    return io_fsync_dir(io, "wal.mkdir_sync", parent, err);
+}
