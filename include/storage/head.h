@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The head: a tenant's newest spans as append-only columns in memory (a part).
  *
- * Writers hold the tenant's lock; readers take a snapshot through part_reader_open and need no lock:
- * a writer fills all columns of its rows, then publishes the row count with release order.
- * All strings of a head share one dictionary. Spans with an (id, kind) that the same trace already has in
- * this head are dropped as duplicates (retries are shown once).
+ * Writers hold the tenant's lock; readers take a snapshot through part_reader_open and need no
+ * lock: a writer fills all columns of its rows, then publishes the row count with release order.
+ * All strings of a head share one dictionary. Spans with an (id, kind) that the same trace already
+ * has in this head are dropped as duplicates (retries are shown once).
  */
 #pragma once
 
@@ -25,12 +25,14 @@ enum ec head_new(struct budget *budget, struct head **ret, struct err *err) MUST
 struct part *head_part(struct head *h);
 void head_free(struct head *h);
 
-/* Marks spans over the limits as rejected (batch.spans[].reject, batch.n_rejected). Tenant's lock. */
+/* Marks spans over the limits as rejected (batch.spans[].reject, batch.n_rejected). Tenant's
+ * lock. */
 void head_admit(struct head *h, struct batch *b, const struct head_limits *limits, uint32_t now_s);
-/* Reserves memory for everything an insert of this batch may need. EC_LIMIT when the budget refuses.
- * Tenant's lock. After it, head_insert cannot fail. */
+/* Reserves memory for everything an insert of this batch may need. EC_LIMIT when the budget
+ * refuses. Tenant's lock. After it, head_insert cannot fail. */
 enum ec head_reserve(struct head *h, const struct batch *b, struct err *err) MUST_USE;
-/* Inserts the accepted spans and publishes them. *ret_dups: spans dropped as duplicates. Tenant's lock. */
+/* Inserts the accepted spans and publishes them. *ret_dups: spans dropped as duplicates. Tenant's
+ * lock. */
 void head_insert(struct head *h, const struct batch *b, uint32_t arrival_s, uint32_t *ret_dups);
 
 struct head_stats {
