@@ -41,8 +41,8 @@ struct read_span {
     uint32_t dropped_attrs, dropped_events, dropped_links;
 };
 
-/* Reads the given part-level rows (ascending) in full. Strings live as long as the reader, arrays as
- * long as the arena. */
+/* Reads the given part-level rows (ascending) in full. Strings live as long as the reader, arrays
+ * as long as the arena. */
 enum ec span_read(struct part_reader *r, const uint32_t *rows, uint32_t n, struct arena *arena,
     struct read_span *ret, struct err *err) MUST_USE;
 enum ec resource_read(struct part_reader *r, uint32_t row, struct arena *arena,
