@@ -7,23 +7,35 @@
  * grows once per ScopeSpans and a body of millions of empty spans is refused before memory is
  * taken.
  *
+ * A resource or scope without a span is checked and measured, but not kept.
+ *
  * Repeated submessages: Resource and InstrumentationScope given in pieces merge as protobuf says
  * (attributes append, the last scalar wins; `raw` is then their concatenation, in the arena).
  * Status and AnyValue merge too, except that within an AnyValue the last member wins whole.
  */
 #include "batch_decode.h"
 
+/* No sender needs more memory decoded than this many times its bytes, and this much anyway: what
+ * does is made of empty messages. Refused for good (EC_TOO_LARGE), where a budget that is short only
+ * says "later". */
+#define DECODED_RATIO_MAX      16
+#define DECODED_BYTES_MIN      (1u << 20)
+
 #define SPANS_MAX_DEFAULT      1000000u
 #define SPAN_BYTES_MAX_DEFAULT (1u << 20)
 /* so that every count fits 32 bits: two bytes an element */
-#define RAW_BYTES_MAX          (1u << 30)
-#define SCOPE_SPANS_OLD        1000u      /* instrumentation_library_spans, before OTLP 0.15 */
+#define RAW_BYTES_MAX   (1u << 30)
+#define SCOPE_SPANS_OLD 1000u /* instrumentation_library_spans, before OTLP 0.15 */
 
 bool batch_dec_grow(struct batch_dec *d, void **array, uint32_t n, uint32_t *cap, uint32_t more,
     size_t size, const uint8_t *at)
 {
     uint64_t need = (uint64_t)n + more;
     uint64_t want = need + need / 2 + 16;
+    if (need * size > (uint64_t)d->b.raw.n * DECODED_RATIO_MAX + DECODED_BYTES_MIN) {
+        d->ec = EC_TOO_LARGE;
+        return pb_fail(&d->fail, at, "too many empty messages");
+    }
     /* What is left will hold elements as dense as what was read; but a dense beginning must not
      * reserve more than the message itself is large. */
     uint64_t read = (uint64_t)(at - d->b.raw.p), left = (uint64_t)(d->raw_end - at);
@@ -220,6 +232,11 @@ static bool batch_dec_scope_spans(struct batch_dec *d, const uint8_t *p, const u
     size_t n;
 
     TRY_FIELD(batch_dec_scope_head(d, p, end, &s, &n_spans, &size));
+    if (n_spans == 0) {
+        d->b.n_attrs = s.attr_first;
+        *ret_size += pb_len_size(size);
+        return true;
+    }
     if (n_spans > d->spans_max - d->b.n_spans) {
         d->ec = EC_TOO_LARGE;
         return pb_fail(&d->fail, p, "too many spans in one request");
@@ -298,7 +315,7 @@ static bool batch_dec_resource_spans(struct batch_dec *d, const uint8_t *p, cons
 
     TRY_FIELD(batch_dec_resource_head(d, p, end, &r, &scopes_field, &size));
     TRY_FIELD(BATCH_DEC_ROOM(d, resources, 1, p));
-    uint32_t resource = d->b.n_resources++;
+    uint32_t resource = d->b.n_resources++, n_spans = d->b.n_spans;
     d->b.resources[resource] = r;
     while (p < end) {
         uint32_t tag;
@@ -310,6 +327,10 @@ static bool batch_dec_resource_spans(struct batch_dec *d, const uint8_t *p, cons
         TRY_FIELD(batch_dec_len(d, &p, end, &n));
         TRY_FIELD(batch_dec_scope_spans(d, p, p + n, resource, &size));
         p += n;
+    }
+    if (d->b.n_spans == n_spans) {
+        d->b.n_attrs = r.attr_first;
+        d->b.n_resources--;
     }
     d->b.canonical_bytes += pb_len_size(size);
     return true;
