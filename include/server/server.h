@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Transport: HTTP/1.1 (libmicrohttpd) and HTTP/2 with gRPC (nghttp2) behind one exchange type. Knows no spans.
+ * Transport: HTTP/1.1 (libmicrohttpd) and HTTP/2 with gRPC (nghttp2) behind one exchange type.
+ * Knows no spans.
  *
- * A listener accepts both protocols on one port: HTTP/2 by its preface (prior knowledge, h2c Upgrade) or,
- * under TLS, by ALPN. When a request is complete (headers, whole body inflated, under its caps) the
- * handler is called on a transport thread with an exchange. The handler answers with exactly one
- * exchange_respond (or the gRPC calls), at once or later and from any thread; until then the connection is
- * suspended and no thread is held. Heavy handlers hand the exchange to a pool.
+ * A listener accepts both protocols on one port: HTTP/2 by its preface (prior knowledge, h2c
+ * Upgrade) or, under TLS, by ALPN. When a request is complete (headers, whole body inflated, under
+ * its caps) the handler is called on a transport thread with an exchange. The handler answers with
+ * exactly one exchange_respond (or the gRPC calls), at once or later and from any thread; until
+ * then the connection is suspended and no thread is held. Heavy handlers hand the exchange to a
+ * pool.
  *
- * Protection that lives here: header block 16 KiB, URL 8 KiB, body caps (wire and inflated, inflation
- * ratio <= 100 beyond 1 MiB), body bytes charged to a budget before they are read, connection caps (all and
- * per address), streams per connection, header/body/idle timeouts, rapid reset and CONTINUATION floods.
+ * Protection that lives here: header block 16 KiB, URL 8 KiB, body caps (wire and inflated,
+ * inflation ratio <= 100 beyond 1 MiB), body bytes charged to a budget before they are read,
+ * connection caps (all and per address), streams per connection, header/body/idle timeouts, rapid
+ * reset and CONTINUATION floods.
  */
 #pragma once
 
@@ -60,7 +63,10 @@ struct listener_options {
     unsigned read_timeout_ms, idle_timeout_ms;        /* 0: 30 s, 120 s */
     unsigned keepalive_time_ms, keepalive_timeout_ms; /* h2 PING by us; 0: 2 h, 20 s */
     struct budget *body_budget;                       /* bodies in flight are charged here */
-    exchange_fn handler;                              /* HTTP requests */
+    bool
+        /* feed tempo_request_duration_seconds, tempo_inflight_requests; not receivers */
+        request_metrics;
+    exchange_fn handler;      /* HTTP requests */
     exchange_fn grpc_handler; /* gRPC requests (unary request, streaming answer allowed) */
     void *ctx;
 };
@@ -80,7 +86,8 @@ enum ec server_listen(struct server *s, const struct listener_options *opt, stru
     unsigned *ret_port, struct err *err) MUST_USE;
 /* Re-reads certificates of all TLS listeners; a bad file keeps the old one and is reported. */
 enum ec server_reload_tls(struct server *s, struct err *err);
-/* Stop accepting, GOAWAY, refuse new requests with 503; waits up to timeout for exchanges in flight. */
+/* Stop accepting, GOAWAY, refuse new requests with 503; waits up to timeout for exchanges in
+ * flight. */
 void server_drain(struct server *s, int64_t timeout_ns);
 void server_free(struct server *s);
 unsigned server_connections(const struct server *s);
@@ -96,8 +103,15 @@ struct http_request {
     struct str query;                /* raw, without '?' */
     const struct http_param *params; /* decoded query; pairs with broken escapes or ';' dropped */
     size_t n_params;
-    struct bytes body;   /* inflated */
-    uint64_t wire_bytes; /* body bytes on the wire */
+    struct bytes
+        body; /* inflated; for gRPC the first message, deframed; empty when body_ec is set */
+    /* Why there is no body: EC_OK; EC_UNSUPPORTED unknown Content-Encoding; EC_INVALID corrupt
+     * stream; EC_TOO_LARGE over a cap (wire or inflated); EC_LIMIT the body budget refused. The
+     * handler words the answer; for gRPC the transport has answered already and the handler is not
+     * called. */
+    enum ec body_ec;
+    struct str body_error; /* one line for people: "unsupported Content-Encoding: br" */
+    uint64_t wire_bytes;   /* body bytes on the wire */
     struct str content_type;
     struct str peer; /* address of the client, for logs */
     bool is_h2, is_grpc, is_tls;
@@ -117,22 +131,45 @@ bool exchange_canceled(struct exchange *ex); /* the client has gone; poll from l
 /* ---- the answer ---- */
 void exchange_set_header(
     struct exchange *ex, const char *name, struct str value); /* before respond */
-/* Takes the body (moved out of *take_body). compress: offer zstd/gzip by Accept-Encoding when the body
- * is >= 1024 bytes, and send Vary: Accept-Encoding. The exchange must not be used afterwards. */
+/* Takes the body (moved out of *take_body). compress: offer zstd/gzip by Accept-Encoding when the
+ * body is >= 1024 bytes, and send Vary: Accept-Encoding. The exchange must not be used
+ * afterwards. */
 void exchange_respond(struct exchange *ex, unsigned status, const char *content_type,
     struct buf *take_body, bool compress);
 void exchange_respond_text(
     struct exchange *ex, unsigned status, const char *text); /* text/plain; charset=utf-8 */
-/* Request metric labels: the handler names the route ("api_search"); default "other". Static string. */
+/* Request metric labels: the handler names the route ("api_search"); default "other". Static
+ * string. */
 void exchange_set_route(struct exchange *ex, const char *route);
 
-/* gRPC: zero or more messages, then one finish. details (may be empty) is the encoded google.rpc.Status
- * for grpc-status-details-bin. grpc_send returns false when the client has gone; it blocks while more than
- * 4 MiB wait for the client's window (so it must not be called on a transport thread more than once). */
+/* gRPC: zero or more messages, then one finish. details (may be empty) is the encoded
+ * google.rpc.Status for grpc-status-details-bin. grpc_send returns false when the client has gone;
+ * it blocks while more than 4 MiB wait for the client's window (so it must not be called on a
+ * transport thread more than once). */
 bool grpc_send(struct exchange *ex, struct bytes message);
 void grpc_finish(struct exchange *ex, unsigned status, struct str message, struct bytes details);
 
-/* gzip / zstd / zlib / snappy / framed snappy / lz4 frame, by stream, against a cap: EC_TOO_LARGE past it,
- * EC_INVALID on corrupt data. Appends to out. Also used by tests. */
+/* When the path has "//", "." or ".." segments: answers 301 with the cleaned path (query kept) and
+ * returns true; the exchange must then not be used any more. */
+bool exchange_redirect_clean(struct exchange *ex) MUST_USE;
+
+/* ---- text helpers, also used by tests and fuzzing ---- */
+/* "a=1&b=%20+": decoded into a. False when the arena refuses (EC_LIMIT). Pairs with a broken escape
+ * or a ';' are dropped; at most HTTP_PARAMS_MAX are kept. */
+#define HTTP_PARAMS_MAX 1024
+bool http_params_parse(struct arena *a, struct str query, struct http_param **ret, size_t *ret_n)
+    MUST_USE;
+/* %XX decoding; plus: '+' is a space. *ret_bad: a broken escape. False only when the arena
+ * refuses. */
+bool http_unescape(struct arena *a, struct str in, bool plus, struct str *ret, bool *ret_bad)
+    MUST_USE;
+/* Lexical cleaning of a path; keeps a trailing slash; always begins with '/'. False: arena
+ * refuses. */
+bool http_path_clean(struct arena *a, struct str path, struct str *ret) MUST_USE;
+/* Escapes what a path segment may not hold raw ('/' is kept). */
+bool http_path_escape(struct arena *a, struct str path, struct str *ret) MUST_USE;
+
+/* gzip / zstd / zlib / snappy / framed snappy / lz4 frame, by stream, against a cap: EC_TOO_LARGE
+ * past it, EC_INVALID on corrupt data. Appends to out. Also used by tests. */
 enum ec inflate_bytes(enum body_encoding enc, struct bytes in, uint64_t cap, struct buf *out,
     struct err *err) MUST_USE;
