@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The transport end to end: both HTTP versions on one port, keep-alive, pipelining, bodies, answers
+ * from other threads, gRPC unary. */
+#include <poll.h>
+
+#include "net_client.h"
+#include "server_fixture.h"
+#include "unit.h"
+
+static struct fixture fx;
+
+static int setup(void **state)
+{
+    (void)state;
+    fixture_start(&fx, NULL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    fixture_stop(&fx);
+    return 0;
+}
+
+static void test_h1__keeps_alive_and_pipelines(void **state)
+{
+    (void)state;
+    struct net c = net_connect(fx.port, 0);
+    assert_true(net_sendz(&c,
+        "GET /info?a=1&b=%20+ HTTP/1.1\r\nHost: x\r\nX-Test: one\r\nx-test: two\r\n\r\n"
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+        "GET /later?ms=20 HTTP/1.1\r\nHost: x\r\n\r\n"
+        "HEAD /big?n=2000 HTTP/1.1\r\nHost: x\r\n\r\n"
+        "GET /nope HTTP/1.1\r\nHost: x\r\n\r\n"));
+    struct http_answer a;
+    assert_true(net_answer(&c, &a, false));
+    assert_int_equal(a.status, 200);
+    assert_str(buf_str(&a.body),
+        "GET /info raw=/info query=a=1&b=%20+ h2=0 tls=0 cert=\na=1\nb=  \nx-test=one x2\n");
+    answer_free(&a);
+    assert_true(net_answer(&c, &a, false));
+    assert_str(buf_str(&a.body), "hello");
+    answer_free(&a);
+    assert_true(net_answer(&c, &a, false));
+    assert_str(buf_str(&a.body), "later");
+    answer_free(&a);
+    struct str length;
+    assert_true(net_answer(&c, &a, true));
+    assert_true(answer_header(&a, "content-length", &length));
+    assert_str(length, "2000");
+    answer_free(&a);
+    assert_true(net_answer(&c, &a, false));
+    assert_int_equal(a.status, 404);
+    assert_str(buf_str(&a.body), "404 page not found\n");
+    answer_free(&a);
+    net_close(&c);
+}
+
+static void test_h1__reads_chunked_bodies(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    net_once(fx.port,
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "5\r\nhello\r\n1;x=y\r\n \r\n5\r\nworld\r\n0\r\nTrailer: t\r\n\r\n",
+        &a);
+    assert_int_equal(a.status, 200);
+    assert_str(buf_str(&a.body), "hello world");
+    answer_free(&a);
+}
+
+static void test_h1__cleans_paths(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    struct str to;
+    net_once(fx.port, "GET /a//b/../c%20d/?q=1 HTTP/1.1\r\nHost: x\r\n\r\n", &a);
+    assert_int_equal(a.status, 301);
+    assert_true(answer_header(&a, "location", &to));
+    assert_str(to, "/a/c%20d/?q=1");
+    answer_free(&a);
+    net_once(fx.port, "GET /a%zz HTTP/1.1\r\nHost: x\r\n\r\n", &a);
+    assert_int_equal(a.status, 400);
+    answer_free(&a);
+}
+
+static void test_h2__serves_requests_side_by_side(void **state)
+{
+    (void)state;
+    struct h2_client *c = h2_open(net_connect(fx.port, 0), 0, true);
+    const char *later[] = {
+        ":method", "GET", ":scheme", "http", ":path", "/later?ms=50", ":authority", "x", NULL};
+    const char *echo[] = {":method", "POST", ":scheme", "http", ":path", "/echo", ":authority", "x",
+        "content-length", "3", NULL};
+    const char *big[] = {
+        ":method", "GET", ":scheme", "http", ":path", "/big?n=300000", ":authority", "x", NULL};
+    struct h2_stream *s1 = h2_request(c, later, (struct bytes){0}, false);
+    struct h2_stream *s2 = h2_request(c, echo, bytes_n("abc", 3), true);
+    struct h2_stream *s3 = h2_request(c, big, (struct bytes){0}, false);
+    assert_true(h2_finish(c, s2));
+    assert_true(h2_finish(c, s3));
+    assert_true(h2_finish(c, s1));
+    assert_int_equal(s1->status, 200);
+    assert_str(buf_str(&s1->body), "later");
+    assert_str(buf_str(&s2->body), "abc");
+    assert_string_equal(h2_header(s2, "content-length"), "3");
+    assert_int_equal(s3->body.n, 300000);
+    h2_stream_free(s1);
+    h2_stream_free(s2);
+    h2_stream_free(s3);
+    h2_free(c);
+}
+
+static void test_grpc__answers_unary_calls(void **state)
+{
+    (void)state;
+    struct h2_client *c = h2_open(net_connect(fx.port, 0), 0, true);
+    struct buf framed = BUF_INIT;
+    grpc_frame(&framed, 0, "hello", 5);
+    grpc_frame(&framed, 0, "ignored", 7); /* only the first message counts */
+    struct h2_stream *s = h2_grpc(c, "/t.S/Echo", NULL, buf_bytes(&framed));
+    assert_true(h2_finish(c, s));
+    assert_int_equal(s->status, 200);
+    assert_string_equal(h2_header(s, "content-type"), "application/grpc");
+    assert_int_equal(s->body.n, 10);
+    assert_memory_equal(s->body.p, "\0\0\0\0\5hello", 10);
+    assert_int_equal(s->trailers.n, 1);
+    assert_string_equal(h2_trailer(s, "grpc-status"), "0");
+    h2_stream_free(s);
+
+    s = h2_grpc(c, "/t.S/Fail", NULL, buf_bytes(&framed));
+    assert_true(h2_finish(c, s));
+    assert_int_equal(s->trailers.n, 0);
+    assert_string_equal(h2_trailer(s, "grpc-status"), "8");
+    assert_string_equal(h2_trailer(s, "grpc-message"), "100%25 %C3%A9");
+    assert_string_equal(h2_trailer(s, "grpc-status-details-bin"), "eHl6IQ");
+    h2_stream_free(s);
+    buf_deinit(&framed);
+    h2_free(c);
+}
+
+static void test_grpc__streams_from_another_thread(void **state)
+{
+    (void)state;
+    struct h2_client *c = h2_open(net_connect(fx.port, 0), 0, true);
+    struct buf framed = BUF_INIT;
+    grpc_frame(&framed, 0, "\0\0\0\x14\0\1\0\0", 8); /* 20 messages of 64 KiB */
+    struct h2_stream *s = h2_grpc(c, "/t.S/Stream", NULL, buf_bytes(&framed));
+    assert_true(h2_finish(c, s));
+    assert_string_equal(h2_trailer(s, "grpc-status"), "0");
+    assert_int_equal(s->body.n, 20 * (5 + 65536));
+    for (size_t i = 0; i < 20; i++) {
+        assert_int_equal(get_u32be(s->body.p + i * 65541 + 1), 65536);
+        assert_int_equal(s->body.p[i * 65541 + 5], 'a' + i);
+    }
+    h2_stream_free(s);
+    buf_deinit(&framed);
+    h2_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_h1__keeps_alive_and_pipelines, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_h1__reads_chunked_bodies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_h1__cleans_paths, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_h2__serves_requests_side_by_side, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_grpc__answers_unary_calls, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_grpc__streams_from_another_thread, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
