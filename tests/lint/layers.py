@@ -97,7 +97,7 @@ def check_quoted(root, path, header):
             return check_angled(path, header)
         return f"private header {header} is not in {folder}/"
     if is_open:
-        for base in (root, os.path.join(root, "src")):
+        for base in (root, os.path.join(root, "src"), os.path.join(root, folder)):
             if os.path.exists(os.path.join(base, header)):
                 return None
     return f"{header} is neither public (include/) nor private to {folder}/"

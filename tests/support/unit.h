@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * cmocka with the headers that it wants first, and two checks that every suite uses. */
+ * cmocka, and checks for the types that every layer uses. */
 #pragma once
-
-/* cmocka.h needs these before it. */
-/* clang-format off */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-/* clang-format on */
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "test_util.h"
 
 #define assert_str(actual, expected)                                                             \
     do {                                                                                         \

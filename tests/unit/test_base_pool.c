@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The worker pool: fairness, bounds, classes, and pool_parallel alone, nested and starved. */
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/pool.h"
+#include "unit.h"
+
+static struct pool *pool_of(unsigned n_normal, unsigned queue_max)
+{
+    struct pool *p = NULL;
+    struct err err = {0};
+    struct pool_options opt = {.n_normal = n_normal, .n_low = 1, .queue_max = queue_max};
+    assert_ok(pool_new(&opt, &p, &err), err);
+    return p;
+}
+
+/* A job that holds its worker until it is let go. */
+struct gate {
+    sem_t entered, open;
+};
+
+static void gate_init(struct gate *g)
+{
+    sem_init(&g->entered, 0, 0);
+    sem_init(&g->open, 0, 0);
+}
+
+static void gate_wait(void *arg)
+{
+    struct gate *g = arg;
+    sem_post(&g->entered);
+    while (sem_wait(&g->open) != 0)
+        ;
+}
+
+static void sem_down(sem_t *s)
+{
+    while (sem_wait(s) != 0)
+        ;
+}
+
+static void count(void *arg)
+{
+    atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+static void test_pool__runs_each_job_once(void **state)
+{
+    (void)state;
+    atomic_uint n = 0;
+    struct pool *p = pool_of(3, 0);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_true(pool_submit(p, i % 5 == 0 ? POOL_LOW : POOL_NORMAL, i % 7, count, &n));
+    pool_free(p); /* runs what is queued */
+    assert_int_equal(atomic_load(&n), 1000);
+    pool_free(NULL);
+}
+
+static void test_pool__defaults_are_sane(void **state)
+{
+    (void)state;
+    struct pool *p = NULL;
+    struct err err = {0};
+    assert_ok(pool_new(&(struct pool_options){0}, &p, &err), err);
+    assert_true(pool_threads(p, POOL_NORMAL) >= 2);
+    assert_int_equal(pool_threads(p, POOL_LOW), 1);
+    assert_int_equal(pool_queued(p, POOL_NORMAL), 0);
+    pool_free(p);
+    assert_ec(pool_new(&(struct pool_options){.n_normal = 100000}, &p, &err), EC_INVALID);
+    assert_ec(pool_new(&(struct pool_options){.stack_bytes = 16}, &p, &err), EC_INVALID);
+}
+
+static void test_pool__queue_is_bounded(void **state)
+{
+    (void)state;
+    struct gate g;
+    atomic_uint n = 0;
+    gate_init(&g);
+    struct pool *p = pool_of(1, 3);
+    assert_true(pool_submit(p, POOL_NORMAL, 0, gate_wait, &g));
+    sem_down(&g.entered);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(pool_submit(p, POOL_NORMAL, i, count, &n));
+    assert_int_equal(pool_queued(p, POOL_NORMAL), 3);
+    assert_false(pool_submit(p, POOL_NORMAL, 9, count, &n));
+    assert_true(pool_submit(p, POOL_LOW, 9, count, &n)); /* each class has its own bound */
+    sem_post(&g.open);
+    pool_free(p);
+    assert_int_equal(atomic_load(&n), 4);
+}
+
+static struct {
+    pthread_mutex_t lock;
+    char order[64];
+    unsigned n;
+} trail = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void leave_mark(void *arg)
+{
+    pthread_mutex_lock(&trail.lock);
+    trail.order[trail.n++] = *(const char *)arg;
+    pthread_mutex_unlock(&trail.lock);
+}
+
+static void test_pool__takes_keys_in_turn(void **state)
+{
+    (void)state;
+    static char marks[] = "abcdefgh";
+    struct gate g;
+    gate_init(&g);
+    trail.n = 0;
+    struct pool *p = pool_of(1, 0);
+    assert_true(pool_submit(p, POOL_NORMAL, 0, gate_wait, &g));
+    sem_down(&g.entered);
+    for (unsigned i = 0; i < 4; i++) /* one heavy key first */
+        assert_true(pool_submit(p, POOL_NORMAL, 1, leave_mark, &marks[i]));
+    assert_true(pool_submit(p, POOL_NORMAL, 2, leave_mark, &marks[4]));
+    assert_true(pool_submit(p, POOL_NORMAL, 3, leave_mark, &marks[5]));
+    assert_true(pool_submit(p, POOL_NORMAL, 2, leave_mark, &marks[6]));
+    assert_true(pool_submit(p, POOL_NORMAL, 257, leave_mark, &marks[7]));
+    sem_post(&g.open);
+    pool_free(p);
+    assert_memory_equal(trail.order, "aefhbgcd", 8);
+}
+
+struct low_seen {
+    int nice;
+    pid_t thread;
+};
+
+static void see_low(void *arg)
+{
+    struct low_seen *s = arg;
+    s->thread = gettid();
+    s->nice = getpriority(PRIO_PROCESS, (id_t)s->thread);
+}
+
+static void test_pool__low_class_has_its_own_nice_threads(void **state)
+{
+    (void)state;
+    struct gate g;
+    struct low_seen low = {0};
+    gate_init(&g);
+    struct pool *p = pool_of(2, 0);
+    for (int i = 0; i < 2; i++)
+        assert_true(pool_submit(p, POOL_NORMAL, 0, gate_wait, &g));
+    for (int i = 0; i < 2; i++)
+        sem_down(&g.entered);
+    assert_true(pool_submit(p, POOL_LOW, 0, see_low, &low)); /* all normal threads are held */
+    while (pool_queued(p, POOL_LOW) > 0)
+        sched_yield();
+    for (int i = 0; i < 2; i++)
+        sem_post(&g.open);
+    pool_free(p);
+    assert_int_not_equal(low.thread, 0);
+    assert_true(low.nice >= 10);
+}
+
+struct sums {
+    struct pool *p;
+    atomic_uint seen[500];
+    atomic_uint total;
+};
+
+static void mark(void *arg, size_t i)
+{
+    struct sums *s = arg;
+    atomic_fetch_add(&s->seen[i], 1);
+    atomic_fetch_add(&s->total, 1);
+}
+
+static void check_all_once(struct sums *s, size_t n)
+{
+    assert_int_equal(atomic_load(&s->total), n);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(atomic_load(&s->seen[i]), 1);
+}
+
+static void test_parallel__visits_every_index_once(void **state)
+{
+    (void)state;
+    struct pool *p = pool_of(4, 0);
+    static const size_t sizes[] = {0, 1, 2, 3, 500};
+    static const unsigned widths[] = {0, 1, 4, 1000};
+    for (size_t a = 0; a < ARRAY_LEN(sizes); a++)
+        for (size_t b = 0; b < ARRAY_LEN(widths); b++) {
+            struct sums *s = calloc(1, sizeof(*s));
+            pool_parallel(p, 1, widths[b], sizes[a], mark, s);
+            check_all_once(s, sizes[a]);
+            free(s); /* a late helper must not touch it */
+        }
+    pool_free(p);
+}
+
+static void test_parallel__works_without_free_workers(void **state)
+{
+    (void)state;
+    struct gate g;
+    struct sums s = {0};
+    gate_init(&g);
+    struct pool *p = pool_of(1, 1);
+    assert_true(pool_submit(p, POOL_NORMAL, 0, gate_wait, &g));
+    sem_down(&g.entered);
+    pool_parallel(p, 1, 8, 500, mark, &s); /* the worker is held, the queue has one place */
+    check_all_once(&s, 500);
+    pool_parallel(p, 1, 8, 0, mark, &s);
+    struct sums alone = {0};
+    pool_parallel(NULL, 1, 8, 500, mark, &alone);
+    check_all_once(&alone, 500);
+    sem_post(&g.open);
+    pool_free(p);
+}
+
+static void nested(void *arg, size_t i)
+{
+    struct sums *s = arg;
+    (void)i;
+    struct sums inner = {.p = s->p};
+    pool_parallel(s->p, i, 4, 50, mark, &inner);
+    ASSERT(atomic_load(&inner.total) == 50);
+    atomic_fetch_add(&s->total, 1);
+}
+
+static void nested_job(void *arg)
+{
+    struct sums *s = arg;
+    pool_parallel(s->p, 7, 4, 20, nested, s);
+}
+
+static void test_parallel__nests_on_pool_threads(void **state)
+{
+    (void)state;
+    struct sums s = {.p = pool_of(2, 8)};
+    unsigned n_jobs = 0;
+    for (int i = 0; i < 8; i++)
+        n_jobs += pool_submit(s.p, i % 2 == 0 ? POOL_NORMAL : POOL_LOW, i, nested_job, &s);
+    pool_parallel(s.p, 7, 4, 20, nested, &s);
+    pool_free(s.p);
+    assert_true(n_jobs > 0);
+    assert_int_equal(atomic_load(&s.total), 20 * (n_jobs + 1));
+}
+
+static void meet(void *arg, size_t i)
+{
+    (void)i;
+    pthread_barrier_wait(arg); /* passes only when four threads are inside at once */
+}
+
+static void test_parallel__uses_several_threads(void **state)
+{
+    (void)state;
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, 4);
+    struct pool *p = pool_of(3, 0);
+    pool_parallel(p, 1, 3, 4, meet, &barrier);
+    pool_free(p);
+    pthread_barrier_destroy(&barrier);
+}
+
+static void test_parallel__width_bounds_the_helpers(void **state)
+{
+    (void)state;
+    struct gate g;
+    gate_init(&g);
+    struct sums s = {0};
+    struct pool *p = pool_of(1, 100);
+    assert_true(pool_submit(p, POOL_NORMAL, 0, gate_wait, &g));
+    sem_down(&g.entered);
+    pool_parallel(p, 1, 1, 500, mark, &s);
+    assert_true(pool_queued(p, POOL_NORMAL) <= 1);
+    sem_post(&g.open);
+    pool_free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pool__runs_each_job_once),
+        cmocka_unit_test(test_pool__defaults_are_sane),
+        cmocka_unit_test(test_pool__queue_is_bounded),
+        cmocka_unit_test(test_pool__takes_keys_in_turn),
+        cmocka_unit_test(test_pool__low_class_has_its_own_nice_threads),
+        cmocka_unit_test(test_parallel__visits_every_index_once),
+        cmocka_unit_test(test_parallel__works_without_free_workers),
+        cmocka_unit_test(test_parallel__nests_on_pool_threads),
+        cmocka_unit_test(test_parallel__uses_several_threads),
+        cmocka_unit_test(test_parallel__width_bounds_the_helpers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
