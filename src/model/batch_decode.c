@@ -16,8 +16,8 @@
 #include "batch_decode.h"
 
 /* No sender needs more memory decoded than this many times its bytes, and this much anyway: what
- * does is made of empty messages. Refused for good (EC_TOO_LARGE), where a budget that is short only
- * says "later". */
+ * does is made of empty messages. Refused for good (EC_TOO_LARGE), where a budget that is short
+ * only says "later". */
 #define DECODED_RATIO_MAX      16
 #define DECODED_BYTES_MIN      (1u << 20)
 

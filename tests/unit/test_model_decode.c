@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The OTLP decoder: what it reads, and in which order it may come. Malformed input and limits are in
- * test_model_decode_limits.c. */
+ * The OTLP decoder: what it reads, and in which order it may come. Malformed input and limits are
+ * in test_model_decode_limits.c. */
 #include "otlp_fixture.h"
 #include "test_util.h"
 
