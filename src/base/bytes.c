@@ -215,6 +215,17 @@ size_t base64_encode(char *out, struct bytes in)
     return (size_t)(o - out);
 }
 
+static int base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
 bool base64_decode(uint8_t *out, size_t *ret_n, struct str in)
 {
     while (in.n > 0 && in.p[in.n - 1] == '=' && in.n % 4 != 1)
@@ -225,10 +236,10 @@ bool base64_decode(uint8_t *out, size_t *ret_n, struct str in)
     unsigned bits = 0;
     size_t n = 0;
     for (size_t i = 0; i < in.n; i++) {
-        const char *at = in.p[i] == 0 ? NULL : strchr(base64_digits, in.p[i]);
-        if (at == NULL)
+        int digit = base64_digit(in.p[i]);
+        if (digit < 0)
             return false;
-        acc = acc << 6 | (uint32_t)(at - base64_digits);
+        acc = acc << 6 | (uint32_t)digit;
         bits += 6;
         if (bits >= 8) {
             bits -= 8;

@@ -146,6 +146,11 @@ static void table_grow(struct metric_registered *r)
 static size_t value_clean(uint8_t *out, struct str s)
 {
     size_t n = 0;
+    if (LIKELY(s.n <= LABEL_VALUE_MAX && str_utf8_valid(s))) {
+        if (s.n != 0)
+            memcpy(out, s.p, s.n);
+        return s.n;
+    }
     for (size_t i = 0; i < s.n;) {
         size_t len = 1;
         while (len < 4 && len < s.n - i && !str_utf8_valid(str_n(s.p + i, len)))
