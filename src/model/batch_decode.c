@@ -284,10 +284,9 @@ static bool batch_dec_resource_head(struct batch_dec *d, const uint8_t *p, const
             p += n;
             break;
         case PB_TAG(2, PB_LEN):
-            scopes = true;
-            /* fall through */
         case PB_TAG(SCOPE_SPANS_OLD, PB_LEN):
             TRY_FIELD(batch_dec_len(d, &p, end, &n));
+            scopes |= tag == PB_TAG(2, PB_LEN);
             p += n;
             break;
         case PB_TAG(3, PB_LEN):

@@ -398,7 +398,7 @@ static bool json_scalar(struct json_reader *r, struct buf *out, const struct fie
     case F_MESSAGES:
         break;
     }
-    ASSERT(!"a field of a kind that json_field handles");
+    ASSERT(false); /* json_field has handled these */
     return false;
 }
 
