@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Seal and flush: an active head becomes a sealed one, a sealed one becomes a block.
+ *
+ *     write .tmp-<uuid> and fsync -> rename to <uuid>.block -> fsync directory -> catalog + swap
+ *     -> release WAL
+ *
+ * A crash before the rename leaves a .tmp- file, which start-up sweeps; the WAL has everything. A
+ * crash after it leaves a block without a catalog entry: start-up adopts it, and its LSN range
+ * keeps replay from storing the same spans again. Only a block that the catalog holds lets go of
+ * the WAL.
+ *
+ * Sealed heads of a tenant are written strictly in order (store_private.h says why). A flush that
+ * fails is tried again for ever, with growing pauses; the head stays in memory and is queried
+ * meanwhile.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "store_private.h"
+
+bool heads_over(const struct store *s, unsigned percent)
+{
+    return budget_used(&s->heads) > s->opt.head_bytes_max / 100 * percent;
+}
+
+bool tenant_seal(struct tenant *t, const char *reason)
+{
+    struct head_stats hs;
+    if (t->head == NULL)
+        return false;
+    head_stats(t->head, (uint32_t)(clock_wall_ns() / NS_PER_S), &hs);
+    if (hs.n_spans == 0)
+        return false;
+    if (t->wal != NULL) {
+        struct err e = {0};
+        /* Not rotated: the segment is released with the next head instead. */
+        if (wal_rotate(t->wal, &e) != EC_OK)
+            log_event(LOG_WARN, "log not rotated at a seal", LS("tenant", t->id), LE(&e));
+    }
+    struct sealed_head *sh = xcalloc(1, sizeof(*sh));
+    sh->head = TAKE_PTR(t->head);
+    static const uint8_t none[16];
+    memcpy(sh->uuid, head_part(sh->head)->uuid, 16);
+    if (memcmp(sh->uuid, none, 16) == 0)
+        uuid_new(sh->uuid);
+    sh->lsn_first = t->head_lsn_first;
+    sh->lsn_last = t->head_lsn_last;
+    sh->raw_bytes = t->head_raw_bytes;
+    sh->memory_bytes = hs.memory_bytes;
+    sh->born_mono_ns = t->head_born_mono_ns;
+    ASSERT(sh->lsn_first <= sh->lsn_last);
+    ASSERT(t->sealed_last == NULL || t->sealed_last->lsn_last < sh->lsn_first);
+    *(t->sealed_last == NULL ? &t->sealed : &t->sealed_last->next) = sh;
+    t->sealed_last = sh;
+    t->n_sealed++;
+    t->traces_sealed += hs.n_traces;
+    metric_inc(metric_series1(&store_families.cut3, str_from(reason)));
+    tenant_publish(t); /* the same parts, in another role */
+    return true;
+}
+
+void tenant_seal_due(struct tenant *t, int64_t now_ns)
+{
+    const struct store_options *o = &t->store->opt;
+    pthread_mutex_lock(&t->lock);
+    if (t->head != NULL && t->head_lsn_first != 0) {
+        if (t->head_raw_bytes >= o->block_raw_bytes_max)
+            tenant_seal(t, "size");
+        else if (now_ns - t->head_born_mono_ns >= o->block_age_max_ns)
+            tenant_seal(t, "age");
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+void file_discard(struct tenant *t, const char *site, const char *path)
+{
+    struct err e = {0};
+    enum ec ec = io_unlink(t->store->opt.io, site, path, &e);
+    if (ec != EC_OK && ec != EC_NOT_FOUND)
+        log_event(LOG_WARN, "an unused block file could not be removed", LZ("path", path), LE(&e));
+}
+
+/* Writes the head into a file with its final name; nobody sees it yet. */
+static enum ec flush_write(
+    struct tenant *t, const struct sealed_head *sh, struct block_facts *ret, struct err *err)
+{
+    struct store *s = t->store;
+    struct part *part = head_part(sh->head);
+    struct part_reader *reader = NULL;
+    uint64_t dups = 0;
+    /* The name is the head's for all tries: what a failed one left is overwritten, never a second
+     * copy. */
+    CLEANUP(freep) char *tmp = block_path(t, ".tmp-", sh->uuid, "");
+    CLEANUP(freep) char *final = block_path(t, "", sh->uuid, ".block");
+    TRY(tenant_data_dir(t, err));
+    TRY(part_reader_open(part, &s->work, &reader, err));
+    struct block_write_options opt = {
+        .io = s->opt.io,
+        .path = tmp,
+        .tenant = t->id,
+        .level = 0,
+        .lsn_first = sh->lsn_first,
+        .lsn_last = sh->lsn_last,
+        .budget = &s->work,
+    };
+    memcpy(opt.uuid, sh->uuid, 16);
+    enum ec ec = block_write(&opt, &reader, 1, ret, &dups, err);
+    part_reader_close(reader);
+    if (ec != EC_OK)
+        return ec;
+    ASSERT(ret->lsn_last == sh->lsn_last);
+    ASSERT(memcmp(ret->uuid, sh->uuid, 16) == 0);
+    ec = io_rename(s->opt.io, "block.rename", tmp, final, err);
+    if (ec == EC_OK)
+        ec = io_fsync_dir(s->opt.io, "block.rename_sync", t->data_dir, err);
+    if (ec != EC_OK) {
+        /* The rename may or may not have happened; either name is removed, the WAL has the spans.
+         * */
+        file_discard(t, "block.rename_undo", tmp);
+        file_discard(t, "block.rename_undo", final);
+        block_facts_deinit(ret);
+    }
+    return ec;
+}
+
+static void release_wal(struct tenant *t)
+{
+    struct err e = {0};
+    pthread_mutex_lock(&t->lock);
+    struct wal *w = t->wal;
+    uint64_t lsn = t->lsn_covered;
+    if (w != NULL)
+        t->wal_users++;
+    pthread_mutex_unlock(&t->lock);
+    if (w == NULL)
+        return;
+    enum ec ec = wal_release(w, lsn, &e);
+    if (ec != EC_OK)
+        log_event(LOG_WARN, "log segments not released yet", LS("tenant", t->id), LE(&e));
+    atomic_store(&t->release_want, ec != EC_OK);
+    pthread_mutex_lock(&t->lock);
+    t->wal_users--;
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void flush_observe(const struct block_facts *f, int64_t took_ns)
+{
+    double seconds = (double)took_ns / 1e9, bytes = (double)f->file_bytes;
+    metric_inc(store_metrics.flushed);
+    metric_inc(store_metrics.flushed3);
+    metric_inc(store_metrics.completed3);
+    metric_observe(store_metrics.flush_seconds, seconds);
+    metric_observe(store_metrics.flush_seconds3, seconds);
+    metric_observe(store_metrics.complete_seconds3, seconds);
+    metric_observe(store_metrics.flush_bytes, bytes);
+    metric_observe(store_metrics.flush_bytes3, bytes);
+    metric_observe(store_metrics.complete_bytes3, bytes);
+}
+
+/* flush_lock. */
+static enum ec flush_one(struct tenant *t, struct sealed_head *sh, struct err *err)
+{
+    struct block_facts facts;
+    struct store_block *b = NULL;
+    int64_t begin = clock_mono_ns();
+    TRY(flush_write(t, sh, &facts, err));
+    enum ec ec = store_block_new(t, &facts, &b, err);
+    if (ec == EC_OK) {
+        const struct block_change change = {.add = b, .flushed = sh};
+        pthread_mutex_lock(&t->change_lock);
+        ec = tenant_change(t, &change, err); /* frees sh */
+        pthread_mutex_unlock(&t->change_lock);
+    }
+    if (ec == EC_OK) {
+        flush_observe(&facts, clock_mono_ns() - begin);
+        log_event(LOG_DEBUG, "block flushed", LS("tenant", t->id), LU("spans", facts.n_spans),
+            LU("bytes", facts.file_bytes), LD("took", clock_mono_ns() - begin));
+        release_wal(t);
+        metric_inc(store_metrics.cleared);
+        metric_inc(metric_series1(&store_families.cleared3, STR("wal")));
+    } else {
+        CLEANUP(freep) char *path = block_path(t, "", facts.uuid, ".block");
+        file_discard(t, "block.discard", path);
+    }
+    store_block_unref(b);
+    block_facts_deinit(&facts);
+    return ec;
+}
+
+/* flush_lock. Counts a failure and sets the time of the next try. */
+static void flush_failed(struct tenant *t, struct sealed_head *sh, const struct err *e)
+{
+    metric_inc(store_metrics.flush_failed);
+    metric_inc(store_metrics.flush_failed3);
+    if (sh->tries > 0) {
+        metric_inc(store_metrics.retries_failed);
+        metric_inc(store_metrics.retries_failed3);
+    }
+    sh->tries++;
+    sh->backoff_ns =
+        sh->backoff_ns == 0 ? FLUSH_BACKOFF_NS : MIN(sh->backoff_ns * 2, FLUSH_BACKOFF_MAX_NS);
+    sh->retry_at_ns = clock_mono_ns() + sh->backoff_ns;
+    log_event(LOG_ERROR, "flush failed: the head stays in memory and is tried again",
+        LS("tenant", t->id), LU("tries", sh->tries), LD("retry_in", sh->backoff_ns), LE(e));
+}
+
+enum ec tenant_flush(struct tenant *t, bool force, struct err *err)
+{
+    enum ec ec = EC_OK;
+    struct err own;
+    if (err == NULL)
+        err = &own;
+    pthread_mutex_lock(&t->flush_lock);
+    for (;;) {
+        pthread_mutex_lock(&t->lock);
+        struct sealed_head *sh = t->sealed;
+        pthread_mutex_unlock(&t->lock);
+        /* Only a flush takes a head off the list, and this is the only flush. */
+        if (sh == NULL || (!force && sh->retry_at_ns > clock_mono_ns()))
+            break;
+        if (sh->tries > 0) {
+            metric_inc(store_metrics.retries);
+            metric_inc(store_metrics.retries3);
+        }
+        ec = flush_one(t, sh, err);
+        if (ec != EC_OK) {
+            flush_failed(t, sh, err);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&t->flush_lock);
+    if (ec == EC_OK && atomic_load(&t->release_want))
+        release_wal(t);
+    return ec;
+}
+
+/* In the background: a failure was logged and counted, and is tried again. */
+static void flush_due(struct tenant *t)
+{
+    struct err e;
+    if (tenant_flush(t, false, &e) != EC_OK)
+        metric_inc(metric_series2(&store_families.jobs_retry, t->id, STR("flush")));
+}
+
+static void flush_job(void *arg)
+{
+    struct tenant *t = arg;
+    struct store *s = t->store;
+    atomic_store(&t->flush_queued, false);
+    flush_due(t);
+    tenant_unref(t);
+    store_job_done(s);
+}
+
+void flush_schedule(struct tenant *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool work = t->sealed != NULL || (t->wal != NULL && atomic_load(&t->release_want));
+    pthread_mutex_unlock(&t->lock);
+    if (!work || atomic_exchange(&t->flush_queued, true))
+        return;
+    tenant_ref(t);
+    if (store_job(t->store, t->hash, flush_job, t))
+        return;
+    atomic_store(&t->flush_queued, false); /* the queue is full: the next tick tries again */
+    tenant_unref(t);
+}
+
+void flush_some(struct store *s)
+{
+    struct tenant_list all;
+    tenant_list(s, &all);
+    for (size_t i = 0; i < all.n; i++)
+        flush_due(all.p[i]);
+    tenant_list_free(&all);
+}
+
+struct head_size {
+    struct tenant *tenant;
+    uint64_t bytes;
+};
+
+static int head_largest_first(const void *a, const void *b)
+{
+    const struct head_size *ha = a, *hb = b;
+    return ha->bytes < hb->bytes ? 1 : ha->bytes > hb->bytes ? -1 : 0;
+}
+
+void flush_pressure(struct store *s)
+{
+    struct tenant_list all;
+    uint64_t sealed = 0;
+    if (!heads_over(s, 75) && !atomic_load(&s->pressure))
+        return;
+    tenant_list(s, &all);
+    CLEANUP(freep) struct head_size *heads = xcalloc(all.n + 1, sizeof(*heads));
+    for (size_t i = 0; i < all.n; i++) {
+        struct tenant *t = all.p[i];
+        struct head_stats hs = {0};
+        pthread_mutex_lock(&t->lock);
+        if (t->head != NULL)
+            head_stats(t->head, 0, &hs);
+        for (const struct sealed_head *sh = t->sealed; sh != NULL; sh = sh->next)
+            sealed += sh->memory_bytes;
+        pthread_mutex_unlock(&t->lock);
+        heads[i] = (struct head_size){t, hs.n_spans > 0 ? hs.memory_bytes : 0};
+    }
+    qsort(heads, all.n, sizeof(*heads), head_largest_first);
+    /* What is sealed already comes back by itself: seal until the rest is under half. */
+    for (size_t i = 0; i < all.n && heads[i].bytes > 0; i++) {
+        uint64_t used = budget_used(&s->heads);
+        if (used <= sealed || used - sealed <= s->opt.head_bytes_max / 2)
+            break;
+        struct tenant *t = heads[i].tenant;
+        pthread_mutex_lock(&t->lock);
+        if (tenant_seal(t, "memory"))
+            sealed += heads[i].bytes;
+        pthread_mutex_unlock(&t->lock);
+    }
+    tenant_list_free(&all);
+    if (!heads_over(s, 75))
+        atomic_store(&s->pressure, false);
+}

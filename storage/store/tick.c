@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What time brings about: one ticking thread, one thread that prepares WAL segments.
+ *
+ * The tick answers acks that waited too long, queues idle marks and interval syncs, looks at the
+ * disk, seals what is old or large, and puts flush, retention and compaction on the pool. It never
+ * writes data itself, so a slow disk does not delay the answers that it owes. While nothing is
+ * appended it sleeps for a whole check period; while tenants are hot it wakes every 50 ms.
+ *
+ * Segments are prepared (allocated, zeroed, synced) by their own thread: it takes long, and a
+ * committer or the low-priority pool thread busy with a merge would make an append wait for it.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "store_private.h"
+
+#define TICK_HOT_NS  (50 * NS_PER_MS)
+#define IDLE_MARK_NS (100 * NS_PER_MS)
+
+bool store_job(struct store *s, uint64_t key, void (*fn)(void *arg), void *arg)
+{
+    atomic_fetch_add(&s->jobs, 1);
+    if (s->opt.pool != NULL && pool_submit(s->opt.pool, POOL_LOW, key, fn, arg))
+        return true;
+    store_job_done(s);
+    return false;
+}
+
+void store_job_done(struct store *s)
+{
+    uint32_t before = atomic_fetch_sub(&s->jobs, 1);
+    ASSERT(before > 0);
+}
+
+void tick_kick(struct store *s)
+{
+    pthread_mutex_lock(&s->tick_lock);
+    s->tick_now = true;
+    pthread_cond_signal(&s->tick_wake);
+    pthread_mutex_unlock(&s->tick_lock);
+}
+
+void prepare_kick(struct tenant *t)
+{
+    struct store *s = t->store;
+    if (atomic_exchange(&t->prepare_want, true))
+        return;
+    pthread_mutex_lock(&s->tick_lock);
+    s->prepare_now = true;
+    pthread_cond_signal(&s->prepare_wake);
+    pthread_mutex_unlock(&s->tick_lock);
+}
+
+static void tenant_prepare(struct tenant *t)
+{
+    struct err e = {0};
+    if (!atomic_exchange(&t->prepare_want, false))
+        return;
+    pthread_mutex_lock(&t->lock);
+    struct wal *w = t->wal;
+    if (w != NULL)
+        t->wal_users++;
+    pthread_mutex_unlock(&t->lock);
+    if (w == NULL)
+        return;
+    if (wal_prepare_next(w, &e) != EC_OK)
+        log_event(LOG_WARN, "log segment not prepared ahead", LS("tenant", t->id), LE(&e));
+    pthread_mutex_lock(&t->lock);
+    t->wal_users--;
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void *prepare_main(void *arg)
+{
+    struct store *s = arg;
+    for (;;) {
+        pthread_mutex_lock(&s->tick_lock);
+        while (!s->prepare_now && !s->tick_stop)
+            pthread_cond_wait(&s->prepare_wake, &s->tick_lock);
+        bool stop = s->tick_stop;
+        s->prepare_now = false;
+        pthread_mutex_unlock(&s->tick_lock);
+        if (stop)
+            return NULL;
+        struct tenant_list all;
+        tenant_list(s, &all);
+        for (size_t i = 0; i < all.n; i++)
+            tenant_prepare(all.p[i]);
+        tenant_list_free(&all);
+    }
+}
+
+/* A tenant that was appended to lately: late acks, the interval's sync, the idle mark. */
+static void tenant_tick(struct tenant *t, int64_t now_ns, bool interval)
+{
+    const struct store *s = t->store;
+    if (!atomic_load_explicit(&t->hot, memory_order_relaxed))
+        return;
+    commit_expire(t, now_ns);
+    pthread_mutex_lock(&t->lock);
+    bool idle = now_ns - t->last_append_ns >= IDLE_MARK_NS;
+    if (t->wal == NULL) {
+        atomic_store(&t->hot, false);
+    } else if (t->dirty) {
+        if (s->opt.durability == DURABILITY_COMMIT || interval)
+            commit_request(t);
+        else if (s->opt.durability == DURABILITY_NONE && idle)
+            atomic_store(&t->hot, false);
+    } else if (idle && t->waiters == NULL && t->commit_state == COMMIT_IDLE) {
+        t->mark_want = true;
+        commit_request(t);
+        atomic_store(&t->hot, false);
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void background_due(struct store *s, int64_t now_ns)
+{
+    if (now_ns >= s->next_retain_ns && !atomic_exchange(&s->retain_queued, true)) {
+        s->next_retain_ns = now_ns + s->opt.retention_period_ns;
+        if (!store_job(s, 1, retain_job, s))
+            atomic_store(&s->retain_queued, false);
+    }
+    if (now_ns >= s->next_compact_ns && !atomic_exchange(&s->compact_queued, true)) {
+        s->next_compact_ns = now_ns + s->opt.compaction_period_ns;
+        if (!store_job(s, 2, compact_job, s))
+            atomic_store(&s->compact_queued, false);
+    }
+}
+
+static void tick_check(struct store *s, int64_t now_ns, const struct tenant_list *all)
+{
+    disk_check(s);
+    retention_clock_check(s);
+    for (size_t i = 0; i < all->n; i++)
+        tenant_seal_due(all->p[i], now_ns);
+    flush_pressure(s);
+    for (size_t i = 0; i < all->n; i++)
+        flush_schedule(all->p[i]);
+    zombies_reap(s, false);
+    if (s->opt.bytes_max != 0 && atomic_load(&s->blocks_bytes) > s->opt.bytes_max)
+        s->next_retain_ns = now_ns; /* a size limit does not wait for the period */
+    background_due(s, now_ns);
+}
+
+static void tick_once(struct store *s, bool now)
+{
+    struct tenant_list all;
+    int64_t now_ns = clock_mono_ns();
+    bool interval = s->opt.durability == DURABILITY_INTERVAL && now_ns >= s->next_interval_ns;
+    if (interval)
+        s->next_interval_ns = now_ns + s->opt.durability_interval_ns;
+    tenant_list(s, &all);
+    for (size_t i = 0; i < all.n; i++)
+        tenant_tick(all.p[i], now_ns, interval);
+    if (now || now_ns >= s->next_check_ns) {
+        s->next_check_ns = now_ns + s->opt.check_period_ns;
+        tick_check(s, now_ns, &all);
+    }
+    tenant_list_free(&all);
+}
+
+static bool tenants_hot(struct store *s)
+{
+    bool hot = atomic_load(&s->n_waiters) > 0;
+    pthread_rwlock_rdlock(&s->registry);
+    for (size_t i = 0; i < STORE_BUCKETS && !hot; i++)
+        for (const struct tenant *t = s->buckets[i]; t != NULL && !hot; t = t->bucket_next)
+            hot = atomic_load_explicit(&t->hot, memory_order_relaxed);
+    pthread_rwlock_unlock(&s->registry);
+    return hot;
+}
+
+static void *tick_main(void *arg)
+{
+    struct store *s = arg;
+    bool now = false;
+    for (;;) {
+        int64_t wait = s->opt.check_period_ns;
+        if (tenants_hot(s))
+            wait = MIN(wait, TICK_HOT_NS);
+        if (s->opt.durability == DURABILITY_INTERVAL)
+            wait = MIN(wait, s->opt.durability_interval_ns);
+        int64_t until = clock_mono_ns() + wait;
+        const struct timespec ts = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+        pthread_mutex_lock(&s->tick_lock);
+        if (!s->tick_now && !s->tick_stop)
+            (void)pthread_cond_timedwait(&s->tick_wake, &s->tick_lock, &ts); /* or time is up */
+        bool stop = s->tick_stop;
+        now = s->tick_now;
+        s->tick_now = false;
+        pthread_mutex_unlock(&s->tick_lock);
+        if (stop)
+            return NULL;
+        tick_once(s, now);
+    }
+}
+
+enum ec tick_start(struct store *s, struct err *err)
+{
+    int e = pthread_create(&s->tick_thread, NULL, tick_main, s);
+    if (e != 0)
+        return ERR_ERRNO(err, EC_UNAVAILABLE, e, "tick thread");
+    s->tick_started = true;
+    e = pthread_create(&s->prepare_thread, NULL, prepare_main, s);
+    if (e != 0)
+        return ERR_ERRNO(err, EC_UNAVAILABLE, e, "log preparation thread");
+    s->prepare_started = true;
+    return EC_OK;
+}
+
+void tick_stop(struct store *s)
+{
+    pthread_mutex_lock(&s->tick_lock);
+    s->tick_stop = true;
+    pthread_cond_broadcast(&s->tick_wake);
+    pthread_cond_broadcast(&s->prepare_wake);
+    pthread_mutex_unlock(&s->tick_lock);
+    if (s->tick_started)
+        pthread_join(s->tick_thread, NULL);
+    if (s->prepare_started)
+        pthread_join(s->prepare_thread, NULL);
+    s->tick_started = s->prepare_started = false;
+}
