@@ -51,7 +51,7 @@ THIRD_PARTY = {
 
 # The C library and the kernel; anything else in <> must be in the table above.
 SYSTEM = re.compile(
-    r"(assert|complex|ctype|dirent|dlfcn|endian|errno|execinfo|fcntl|fenv|float|fnmatch|getopt|glob|"
+    r"(assert|charconv|complex|ctype|dirent|dlfcn|endian|errno|execinfo|fcntl|fenv|float|fnmatch|getopt|glob|"
     r"grp|ifaddrs|immintrin|inttypes|iso646|limits|locale|malloc|math|memory|mutex|netdb|new|poll|"
     r"pthread|pwd|regex|sched|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|"
     r"stdint|stdio|stdlib|string|strings|sysexits|syslog|termios|time|ucontext|unistd|"
