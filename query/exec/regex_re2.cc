@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The RE2 shim. Exceptions do not leave it: the library throws none, and out of memory ends the
+ * process as everywhere else. */
+#include <new>
+#include <re2/re2.h>
+#include <string>
+
+#define _Static_assert static_assert /* base headers are C */
+extern "C" {
+#include "query/regex.h"
+}
+
+struct regex {
+    re2::RE2 *re;
+};
+
+static size_t memory_cap(struct str pattern)
+{
+    return REGEX_BYTES_BASE + 64 * pattern.n;
+}
+
+enum ec regex_new(struct str pattern, struct regex **ret, struct err *err)
+{
+    re2::RE2::Options options;
+    options.set_log_errors(false);
+    options.set_dot_nl(true);
+    options.set_never_capture(true);
+    options.set_max_mem(static_cast<int64_t>(memory_cap(pattern)));
+    re2::RE2 *re = new re2::RE2(re2::StringPiece(pattern.p, pattern.n), options);
+    if (!re->ok()) {
+        std::string why = re->error();
+        delete re;
+        return ERR(err, EC_INVALID, "%.400s", why.c_str());
+    }
+    *ret = new regex{re};
+    return EC_OK;
+}
+
+void regex_free(struct regex *r)
+{
+    if (r == nullptr)
+        return;
+    delete r->re;
+    delete r;
+}
+
+bool regex_match(const struct regex *r, struct str text)
+{
+    re2::StringPiece piece(text.n == 0 ? "" : text.p, text.n);
+    return r->re->Match(piece, 0, piece.size(), re2::RE2::ANCHOR_BOTH, nullptr, 0);
+}
+
+size_t regex_memory(const struct regex *r)
+{
+    /* RE2 counts instructions; one takes 16 bytes, its share of tables about as many again. */
+    return sizeof(*r) + sizeof(re2::RE2) + static_cast<size_t>(r->re->ProgramSize()) * 32;
+}
