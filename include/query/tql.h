@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * TraceQL: text -> syntax tree -> checked query. The tree is what the planner and the engines read.
  *
- * tql_parse builds the tree, tql_check validates it, folds constants, merges chains of comparisons on one
- * attribute into sets, compiles regular expressions and fills the analysis part of struct tql_query. After
- * tql_check a query is immutable and may be read by any number of threads. Everything lives in the arena
- * (compiled expressions are freed by an arena hook). Trees are at most TQL_HEIGHT_MAX high, so recursion over
- * them is safe on a small stack; texts that need more are refused, as are more than TQL_NODES_MAX nodes.
+ * tql_parse builds the tree, tql_check validates it, folds constants, merges chains of comparisons
+ * on one attribute into sets, compiles regular expressions and fills the analysis part of struct
+ * tql_query. After tql_check a query is immutable and may be read by any number of threads.
+ * Everything lives in the arena (compiled expressions are freed by an arena hook). Trees are at
+ * most TQL_HEIGHT_MAX high, so recursion over them is safe on a small stack; texts that need more
+ * are refused, as are more than TQL_NODES_MAX nodes.
  *
  * Semantics are those of spec traceql.md; where it differs from Tempo 3.0.3 on purpose:
  * - `a.b` without scope is the unscoped attribute `.a.b` (when `a` is not a scope);
- * - `parent.x`, `parent.span.x`, `parent.resource.x` read the parent span (attr->parent), alone and in by();
- * - scalar filters may be any comparison of scalar expressions (aggregates, arithmetic, wrapped pipelines).
+ * - `parent.x`, `parent.span.x`, `parent.resource.x` read the parent span (attr->parent), alone and
+ *   in by();
+ * - scalar filters may be any comparison of scalar expressions (aggregates, arithmetic, wrapped
+ *   pipelines).
  */
 #pragma once
 
@@ -31,7 +34,8 @@ enum tql_type {
     TQL_BOOL,
     TQL_DURATION, /* i: nanoseconds */
     TQL_STATUS,   /* i: 0 unset, 1 ok, 2 error (as OTLP) */
-    TQL_KIND, /* i: 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer (as OTLP) */
+    /* i: 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer (as OTLP) */
+    TQL_KIND,
     TQL_DYNAMIC, /* a type only (attributes): never the type of a struct tql_static */
 };
 
@@ -91,8 +95,8 @@ enum tql_intrinsic {
         TQL_I_COUNT
 };
 
-/* Distinct attributes are shared: after tql_check equal attributes of one query are one pointer, and
- * query->attrs[attr->index] == attr. */
+/* Distinct attributes are shared: after tql_check equal attributes of one query are one pointer,
+ * and query->attrs[attr->index] == attr. */
 struct tql_attr {
     enum tql_intrinsic intrinsic;
     enum tql_scope scope; /* NONE for intrinsics */
@@ -173,9 +177,9 @@ enum tql_expr_kind {
     TQL_E_SET,    /* attr in a set, made by tql_check from a chain; see below */
 };
 
-/* Ownership: the query's arena. Literal on the left of a comparison was moved to the right by tql_check
- * (with the operator mirrored) when the other side is an attribute: `500ms < duration` reads
- * `duration > 500ms` (flipped: printed as written). */
+/* Ownership: the query's arena. Literal on the left of a comparison was moved to the right by
+ * tql_check (with the operator mirrored) when the other side is an attribute: `500ms < duration`
+ * reads `duration > 500ms` (flipped: printed as written). */
 struct tql_expr {
     enum tql_expr_kind kind;
     enum tql_op op;
@@ -185,13 +189,14 @@ struct tql_expr {
     const struct tql_attr *attr;
     struct tql_static value;
     const struct regex *regex;
-    /* TQL_E_SET: op EQ: equal to one of values (chain of = joined by ||); NE: equal to none (chain of !=
-     * joined by &&); RE: matches one of regexes; NRE: matches none. All values have one type; distinct, in
-     * query order. n_values >= 2. On arrays see spec Q19: EQ, RE: some element is in the set; NE, NRE: some
-     * element is outside it. */
+    /* TQL_E_SET: op EQ: equal to one of values (chain of = joined by ||); NE: equal to none (chain
+     * of != joined by &&); RE: matches one of regexes; NRE: matches none. All values have one type;
+     * distinct, in query order. n_values >= 2. On arrays see spec Q19: EQ, RE: some element is in
+     * the set; NE, NRE: some element is outside it. */
     struct tql_static *values;
     const struct regex **regexes; /* RE, NRE: one per value; else NULL */
     uint32_t n_values;
+    uint32_t height; /* levels of the subtree, 1 for a leaf; at most TQL_HEIGHT_MAX */
     uint32_t id; /* number of the node within the query, dense from 0; for tables beside the tree */
     uint32_t attr_bound; /* 1 + the highest attribute index below this node; 0: constant */
 };
@@ -205,6 +210,7 @@ enum tql_spanset_kind {
 struct tql_spanset {
     enum tql_spanset_kind kind;
     enum tql_op op;
+    uint32_t height; /* levels of spansets, through pipelines too */
     struct tql_expr *filter;
     struct tql_spanset *lhs, *rhs;
     struct tql_pipeline *pipeline;
@@ -217,14 +223,16 @@ enum tql_scalar_kind {
     TQL_SC_STATIC,    /* value: INT, FLOAT or DURATION; sign applied */
     TQL_SC_AGGREGATE, /* agg, arg (NULL for count()); text */
     TQL_SC_ARITH,     /* op, lhs, rhs */
-    /* `(P | agg)`: pipeline P, then the aggregate lhs. The sub-pipeline runs on the stage's input; the
-     * aggregate covers all its spansets merged. Only in a stage that is the whole query. When the comparison
-     * holds, the stage yields the union of the sub-pipelines' spans as one spanset. */
+    /* `(P | agg)`: pipeline P, then the aggregate lhs. The sub-pipeline runs on the stage's input;
+     * the aggregate covers all its spansets merged. Only in a stage that is the whole query. When
+     * the comparison holds, the stage yields the union of the sub-pipelines' spans as one
+     * spanset. */
     TQL_SC_PIPELINE,
 };
 struct tql_scalar {
     enum tql_scalar_kind kind;
     enum tql_op op;
+    uint32_t height;
     enum tql_type type; /* after tql_check; DYNAMIC when only data tells */
     struct tql_static value;
     enum tql_agg agg;
@@ -236,8 +244,9 @@ struct tql_scalar {
 
 enum tql_stage_kind {
     TQL_STAGE_SPANSET, /* spanset */
-    TQL_STAGE_SCALAR, /* op (EQ..GE), lhs, rhs: keeps spansets for which it holds; every aggregate in it
-                           adds its attribute, left to right */
+    /* op (EQ..GE), lhs, rhs: keeps spansets for which it holds; every aggregate in it adds its
+     * attribute, left to right */
+    TQL_STAGE_SCALAR,
     TQL_STAGE_GROUP,  /* by(expr); text is the key of the spanset attribute: `by(span.user)` */
     TQL_STAGE_SELECT, /* attrs */
     TQL_STAGE_COALESCE,
@@ -254,7 +263,7 @@ struct tql_stage {
 };
 struct tql_pipeline {
     struct tql_stage *stages;
-    uint32_t n_stages; /* >= 1; 0 only in the pipeline of a TQL_SC_PIPELINE: never */
+    uint32_t n_stages; /* >= 1 */
 };
 
 /* ---- metrics ---- */
@@ -317,7 +326,7 @@ struct tql_cond {
 
 /* How a query uses one attribute; query->uses[attr->index]. */
 struct tql_use {
-    bool any;           /* some condition before the first select is ANY */
+    bool any;           /* some condition before the first select is ANY (metrics do not count) */
     bool selected;      /* named by a select() */
     bool after_select;  /* read by a stage after the first select */
     bool before_select; /* read by a stage before it (or there is none) */
@@ -334,6 +343,8 @@ struct tql_query {
     struct tql_hint *hints; /* of the last with(...) */
     uint32_t n_hints;
 
+    uint32_t n_attr_refs; /* attributes mentioned, repetitions included */
+
     /* Filled by tql_check. */
     const struct tql_attr **attrs; /* distinct, in query order */
     struct tql_use *uses;          /* parallel to attrs */
@@ -344,7 +355,8 @@ struct tql_query {
     bool checked;
     bool never; /* every filter folds to false: the answer is empty, no data is read */
     bool
-        conjunctive; /* filters joined by && only: event (link) conditions hold on one event (link) */
+        /* filters joined by && only: event (link) conditions hold on one event (link) */
+        conjunctive;
     bool reads_all;   /* some filter is constant true: spans without any read attribute take part */
     bool structural;  /* has a structural operator */
     bool most_recent; /* hint */
@@ -355,8 +367,8 @@ struct tql_query {
 /* Where a text failed: callers prefix differently (spec 3.5). */
 enum tql_error_class { TQL_ERROR_NONE, TQL_ERROR_PARSE, TQL_ERROR_CHECK };
 
-/* `text` may go away afterwards. EC_INVALID with Tempo's message (`parse error at line ...`), EC_LIMIT when the
- * arena's budget refuses. */
+/* `text` may go away afterwards. EC_INVALID with Tempo's message (`parse error at line ...`),
+ * EC_LIMIT when the arena's budget refuses. */
 enum ec tql_parse(struct str text, struct arena *arena, struct tql_query **ret, struct err *err)
     MUST_USE;
 /* Same arena as the parse (or one that lives as long). A query that failed must not be used. */
@@ -369,6 +381,23 @@ enum ec tql_compile(struct str text, struct arena *arena, struct tql_query **ret
 const struct tql_static *tql_query_hint(
     const struct tql_query *q, const char *name, enum tql_type type);
 
+/* ---- evaluation of single values (spec 4.4 with the decisions of section 9) ---- */
+bool tql_type_numeric(enum tql_type t);     /* INT, FLOAT, DURATION */
+const char *tql_type_name(enum tql_type t); /* "TypeString": as run-time errors call it */
+/* Never fails: what cannot be computed is false, integer division by zero is nil. `re` is the
+ * compiled r when op is RE or NRE (NULL: false). Numbers compare by value across types, exactly. */
+struct tql_static tql_eval_binary(
+    enum tql_op op, const struct tql_static *l, const struct tql_static *r, const struct regex *re);
+/* SUB, NOT. False when the value has the wrong type (a run-time error unless it is nil). */
+bool tql_eval_unary(enum tql_op op, const struct tql_static *v, struct tql_static *ret);
+bool tql_static_true(const struct tql_static *v); /* is the boolean true */
+/* Same type and same value (NaN equals NaN): for groups and sets. */
+bool tql_static_same(const struct tql_static *a, const struct tql_static *b);
+/* -1, 0, 1 of two numeric values by value; 2 when one is NaN. */
+int tql_static_compare(const struct tql_static *a, const struct tql_static *b);
+/* INT, FLOAT, DURATION (ns) as a double; others 0. */
+double tql_static_number(const struct tql_static *v);
+
 /* ---- canonical text ---- */
 void tql_print_static(struct buf *out, const struct tql_static *v);
 void tql_print_attr(struct buf *out, const struct tql_attr *attr);
@@ -378,13 +407,14 @@ void tql_print_pipeline(struct buf *out, const struct tql_pipeline *p);
 void tql_print_query(struct buf *out, const struct tql_query *q);
 
 /* ---- one attribute, for tag endpoints ---- */
-/* `span.a`, `.a`, `name`, `trace:id` ... EC_INVALID with `failed to parse identifier TEXT: parse error ...`. */
+/* `span.a`, `.a`, `name`, `trace:id` ... EC_INVALID with `failed to parse identifier TEXT: parse
+ * error ...`. */
 enum ec tql_attr_parse(
     struct str text, struct arena *arena, const struct tql_attr **ret, struct err *err) MUST_USE;
 
 /* ---- autocomplete filters (spec 7) ---- */
-/* One AND-group: every condition holds on one span. Conditions are BINARY `attr op literal` (op EQ..NRE),
- * EXISTS or ABSENT nodes over an attribute; attr->index is not meaningful here. */
+/* One AND-group: every condition holds on one span. Conditions are BINARY `attr op literal` (op
+ * EQ..NRE), EXISTS or ABSENT nodes over an attribute; attr->index is not meaningful here. */
 struct tql_filter_group {
     const struct tql_expr **conds;
     uint32_t n_conds; /* >= 1 */
@@ -393,8 +423,9 @@ struct tql_filter_groups {
     struct tql_filter_group *groups;
     uint32_t n_groups; /* >= 1 */
 };
-/* *ret is NULL when the text means "unfiltered" (empty, broken beyond repair, structural, unscoped, ...): never
- * an error for bad TraceQL. EC_INVALID only for too many groups, with the text of spec 7.4; groups_max 0: 100.
- * `tag` is the requested tag (NULL for tag names); when unscoped it counts each group twice. */
+/* *ret is NULL when the text means "unfiltered" (empty, broken beyond repair, structural, unscoped,
+ * ...): never an error for bad TraceQL. EC_INVALID only for too many groups, with the text of spec
+ * 7.4; groups_max 0: 100. `tag` is the requested tag (NULL for tag names); when unscoped it counts
+ * each group twice. */
 enum ec tql_filter_groups_parse(struct str text, const struct tql_attr *tag, uint32_t groups_max,
     struct arena *arena, const struct tql_filter_groups **ret, struct err *err) MUST_USE;
