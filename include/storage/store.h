@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The store: all tenants' WALs, heads, blocks; flush, compaction, retention; the only way in and out.
+ * The store: all tenants' WALs, heads, blocks; flush, compaction, retention; the only way in and
+ * out.
  *
- * Way in: store_append -> admission by trace limits -> WAL append + head insert under the tenant's lock ->
- * a committer thread syncs (group commit) -> done() with the outcome. Visible at once, acked when durable.
- * Way out: store_snapshot gives the tenant's parts (heads and blocks) as references that stay valid
- * whatever flush, compaction and retention do meanwhile.
+ * Way in: store_append -> admission by trace limits -> WAL append + head insert under the tenant's
+ * lock -> a committer thread syncs (group commit) -> done() with the outcome. Visible at once,
+ * acked when durable. Way out: store_snapshot gives the tenant's parts (heads and blocks) as
+ * references that stay valid whatever flush, compaction and retention do meanwhile.
  *
- * Layout on disk (tenant ids are hex-encoded, never used as a path):
- *     <wal_dir>/@wal/<tenant-hex>/<segments>          <data_dir>/@store/<tenant-hex>/<uuid>.block
- *     <data_dir>/@store/catalog/   <data_dir>/@store/lock   names .tmp-* and .del-* are swept at start
+ * Layout on disk (a tenant id is never a path: hex of its bytes, past 120 bytes '=' + base64url):
+ *     <wal_dir>/@wal/<tenant>/<segments>   <wal_dir>/@wal/lock
+ *     <data_dir>/@store/<tenant>/<uuid>.block   <data_dir>/@store/catalog/   <data_dir>/@store/lock
+ * Names .tmp-* and .del-* are swept at start; *.damaged are files that were set aside.
  * Foreign entries in wal_dir and data_dir (another server's blocks) are never touched.
  *
  * INVARIANT: no ack before fdatasync. INVARIANT: no call lacks a tenant.
@@ -65,35 +67,39 @@ struct store_options {
     void *limits_ctx;
 };
 
-/* Replays, sweeps, rebuilds the catalog if need be. Refuses with one clear line when the directory is
- * missing rights, read-only, or locked by another process. */
+/* Replays, sweeps, rebuilds the catalog if need be. Refuses with one clear line when the directory
+ * is missing rights, read-only, or locked by another process. */
 enum ec store_open(const struct store_options *opt, struct store **ret, struct err *err) MUST_USE;
-/* Clean stop: seals and (flush) writes heads when asked, syncs, closes. Nothing to replay afterwards
- * when flush is set. The store is gone whatever the outcome. */
+/* Clean stop: seals and (flush) writes heads when asked, syncs, closes. Nothing to replay
+ * afterwards when flush is set. The store is gone whatever the outcome. */
 enum ec store_close(struct store *s, bool flush, struct err *err);
 
 /* EC_OK: done(arg, ...) is called exactly once, perhaps before this returns, perhaps on a committer
- * thread. Otherwise done is never called and nothing was stored. The batch (and its raw bytes) must live
- * until this returns; it is not needed for done. Spans over limits are marked in the batch. */
+ * thread. Otherwise done is never called and nothing was stored. The batch (and its raw bytes) must
+ * live until this returns; it is not needed for done. Spans over limits are marked in the batch. */
 typedef void (*store_done_fn)(void *arg, enum ec ec, const struct err *err);
 enum ec store_append(struct store *s, struct str tenant, struct batch *batch, store_done_fn done,
     void *arg, struct err *err) MUST_USE;
 
-struct
-    snapshot { /* newest first: active head, sealed heads, then blocks by max_end_ns descending */
+struct block_facts_brief {
+    uint64_t min_start_ns, max_end_ns; /* heads grow: 0..UINT64_MAX, ask the reader */
+    uint64_t bytes;
+    bool is_head;
+};
+/* Newest first: active head, sealed heads, then blocks by max_end_ns descending. Immutable; taking
+ * and releasing one costs the same for any number of parts. To be released before store_close. */
+struct snapshot {
     struct part **parts;
-    struct block_facts_brief {
-        uint64_t min_start_ns, max_end_ns, bytes;
-        bool is_head;
-    } * facts;
+    struct block_facts_brief *facts;
     size_t n;
 };
-/* An unknown tenant has n == 0. */
+/* An unknown tenant has n == 0. EC_INVALID: no tenant given. */
 enum ec store_snapshot(struct store *s, struct str tenant, struct snapshot *ret, struct err *err)
     MUST_USE;
 void snapshot_release(struct snapshot *snap);
 
-/* Seals and flushes the tenant's head (empty str: all tenants) and waits. For tests and shutdown. */
+/* Seals and flushes the tenant's head (empty str: all tenants) and waits. For tests,
+ * shutdown. */
 enum ec store_flush(struct store *s, struct str tenant, struct err *err) MUST_USE;
 /* Runs compaction / retention passes now, on the calling thread, until there is nothing to do. */
 enum ec store_compact(struct store *s, struct err *err) MUST_USE;
