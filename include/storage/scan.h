@@ -12,8 +12,8 @@
  * - resource and scope fields: the values of its resource or scope;
  * - event and link fields: the values of any of its events or links (none: no match, whatever the
  *   op);
- * - an array is its elements, when they all are strings, or all numbers, or all bools; an empty or
- *   mixed array, bytes, kvlists and empty values have no value at all;
+ * - an array is its elements, when all of them are strings, or ints, or doubles, or bools; an empty
+ *   or mixed array, bytes, kvlists and empty values have no value at all;
  * - a key that was sent twice has both values.
  * A span without a value matches no comparison, not even `!=`. SCAN_NOT turns bits around without
  * such care: NOT (x = 1) is true where x is missing.
@@ -21,7 +21,9 @@
  * Comparisons by type: strings with string literals (bytewise order), bools with bools (= and !=
  * only), and numbers with numbers by value, exactly: the int 3 equals the double 3.0; 2^53 + 1 does
  * not equal 2^53 as double; NaN is unequal to all. All else never matches. Fixed numeric columns
- * compare as unsigned integers. SCAN_LIT_DURATION matches fixed columns only, as an integer.
+ * compare as unsigned integers. SCAN_LIT_DURATION matches fixed columns only, as an integer. Ids of
+ * 16 bytes compare (= and !=) with a string literal of those bytes. A sparse fixed column has its
+ * default, 0 or the empty string, in the rows that it leaves out.
  *
  * Threads: a scan belongs to the thread of its reader.
  */
@@ -115,7 +117,8 @@ struct scan;
 
 /* Binds a tree to a reader. The tree, its keys and literals must outlive the scan. Memory (of the
  * scan and what it remembers) is charged to the reader's budget: EC_LIMIT. EC_INVALID: deeper than
- * SCAN_DEPTH_MAX. Reads dictionaries and filters at most, no pages of values of spans. */
+ * SCAN_DEPTH_MAX. Decides resource and scope conditions; reads no pages of spans, events or
+ * links. */
 enum ec scan_new(struct part_reader *r, const struct scan_expr *expr, struct scan **ret,
     struct err *err) MUST_USE;
 void scan_free(struct scan *s); /* NULL allowed; before part_reader_close */

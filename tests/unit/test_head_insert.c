@@ -1,41 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Head: what goes in comes out. */
+#include "head_request.h"
 #include "otlp_fixture.h"
-#include "part_check.h"
-#include "storage/head.h"
-
-struct request {
-    struct buf raw;
-    struct arena arena;
-    struct batch b;
-};
-
-static void request_begin(struct request *q)
-{
-    memset(q, 0, sizeof(*q));
-    buf_init(&q->raw, NULL);
-}
-
-static void request_decode(struct request *q)
-{
-    arena_init(&q->arena, NULL, 0);
-    assert_ok(batch_decode(&q->b, buf_bytes(&q->raw),
-        &(struct batch_limits){.span_bytes_max = 1u << 30}, &q->arena, err));
-}
-
-static void request_end(struct request *q)
-{
-    arena_deinit(&q->arena);
-    buf_deinit(&q->raw);
-}
-
-static uint32_t insert(struct head *h, struct request *q, uint32_t arrival_s)
-{
-    uint32_t dups = UINT32_MAX;
-    assert_ok(head_reserve(h, &q->b, err));
-    head_insert(h, &q->b, arrival_s, &dups);
-    return dups;
-}
 
 static void test_insert__full_request_comes_back(void **state)
 {
@@ -48,7 +14,7 @@ static void test_insert__full_request_comes_back(void **state)
     request_begin(&q);
     fx_request_full(&q.raw, 3);
     request_decode(&q);
-    assert_int_equal(insert(h, &q, 1000), 0);
+    assert_int_equal(request_insert(h, &q, 1000), 0);
     struct part_reader *r;
     assert_ok(part_reader_open(head_part(h), &budget, &r, err));
     struct part_info info;
@@ -63,7 +29,7 @@ static void test_insert__full_request_comes_back(void **state)
     check_batch(r, &q.b);
     part_reader_close(r);
     /* The same again: all dropped, nothing changes. */
-    assert_int_equal(insert(h, &q, 1001), 6);
+    assert_int_equal(request_insert(h, &q, 1001), 6);
     assert_ok(part_reader_open(head_part(h), &budget, &r, err));
     part_info(r, &info);
     assert_int_equal(info.n_rows, 6);
