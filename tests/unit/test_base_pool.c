@@ -269,13 +269,83 @@ static void test_parallel__width_bounds_the_helpers(void **state)
     struct gate g;
     gate_init(&g);
     struct sums s = {0};
-    struct pool *p = pool_of(1, 100);
-    assert_true(pool_submit(p, POOL_NORMAL, 0, gate_wait, &g));
-    sem_down(&g.entered);
-    pool_parallel(p, 1, 1, 500, mark, &s);
-    assert_true(pool_queued(p, POOL_NORMAL) <= 1);
-    sem_post(&g.open);
+    struct pool *p = pool_of(4, 100);
+    for (int i = 0; i < 4; i++)
+        assert_true(pool_submit(p, POOL_NORMAL, 0, gate_wait, &g));
+    for (int i = 0; i < 4; i++)
+        sem_down(&g.entered);
+    pool_parallel(p, 1, 2, 500, mark, &s);
+    assert_int_equal(pool_queued(p, POOL_NORMAL), 2); /* came too late, and will find nothing */
+    for (int i = 0; i < 4; i++)
+        sem_post(&g.open);
     pool_free(p);
+    check_all_once(&s, 500);
+}
+
+struct slow {
+    pthread_barrier_t both_inside;
+    pthread_t caller;
+    atomic_bool helper_done;
+};
+
+static void slow_on_helpers(void *arg, size_t i)
+{
+    struct slow *s = arg;
+    (void)i;
+    pthread_barrier_wait(&s->both_inside);
+    if (pthread_equal(pthread_self(), s->caller))
+        return;
+    usleep(30000);
+    atomic_store(&s->helper_done, true);
+}
+
+static void test_parallel__waits_for_running_helpers(void **state)
+{
+    (void)state;
+    struct slow s = {.caller = pthread_self()};
+    pthread_barrier_init(&s.both_inside, NULL, 2);
+    struct pool *p = pool_of(1, 0);
+    pool_parallel(p, 1, 1, 2, slow_on_helpers, &s);
+    assert_true(atomic_load(&s.helper_done));
+    pool_free(p);
+    pthread_barrier_destroy(&s.both_inside);
+}
+
+struct classes {
+    struct pool *p;
+    pthread_barrier_t both_inside;
+    sem_t swept;
+    char names[2][16];
+};
+
+static void note_thread(void *arg, size_t i)
+{
+    struct classes *c = arg;
+    pthread_getname_np(pthread_self(), c->names[i], sizeof(c->names[i]));
+    pthread_barrier_wait(&c->both_inside);
+}
+
+static void low_sweep(void *arg)
+{
+    struct classes *c = arg;
+    pool_parallel(c->p, 1, 2, 2, note_thread, c);
+    sem_post(&c->swept);
+}
+
+static void test_parallel__of_low_threads_stays_low(void **state)
+{
+    (void)state;
+    struct classes c = {0};
+    struct err err = {0};
+    pthread_barrier_init(&c.both_inside, NULL, 2);
+    sem_init(&c.swept, 0, 0);
+    assert_ok(pool_new(&(struct pool_options){.n_normal = 2, .n_low = 2}, &c.p, &err), err);
+    assert_true(pool_submit(c.p, POOL_LOW, 1, low_sweep, &c));
+    sem_down(&c.swept);
+    pool_free(c.p);
+    for (int i = 0; i < 2; i++)
+        assert_memory_equal(c.names[i], "low-", 4);
+    pthread_barrier_destroy(&c.both_inside);
 }
 
 int main(void)
@@ -291,6 +361,8 @@ int main(void)
         cmocka_unit_test(test_parallel__nests_on_pool_threads),
         cmocka_unit_test(test_parallel__uses_several_threads),
         cmocka_unit_test(test_parallel__width_bounds_the_helpers),
+        cmocka_unit_test(test_parallel__waits_for_running_helpers),
+        cmocka_unit_test(test_parallel__of_low_threads_stays_low),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
