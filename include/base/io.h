@@ -6,7 +6,9 @@
  * fault plans and kill points refer to it. Functions return EC_OK, EC_NOSPACE (ENOSPC, EDQUOT),
  * EC_NOT_FOUND (ENOENT on open, stat, unlink, opendir) or EC_IO with errno kept in err->errnum.
  * EINTR and short transfers are continued inside; zero progress three times is EC_IO (errno EIO).
- * Paths are NUL-terminated. Files are opened O_CLOEXEC. Thread-safe.
+ * Paths are NUL-terminated. Files are opened O_CLOEXEC. stat follows links, io_remove_tree does
+ * not. Where the file system cannot preallocate, fallocate only sets the size. A failed sync is
+ * never repeated. Thread-safe.
  */
 #pragma once
 

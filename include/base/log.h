@@ -5,7 +5,8 @@
  *     log_event(LOG_INFO, "block flushed", LS("tenant", name), LU("spans", n));
  *
  * Library layers log at debug only; the layer that decides what happens logs once. Never a secret.
- * Thread-safe; a line is one write(2). Values are quoted and escaped as logfmt asks.
+ * Thread-safe; a line is one write(2) of at most 8 KiB: a record that does not fit is cut at a
+ * field and ends with truncated=true. Values are quoted and escaped as logfmt asks.
  */
 #pragma once
 

@@ -36,14 +36,17 @@ struct metric *metric_series(struct metric_family *f, const struct str *values);
 struct metric *metric_series0(struct metric_family *f);                /* no labels */
 struct metric *metric_series1(struct metric_family *f, struct str v0); /* one label */
 struct metric *metric_series2(struct metric_family *f, struct str v0, struct str v1);
-void metric_remove(struct metric_family *f, const struct str *values); /* no longer shown */
+/* No longer shown, until metric_series asks for it again: it then goes on from its old value, so
+ * that counters never run backwards. It keeps its place under METRIC_SERIES_MAX. */
+void metric_remove(struct metric_family *f, const struct str *values);
 void metric_add(struct metric *m, double v);
 void metric_inc(struct metric *m);
 void metric_set(struct metric *m, double v);
 void metric_observe(struct metric *m, double v); /* histogram */
 double metric_value(const struct metric *m);     /* counter or gauge */
 
-/* fn runs at each scrape, before rendering, on the scraping thread. */
+/* fn runs at each scrape, before rendering, on the scraping thread; it must not add or remove
+ * collectors. After metric_collector_remove returns, fn is not running. */
 void metric_collector_add(void (*fn)(void *ctx), void *ctx);
 void metric_collector_remove(void (*fn)(void *ctx), void *ctx);
 void metric_render(struct buf *out);

@@ -22,13 +22,14 @@ struct pool_options {
 enum ec pool_new(const struct pool_options *opt, struct pool **ret, struct err *err) MUST_USE;
 /* Runs what is queued, joins the threads. NULL allowed. */
 void pool_free(struct pool *p);
-/* fn(arg) runs once on a worker. False when the queue is full (an answer: 429/503), fn not
- * called. */
+/* fn(arg) runs once on a worker. False when the queue is full (an answer: 429/503) or the pool is
+ * being freed; fn is then not called. */
 bool pool_submit(
     struct pool *p, enum pool_class cls, uint64_t key, void (*fn)(void *arg), void *arg) MUST_USE;
 unsigned pool_threads(const struct pool *p, enum pool_class cls);
 size_t pool_queued(const struct pool *p, enum pool_class cls);
 /* Runs fn(arg, i) for i in [0, n) on up to `width` workers plus the caller, returns when all are
- * done. Never waits for a free worker: the caller does what is not taken. Safe on a pool thread. */
+ * done. Never waits for a free worker: the caller does what is not taken. Safe on a pool thread;
+ * from a POOL_LOW thread the helpers are POOL_LOW too. p may be NULL: the caller does all. */
 void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
     void (*fn)(void *arg, size_t i), void *arg);

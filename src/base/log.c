@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One record is formatted into a buffer on the stack and written with one write(2), so that lines
- * of different threads never mix and logging never allocates. A record that does not fit is cut at
- * a field boundary and ends with `truncated=true`.
+ * One record is formatted into a buffer on the stack and written with one write(2) under a lock, so
+ * that lines of different threads never mix and logging never allocates. A record that does not fit
+ * is cut at a field boundary and ends with `truncated=true`.
  *
  * Logfmt follows go-kit, which Tempo prints with: a value with a blank, '=', '"' or a control
  * character is quoted as JSON text; anything that is not UTF-8 becomes U+FFFD.
@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
@@ -217,6 +218,24 @@ static size_t time_format(char *out, size_t cap, int64_t ns)
     return n + (size_t)snprintf(out + n, cap - n, ".%09lldZ", (long long)(ns % NS_PER_S));
 }
 
+/* The lock is for pipes, which keep only writes up to PIPE_BUF (4 KiB) in one piece. A line that
+ * cannot be written is lost: that is nobody's error. */
+static void line_write(const char *p, size_t n)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    while (n > 0) {
+        ssize_t r = write(STDERR_FILENO, p, n);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0)
+            break;
+        p += r;
+        n -= (size_t)r;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 void log_emit(enum log_level level, const char *file, int line, const char *msg,
     const struct log_field *fields, size_t n)
 {
@@ -247,9 +266,6 @@ void log_emit(enum log_level level, const char *file, int line, const char *msg,
     ASSERT(l.n <= LINE_MAX_BYTES);
 
     int saved = errno; /* logging leaves the caller's errno alone */
-    ssize_t r;
-    do
-        r = write(STDERR_FILENO, l.p, l.n);
-    while (r < 0 && errno == EINTR);
-    errno = saved; /* a lost log line is nobody's error */
+    line_write(l.p, l.n);
+    errno = saved;
 }
