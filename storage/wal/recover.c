@@ -211,6 +211,7 @@ static void wal_gap_judge(struct wal_recover *r, uint64_t from, uint64_t to)
     if (n > 0) {
         r->sum.damaged_records += n;
         wal_gap_blame(r, from, acked_to, true);
+        r->next_lsn = acked_to + 1; /* counted once, also when the log ends here */
     }
     uint64_t unacked_from = MAX(from, r->durable_lsn + 1);
     if (unacked_from <= to && wal_count_unexcused(r, unacked_from, to) > 0) {
@@ -278,13 +279,18 @@ static enum ec wal_recover_second(
     enum ec ec;
 
     TRY(wal_reader_open(rd, r->io, f->path, err));
+    if (rd->state != WAL_HEADER_OK) { /* it was, a moment ago: the disk no longer reads it */
+        f->damaged = true;
+        r->unknown_loss = true;
+        wal_reader_close(rd);
+        return EC_OK;
+    }
     rd->limit = MIN(f->end_off, rd->file_bytes);
     if (f->started && r->next_lsn == 0)
         r->next_lsn = f->start.first_lsn;
     while ((ec = wal_reader_next(rd, true, &item, err)) == EC_OK && item.kind != WAL_ITEM_END) {
-        /* What stands before a durable record was durable too. */
-        if (item.skipped_dirty && item.h.lsn <= r->durable_lsn)
-            f->damaged = true;
+        /* Bytes skipped before it say nothing by themselves: a torn mark that a record outlived, or
+         * a void record. Lost records show as a gap. */
         if (item.h.type != WAL_RECORD_DATA)
             continue;
         ec = wal_recover_record(r, f, &item, visit, ctx, err);
@@ -314,6 +320,8 @@ static void wal_recover_totals(struct wal_recover *r)
         const struct wal_found *f = &r->files.p[i];
         sum->torn_tails += f->torn && !f->damaged;
         sum->set_aside += f->damaged;
+        if (f->last_lsn > r->replayed_lsn && f->cut_lsn > r->replayed_lsn)
+            r->void_unsealed = true;
     }
     sum->last_lsn = r->replayed_lsn;
 }

@@ -33,9 +33,10 @@ struct wal_recover {
     uint64_t replayed_lsn; /* the last record handed out, 0: none */
     struct wal_recovery sum;
     /* second pass */
-    uint64_t next_lsn; /* 0: not known yet */
-    bool stopped;      /* at a torn record: what follows was never acknowledged */
-    bool unknown_loss; /* damage whose records cannot be counted */
+    uint64_t next_lsn;  /* 0: not known yet */
+    bool stopped;       /* at a torn record: what follows was never acknowledged */
+    bool void_unsealed; /* DATA behind the last one taken that no START voids */
+    bool unknown_loss;  /* damage whose records cannot be counted */
     struct wal_reader reader;
     struct wal_scratch scratch;
 };

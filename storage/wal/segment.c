@@ -165,11 +165,15 @@ enum ec wal_dir_make(struct io *io, const char *dir, struct err *err)
     CLEANUP(freep) char *parent = xstrdup(dir);
     char *slash = strrchr(parent, '/');
 
-    if (slash == NULL || slash == parent)
-        return io_mkdir(io, "wal.mkdir", dir, err);
-    *slash = 0;
-    if (io_stat(io, "wal.mkdir", parent, &st, NULL) != EC_OK)
-        TRY(wal_dir_make(io, parent, err));
+    if (slash == NULL)
+        strcpy(parent, "."); /* dir has at least one character */
+    else
+        slash[slash == parent] = 0; /* "/" stays */
+    ASSERT(dir[0] != 0);
+    enum ec ec = io_stat(io, "wal.mkdir", parent, &st, err);
+    if (ec == EC_NOT_FOUND && strcmp(parent, dir) != 0)
+        ec = wal_dir_make(io, parent, err);
+    TRY(ec);
     TRY(io_mkdir(io, "wal.mkdir", dir, err));
     return io_fsync_dir(io, "wal.mkdir_sync", parent, err);
 }

@@ -66,7 +66,8 @@ struct wal {
     uint64_t next_bytes; /* size of the next segment */
     uint64_t record_max; /* largest record since the last release of everything */
     enum wal_break_state brk;
-    uint64_t brk_sealed, brk_end, brk_first;
+    uint64_t brk_sealed, brk_end;
+    bool sync_covers_brk;                   /* the running sync makes the START with it durable */
     uint64_t void_lsn;                      /* up to here, what was not durable is void */
     _Atomic uint64_t last_lsn, durable_lsn; /* written under mu, read anywhere */
     _Atomic unsigned failed_syncs;
@@ -230,7 +231,6 @@ static enum ec wal_tail_begin(struct wal *w, uint64_t need, struct err *err)
     pthread_mutex_lock(&w->mu);
     if (w->brk == WAL_BREAK_PENDING && st.end_lsn == w->brk_end && st.sealed_lsn == w->brk_sealed) {
         w->brk = WAL_BREAK_WRITTEN;
-        w->brk_first = st.first_lsn;
     } else if (w->brk == WAL_BREAK_PENDING) {
         /* A sync failed while START was on its way and voided it too. */
         s->failed = true;
@@ -255,7 +255,7 @@ static void wal_tail_spoil(struct wal *w)
         ASSERT(w->segs.p[w->segs.n - 1] == s);
         w->segs.n--;
         w->cur = NULL;
-        if (w->brk == WAL_BREAK_WRITTEN && w->brk_first == s->first_lsn)
+        if (w->brk == WAL_BREAK_WRITTEN)
             w->brk = WAL_BREAK_PENDING;
     }
     pthread_mutex_unlock(&w->mu);
@@ -344,6 +344,7 @@ static void wal_sync_begin(struct wal *w, uint64_t *ret_target)
     ASSERT(!w->sync_running);
     w->sync_running = true;
     *ret_target = wal_last(w);
+    w->sync_covers_brk = w->brk == WAL_BREAK_WRITTEN; /* its segment is dirty, thus pinned below */
     w->syncing.n = 0;
     for (size_t i = 0; i < w->segs.n; i++) {
         struct wal_segment *s = w->segs.p[i];
@@ -414,15 +415,15 @@ enum ec wal_sync(struct wal *w, uint64_t *ret_lsn, uint64_t *ret_failed_from,
         ASSERT(target >= wal_durable(w));
         if (target > w->void_lsn) /* void records do not become durable by waiting */
             atomic_store_explicit(&w->durable_lsn, target, memory_order_release);
-        if (w->brk == WAL_BREAK_WRITTEN && w->brk_first <= target)
+        if (w->sync_covers_brk && w->brk == WAL_BREAK_WRITTEN)
             w->brk = WAL_BREAK_NONE;
         if (w->syncing.n > 0)
             atomic_store_explicit(&w->failed_syncs, 0, memory_order_relaxed);
         *ret_lsn = wal_durable(w);
     } else {
-        wal_sync_fail(w, i);
-        *ret_failed_from = wal_durable(w) + 1;
+        *ret_failed_from = MAX(wal_durable(w), w->void_lsn) + 1;
         *ret_failed_to = wal_last(w);
+        wal_sync_fail(w, i);
         ec = EC_IO;
     }
     wal_sync_unpin(w);
@@ -537,11 +538,12 @@ static struct wal_segment *wal_release_next(struct wal *w, uint64_t lsn)
     return s;
 }
 
-/* A sealed tail whose records may all go needs no mark any more. */
+/* A sealed tail whose records may all go needs no mark any more; one without records nothing at all. */
 static void wal_sealed_end(struct wal *w, uint64_t lsn)
 {
     pthread_mutex_lock(&w->tail_mu);
-    if (w->cur != NULL && w->cur->sealed && w->cur->last_lsn <= lsn)
+    struct wal_segment *s = w->cur;
+    if (s != NULL && (s->sealed || s->last_lsn == 0) && s->last_lsn <= lsn)
         wal_tail_end(w);
     pthread_mutex_unlock(&w->tail_mu);
 }
@@ -635,7 +637,8 @@ static bool wal_open_sync(struct wal *w, const struct wal_recover *r)
     for (size_t i = 0; i < r->files.n; i++) {
         const struct wal_found *f = &r->files.p[i];
         int fd;
-        if (f->bad || f->last_lsn <= r->durable_lsn)
+        bool new_start = f->started && f->start.first_lsn > r->durable_lsn;
+        if (f->bad || (f->last_lsn <= r->durable_lsn && !new_start))
             continue;
         if (io_open(w->io, "wal.recover_open", f->path, O_RDONLY, 0, &fd, NULL) != EC_OK)
             return false;
@@ -673,23 +676,44 @@ static enum ec wal_open_files(struct wal *w, struct wal_recover *r, struct err *
     return EC_OK;
 }
 
+/* There are readable records that recovery did not take, and no START that says so. Without one they
+ * could come back once the segments before them are released. Only a try: a full disk must not keep
+ * the server from starting, and unacknowledged records do no worse than that. */
+static void wal_open_seal(struct wal *w)
+{
+    uint64_t lsn, from, to;
+
+    pthread_mutex_lock(&w->tail_mu);
+    enum ec ec = wal_tail_begin(w, 0, NULL);
+    pthread_mutex_unlock(&w->tail_mu);
+    if (ec == EC_OK)
+        ec = wal_sync(w, &lsn, &from, &to, NULL);
+    (void)ec;
+}
+
 static enum ec wal_open_recover(struct wal *w, struct wal_recover *r, struct wal_open_ctx *open,
     uint64_t floor, struct err *err)
 {
     TRY(wal_recover_run(r, wal_open_visit, open, err));
+    /* A number that was ever given out is not given out again, whatever became of its record. */
+    uint64_t last = MAX(MAX(r->lsn_max, r->durable_lsn), floor), durable = last;
     if (r->files.n > 0) {
-        bool synced = wal_open_sync(w, r);
+        /* Headers repeat the durable LSN: it must not claim the numbers that were only given out. */
+        durable = r->durable_lsn;
+        if (wal_open_sync(w, r))
+            durable = MAX(durable, r->replayed_lsn);
         w->brk = WAL_BREAK_PENDING;
         w->brk_end = r->replayed_lsn;
-        w->brk_sealed = synced ? w->brk_end : MIN(w->brk_end, r->durable_lsn);
+        w->brk_sealed = MIN(r->replayed_lsn, durable);
     }
     TRY(wal_open_files(w, r, err));
-    /* A number that was ever given out is not given out again, whatever became of its record. */
-    uint64_t last = MAX(MAX(r->lsn_max, r->durable_lsn), floor);
     atomic_store(&w->last_lsn, last);
-    atomic_store(&w->durable_lsn, last);
+    atomic_store(&w->durable_lsn, durable);
+    w->void_lsn = last;
     w->next_number = r->number_max + 1;
     r->sum.last_lsn = last;
+    if (r->void_unsealed)
+        wal_open_seal(w);
     return EC_OK;
 }
 

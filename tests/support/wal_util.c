@@ -68,7 +68,7 @@ void wal_util_fill(uint8_t *p, size_t n, uint64_t key)
     for (size_t i = 0; i < n; i++) {
         if (i % 16 == 0)
             x = hash_mix(x + 1);
-        p[i] = i % 16 < 8 ? (uint8_t)(x >> 8 * (i % 8)) : (uint8_t)('a' + i % 16);
+        p[i] = (uint8_t)(i % 16 < 8 ? x >> 8 * (i % 8) : 'a' + i % 16);
     }
 }
 
