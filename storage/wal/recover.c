@@ -105,7 +105,8 @@ static enum ec wal_recover_index(struct wal_recover *r, struct wal_found *f, str
     if (rd->file_bytes < rd->head.file_bytes) {
         f->damaged = true;
         f->empty = false;
-        if (MAX(f->end_off, (uint64_t)WAL_DATA_OFFSET) + WAL_RECORD_HEADER_BYTES > rd->file_bytes)
+        uint64_t end = MAX(f->end_off, (uint64_t)WAL_DATA_OFFSET);
+        if (item.skipped_dirty || end + WAL_RECORD_HEADER_BYTES > rd->file_bytes)
             r->unknown_loss = true;
     }
     if (rd->unreadable > 0) {
