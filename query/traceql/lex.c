@@ -207,33 +207,45 @@ static enum ec skip_blanks(struct tql_lexer *lx)
 }
 
 /* ---- numbers ---- */
+static int digit_value(uint32_t r)
+{
+    uint32_t low = r | 0x20;
+    return rune_digit(r) ? (int)(r - '0') : low >= 'a' && low <= 'f' ? (int)(low - 'a' + 10) : 99;
+}
+
 struct number {
-    bool is_float, digits, bad_sep;
+    bool is_float, digits;
     unsigned base;
     uint32_t bad_digit; /* first digit that the base does not have */
 };
 
 static enum ec scan_digits(struct tql_lexer *lx, struct number *num, unsigned base)
 {
-    bool sep = num->bad_sep, after_digit = num->digits && num->base == 8;
-    num->digits = after_digit;
     for (;;) {
         uint32_t r = peek(lx), low = r | 0x20;
-        if (r == '_') {
-            sep |= !after_digit && num->base == 10;
-            sep |= lx->text.p[lx->at - 1] == '_';
-            after_digit = false;
-        } else if (rune_digit(r) || (base == 16 && low >= 'a' && low <= 'f')) {
-            if (base < 10 && r >= '0' + base && num->bad_digit == 0)
-                num->bad_digit = r;
-            after_digit = num->digits = true;
-        } else {
-            break;
-        }
+        bool digit = rune_digit(r) || (base == 16 && low >= 'a' && low <= 'f');
+        if (!digit && r != '_')
+            return EC_OK;
+        if (digit && base < 10 && r >= '0' + base && num->bad_digit == 0)
+            num->bad_digit = r;
+        num->digits |= digit;
         TRY(next(lx, &r));
     }
-    num->bad_sep = sep || lx->text.p[lx->at - 1] == '_';
-    return EC_OK;
+}
+
+/* Each '_' stands between digits, or between the base prefix and a digit. */
+static bool separators_ok(struct str text, bool prefixed, bool hex)
+{
+    int base = hex ? 16 : 10;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] != '_')
+            continue;
+        bool before = i > 0 && (digit_value((uint8_t)text.p[i - 1]) < base || (prefixed && i == 2));
+        bool after = i + 1 < text.n && digit_value((uint8_t)text.p[i + 1]) < base;
+        if (!before || !after)
+            return false;
+    }
+    return true;
 }
 
 static const char *base_name(unsigned base)
@@ -258,7 +270,6 @@ static enum ec scan_exponent(struct tql_lexer *lx, struct number *num, bool pref
             TRY(next(lx, &r));
         struct number exp = {.base = 10};
         TRY(scan_digits(lx, &exp, 10));
-        num->bad_sep |= exp.bad_sep;
         if (!exp.digits)
             return tql_lex_error(lx, "exponent has no digits");
     } else if (num->base == 16 && num->is_float) {
@@ -272,6 +283,7 @@ static enum ec scan_number(struct tql_lexer *lx, bool *ret_float)
 {
     struct number num = {.base = 10};
     bool prefixed = false;
+    size_t start = lx->at;
     uint32_t r = peek(lx);
     TRY(next(lx, &r));
     mark(lx);
@@ -288,9 +300,7 @@ static enum ec scan_number(struct tql_lexer *lx, bool *ret_float)
                 num.digits = false;
             }
         }
-        bool lead = num.digits;
         TRY(scan_digits(lx, &num, num.base));
-        num.digits |= lead;
     }
     if (!num.is_float && peek(lx) == '.') {
         TRY(next(lx, &r));
@@ -299,11 +309,7 @@ static enum ec scan_number(struct tql_lexer *lx, bool *ret_float)
     if (num.is_float) {
         if (prefixed && num.base != 16)
             return tql_lex_error(lx, "invalid radix point in %s", base_name(num.base));
-        bool lead = num.digits;
-        struct number frac = {.base = 10};
-        TRY(scan_digits(lx, &frac, num.base == 16 ? 16 : 10));
-        num.digits = lead || frac.digits;
-        num.bad_sep |= frac.bad_sep;
+        TRY(scan_digits(lx, &num, num.base == 16 ? 16 : 10));
     }
     if (!num.digits)
         return tql_lex_error(lx, "%s has no digits", base_name(num.base));
@@ -311,7 +317,7 @@ static enum ec scan_number(struct tql_lexer *lx, bool *ret_float)
     if (!num.is_float && num.bad_digit != 0)
         return tql_lex_error(
             lx, "invalid digit '%c' in %s", (char)num.bad_digit, base_name(num.base));
-    if (num.bad_sep)
+    if (!separators_ok(str_n(lx->text.p + start, lx->at - start), prefixed, num.base == 16))
         return tql_lex_error(lx, "'_' must separate successive digits");
     *ret_float = num.is_float;
     return EC_OK;
@@ -377,12 +383,6 @@ static enum ec lex_number(struct tql_lexer *lx, struct tql_token *t)
 static unsigned escape_digits(uint32_t r)
 {
     return r == 'x' ? 2 : r == 'u' ? 4 : r == 'U' ? 8 : r >= '0' && r <= '7' ? 3 : 0;
-}
-
-static int digit_value(uint32_t r)
-{
-    uint32_t low = r | 0x20;
-    return rune_digit(r) ? (int)(r - '0') : low >= 'a' && low <= 'f' ? (int)(low - 'a' + 10) : 99;
 }
 
 static size_t put_rune(char *out, uint32_t r)
