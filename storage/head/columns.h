@@ -61,7 +61,7 @@ static inline bool column_is(
     const struct column *c, enum part_table t, struct str key, enum value_type type)
 {
     return c->key.n == key.n && c->type == type && c->table == t &&
-           memcmp(c->key.p, key.p, key.n) == 0;
+           mem_same(c->key.p, key.p, key.n);
 }
 /* columns_need by way of *guess, which is moved on to the guess for what follows. `link` keeps the
  * place that the next call corrects: start with guess = &guess_first[table]. */

@@ -105,50 +105,36 @@ uint32_t head_trace_find(const struct head *h, const struct trace_id *id, uint32
     return PROBE_NONE;
 }
 
-/* Bytes that the group's segments, old and new ones, may take for this batch. */
-static uint64_t head_groups_bound(const struct head *h, const struct batch *b)
+/* Bytes that the segments of the groups, this one and new ones, may take for this batch, but for
+ * seg_values_bound. */
+static uint64_t head_groups_bound(const struct head *h, const struct batch *b, uint64_t values)
 {
-    uint64_t span_values = (uint64_t)b->n_attrs + 5 * (uint64_t)b->n_spans;
-    uint64_t event_values = (uint64_t)b->n_attrs + b->n_events;
-    uint64_t link_values = (uint64_t)b->n_attrs + 2 * (uint64_t)b->n_links;
-    if (b->n_events == 0)
-        event_values = 0;
-    if (b->n_links == 0)
-        link_values = 0;
-    uint64_t bytes = 0, room = 0;
+    uint64_t bytes = 0, room = 0, dirs = 0;
     if (h->n_groups != 0) {
         const struct head_group *g = head_group_at(h, h->n_groups - 1);
-        uint32_t used = h->n_rows - g->row_first;
-        room = PART_GROUP_ROWS - used;
-        bytes += seg_bound(&g->spans, MIN(b->n_spans, room), span_values);
-        bytes += seg_bound(&g->events, b->n_events, event_values);
-        bytes += seg_bound(&g->links, b->n_links, link_values);
+        room = PART_GROUP_ROWS - (h->n_rows - g->row_first);
+        bytes += seg_bound(&g->spans, MIN(b->n_spans, room));
+        bytes += seg_bound(&g->events, b->n_events);
+        bytes += seg_bound(&g->links, b->n_links);
+        dirs = g->spans.dir_cap + g->events.dir_cap + g->links.dir_cap;
+        if (b->n_spans > room) /* a new group's columns start as large as these */
+            bytes += 2 * (g->spans.sparse_bytes + g->events.sparse_bytes + g->links.sparse_bytes);
     }
     if (b->n_spans <= room)
         return bytes;
-    /* New groups. Their sparse columns start at the size of the group before: once that of the
-     * present group, then what this batch itself put into one. */
+    /* New groups. What this batch puts into one is repeated as the first size in the next. */
     uint64_t n_groups = (b->n_spans - room + PART_GROUP_ROWS - 1) / PART_GROUP_ROWS;
+    bytes += seg_values_bound(values);
     for (uint32_t t = TABLE_SPANS; t <= TABLE_LINKS; t++) {
         struct seg s;
         seg_init(&s, t, NULL);
-        uint64_t rows = t == TABLE_SPANS    ? MIN(b->n_spans, PART_GROUP_ROWS)
-                        : t == TABLE_EVENTS ? b->n_events
-                                            : b->n_links;
-        uint64_t values = t == TABLE_SPANS    ? span_values
-                          : t == TABLE_EVENTS ? event_values
-                                              : link_values;
-        bytes += seg_bound(&s, rows, 2 * values);
-    }
-    uint64_t dirs = 0;
-    if (h->n_groups != 0) {
-        const struct head_group *g = head_group_at(h, h->n_groups - 1);
-        bytes += (g->spans.sparse_bytes + g->events.sparse_bytes + g->links.sparse_bytes) * 2;
-        dirs = g->spans.dir_cap + g->events.dir_cap + g->links.dir_cap;
+        bytes += seg_bound(&s, t == TABLE_SPANS    ? MIN(b->n_spans, PART_GROUP_ROWS)
+                               : t == TABLE_EVENTS ? b->n_events + 16 * n_groups
+                                                   : b->n_links + 16 * n_groups);
     }
     dirs = (dirs + 64 + 2 * (uint64_t)b->n_attrs) * sizeof(struct seg_entry);
     uint64_t dense = (uint64_t)PART_GROUP_ROWS * seg_row_bytes(TABLE_SPANS);
-    bytes += n_groups * (dense + dirs + sizeof(struct head_group) + 4096);
+    bytes += n_groups * (dense + dirs + sizeof(struct head_group) + 8192);
     bytes += 4 * (h->n_groups + n_groups + 16) * sizeof(struct head_group *);
     return bytes;
 }
@@ -163,9 +149,10 @@ static uint64_t head_bound(const struct head *h, const struct batch *b)
     uint64_t rows = spans + events + links + objects;
     uint64_t strings = attrs + 3 * spans + events + links + 3 * objects;
     const struct columns *c = &h->columns;
-    uint64_t bytes = head_groups_bound(h, b);
-    bytes += seg_bound(&h->resources, b->n_resources, attrs + 2 * objects);
-    bytes += seg_bound(&h->scopes, b->n_scopes, attrs + 2 * objects);
+    uint64_t values = attrs + 5 * spans + events + 2 * links + 2 * objects;
+    uint64_t bytes = head_groups_bound(h, b, values) + seg_values_bound(values);
+    bytes += seg_bound(&h->resources, b->n_resources);
+    bytes += seg_bound(&h->scopes, b->n_scopes);
     bytes += chunks_bound(&h->strings.entries, h->strings.index.n, strings);
     bytes += probe_bound(&h->strings.index, strings);
     bytes += chunks_bound(&c->cols, c->col_index.n, attrs);

@@ -52,6 +52,23 @@ static inline uint64_t mem_used(const struct head_mem *m)
     return m->blocks + m->arena.total;
 }
 
+/* memcmp(a, b, n) == 0 without a call: keys and values are short. */
+static inline bool mem_same(const char *a, const char *b, size_t n)
+{
+    if (n >= 8) {
+        for (size_t i = 0; i + 8 < n; i += 8)
+            if (get_u64le(a + i) != get_u64le(b + i))
+                return false;
+        return get_u64le(a + n - 8) == get_u64le(b + n - 8);
+    }
+    if (n >= 4)
+        return get_u32le(a) == get_u32le(b) && get_u32le(a + n - 4) == get_u32le(b + n - 4);
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
 /* A vector in chunks that double, so that elements never move: readers index it without a lock. The
  * element must have been published to the reader (a row count, a hash slot) by a release store. */
 #define CHUNK_FIRST_BITS 5u

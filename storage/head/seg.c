@@ -74,11 +74,6 @@ bool seg_col_place(col_id col, bool *ret_dense, uint32_t *ret_index)
     return true;
 }
 
-void seg_init(struct seg *s, enum part_table t, const struct seg *before)
-{
-    *s = (struct seg){.table = t, .before = before};
-}
-
 uint32_t seg_row_bytes(enum part_table t)
 {
     uint32_t n = 0;
@@ -97,7 +92,16 @@ static size_t seg_dir_bytes(uint32_t cap)
     return sizeof(struct seg_dir) + cap * sizeof(struct seg_entry);
 }
 
-uint64_t seg_bound(const struct seg *s, uint64_t rows, uint64_t values)
+void seg_init(struct seg *s, enum part_table t, const struct seg *before)
+{
+    *s = (struct seg){.table = t, .before = before};
+    if (before != NULL) {
+        s->hint_bytes = before->sparse_bytes + before->sparse_bytes / 8;
+        s->hint_bytes += seg_dir_bytes(before->dir_cap);
+    }
+}
+
+uint64_t seg_bound(const struct seg *s, uint64_t rows)
 {
     uint64_t bytes = 0;
     uint64_t n = atomic_load_explicit(&s->n, memory_order_relaxed) + rows;
@@ -105,17 +109,16 @@ uint64_t seg_bound(const struct seg *s, uint64_t rows, uint64_t values)
         cap = cap == 0 ? SEG_ROWS_FIRST : 2 * cap;
         bytes += sizeof(struct seg_dense) + cap * seg_row_bytes(s->table);
     }
-    if (values == 0)
-        return bytes;
+    return bytes + 2 * s->sparse_bytes + s->hint_bytes + seg_dir_bytes(2 * DIR_CAP_FIRST);
+}
+
+uint64_t seg_values_bound(uint64_t values)
+{
     /* A block of c bytes that gets m more is replaced by blocks of at most 2 c + 4 m in all: they
-     * double until the last but one is too small. A new column starts with a first block or with
-     * the size that its predecessor had. */
-    bytes += 2 * s->sparse_bytes + values * 4 * (4 + 8);
-    bytes += values * seg_values_bytes(VALUES_CAP_FIRST, 8);
-    bytes += values * 4 * sizeof(struct seg_entry) + seg_dir_bytes(2 * DIR_CAP_FIRST);
-    if (s->before != NULL)
-        bytes += s->before->sparse_bytes + s->before->sparse_bytes / 4;
-    return bytes;
+     * double until the last but one is too small. 2 c is in seg_bound. Each value may be the first
+     * of its column. */
+    return values *
+           (4 * (4 + 8) + seg_values_bytes(VALUES_CAP_FIRST, 8) + 4 * sizeof(struct seg_entry));
 }
 
 void seg_deinit(struct seg *s, struct head_mem *m)
@@ -192,6 +195,8 @@ void seg_values_grow(
         /* WHY: columns of neighbouring groups fill alike; a right first size saves the copies. */
         uint32_t like = s->before == NULL ? 0 : seg_slot_count(s->before, slot);
         cap = like < VALUES_CAP_FIRST ? VALUES_CAP_FIRST : (like + like / 16 + 3) & ~3u;
+        uint64_t hint = like < VALUES_CAP_FIRST ? 0 : seg_values_bytes(cap, width);
+        s->hint_bytes -= MIN(s->hint_bytes, hint);
     }
     ASSERT(cap > n && cap % 4 == 0);
     struct seg_values *v = mem_block(m, seg_values_bytes(cap, width));

@@ -92,12 +92,15 @@ struct seg {
     _Atomic(struct seg_dir *) dir;
     const struct seg *before; /* the same segment of the group before: how large columns will be */
     uint64_t sparse_bytes;    /* of the directory and the sparse columns */
+    uint64_t hint_bytes;      /* that columns of `before` which are not here yet may ask for */
 };
 
 void seg_init(struct seg *s, enum part_table t, const struct seg *before);
 void seg_deinit(struct seg *s, struct head_mem *m);
-/* Bytes that at most `rows` more rows with `values` more sparse values may take. */
-uint64_t seg_bound(const struct seg *s, uint64_t rows, uint64_t values);
+/* Bytes that at most `rows` more rows and the growth of the columns that are there may take; on top
+ * of it comes seg_values_bound, once for all sparse values of a batch, in whatever segments. */
+uint64_t seg_bound(const struct seg *s, uint64_t rows);
+uint64_t seg_values_bound(uint64_t values);
 uint32_t seg_row_bytes(enum part_table t); /* dense bytes of a row */
 void seg_dense_grow(struct seg *s, struct head_mem *m, uint32_t cap);
 void seg_dir_grow(struct seg *s, struct head_mem *m, uint32_t slot);

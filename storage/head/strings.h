@@ -42,7 +42,7 @@ static inline bool strings_lookup(
     struct probe_it it = probe_start(&s->index, hash);
     for (uint32_t code; (code = probe_next(&it)) != PROBE_NONE;) {
         const struct strings_entry *e = chunks_at(&s->entries, code);
-        if (LIKELY(e->n == str.n && memcmp(e->p, str.p, str.n) == 0)) {
+        if (LIKELY(e->n == str.n && mem_same(e->p, str.p, str.n))) {
             *ret_code = code;
             return true;
         }
