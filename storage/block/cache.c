@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The page cache. See cache.h for the rules, below for the two lists of a shard.
+ *
+ * A shard is a hash table (chains through hash_next) and a list in order of use (head: newest).
+ * Eviction walks a shard's list from the tail and passes over what is pinned; it starts in the shard
+ * that needs room and goes on through the others, one lock at a time, so no lock order is needed.
+ */
+#include "cache.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+
+#define CACHE_SHARDS     16u
+#define CACHE_TABLE_MIN  64u
+#define CACHE_EVICT_WALK 256u /* pinned objects passed over before a shard is given up */
+
+struct cache_shard {
+    pthread_mutex_t lock; /* guards everything below */
+    struct cached **table;
+    uint32_t table_n, n; /* table_n: power of two */
+    struct cached *newest, *oldest;
+    uint64_t hits, misses;
+};
+
+struct block_cache {
+    struct budget budget;
+    _Atomic uint64_t serial;
+    struct cache_shard shards[CACHE_SHARDS];
+};
+
+struct block_cache *block_cache_new(struct budget *budget, uint64_t cap_bytes)
+{
+    struct block_cache *c = xcalloc(1, sizeof(*c));
+    budget_init(&c->budget, budget, "block-cache", cap_bytes);
+    for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
+        struct cache_shard *s = &c->shards[i];
+        pthread_mutex_init(&s->lock, NULL);
+        s->table_n = CACHE_TABLE_MIN;
+        s->table = xcalloc(s->table_n, sizeof(struct cached *));
+    }
+    return c;
+}
+
+static uint64_t cache_hash(uint64_t block, uint64_t key)
+{
+    return hash_mix(block * 0x9e3779b97f4a7c15ULL + key);
+}
+
+static struct cache_shard *cache_shard(struct block_cache *c, uint64_t hash)
+{
+    return &c->shards[hash >> 60 & (CACHE_SHARDS - 1)];
+}
+
+static struct cached **shard_slot(struct cache_shard *s, uint64_t hash)
+{
+    return &s->table[hash & (s->table_n - 1)];
+}
+
+static void shard_list_remove(struct cache_shard *s, struct cached *o)
+{
+    *(o->lru_prev != NULL ? &o->lru_prev->lru_next : &s->newest) = o->lru_next;
+    *(o->lru_next != NULL ? &o->lru_next->lru_prev : &s->oldest) = o->lru_prev;
+}
+
+static void shard_list_push(struct cache_shard *s, struct cached *o)
+{
+    o->lru_prev = NULL;
+    o->lru_next = s->newest;
+    *(s->newest != NULL ? &s->newest->lru_prev : &s->oldest) = o;
+    s->newest = o;
+}
+
+static void cached_free(struct cached *o)
+{
+    budget_give(o->payer, o->bytes);
+    free(o);
+}
+
+static void shard_drop(struct cache_shard *s, struct cached *o)
+{
+    struct cached **at = shard_slot(s, cache_hash(o->block, o->key));
+    while (*at != o)
+        at = &(*at)->hash_next;
+    *at = o->hash_next;
+    shard_list_remove(s, o);
+    s->n--;
+    cached_free(o);
+}
+
+static void shard_grow(struct cache_shard *s)
+{
+    uint32_t n = s->table_n * 2;
+    struct cached **table = xcalloc(n, sizeof(struct cached *));
+    for (uint32_t i = 0; i < s->table_n; i++) {
+        for (struct cached *o = s->table[i], *next; o != NULL; o = next) {
+            next = o->hash_next;
+            struct cached **slot = &table[cache_hash(o->block, o->key) & (n - 1)];
+            o->hash_next = *slot;
+            *slot = o;
+        }
+    }
+    free(s->table);
+    s->table = table;
+    s->table_n = n;
+}
+
+void block_cache_free(struct block_cache *c)
+{
+    if (c == NULL)
+        return;
+    for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
+        struct cache_shard *s = &c->shards[i];
+        while (s->newest != NULL) {
+            ASSERT(atomic_load_explicit(&s->newest->pins, memory_order_acquire) == 0);
+            shard_drop(s, s->newest);
+        }
+        free(s->table);
+        pthread_mutex_destroy(&s->lock);
+    }
+    budget_deinit(&c->budget);
+    free(c);
+}
+
+void block_cache_stats(
+    struct block_cache *c, uint64_t *ret_bytes, uint64_t *ret_hits, uint64_t *ret_misses)
+{
+    uint64_t hits = 0, misses = 0;
+    for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
+        struct cache_shard *s = &c->shards[i];
+        pthread_mutex_lock(&s->lock);
+        hits += s->hits;
+        misses += s->misses;
+        pthread_mutex_unlock(&s->lock);
+    }
+    *ret_bytes = budget_used(&c->budget);
+    *ret_hits = hits;
+    *ret_misses = misses;
+}
+
+struct budget *block_cache_budget(struct block_cache *c)
+{
+    return &c->budget;
+}
+
+uint64_t block_cache_serial(struct block_cache *c)
+{
+    return atomic_fetch_add_explicit(&c->serial, 1, memory_order_relaxed) + 1;
+}
+
+static struct cached *shard_find(
+    struct cache_shard *s, uint64_t hash, uint64_t block, uint64_t key)
+{
+    for (struct cached *o = *shard_slot(s, hash); o != NULL; o = o->hash_next)
+        if (o->block == block && o->key == key)
+            return o;
+    return NULL;
+}
+
+struct cached *block_cache_find(struct block_cache *c, uint64_t block, uint64_t key)
+{
+    uint64_t hash = cache_hash(block, key);
+    struct cache_shard *s = cache_shard(c, hash);
+    pthread_mutex_lock(&s->lock);
+    struct cached *o = shard_find(s, hash, block, key);
+    if (o != NULL) {
+        atomic_fetch_add_explicit(&o->pins, 1, memory_order_relaxed);
+        s->hits++;
+        if (s->newest != o) {
+            shard_list_remove(s, o);
+            shard_list_push(s, o);
+        }
+    } else {
+        s->misses++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return o;
+}
+
+/* Frees unpinned objects of one shard, oldest first, until `want` bytes were given back. */
+static uint64_t shard_evict(struct cache_shard *s, uint64_t want)
+{
+    uint64_t freed = 0;
+    uint32_t walked = 0;
+    pthread_mutex_lock(&s->lock);
+    for (struct cached *o = s->oldest, *next; o != NULL && freed < want; o = next) {
+        next = o->lru_prev;
+        /* Acquire: pairs with the release in unpin; the last user is done with the bytes. */
+        if (atomic_load_explicit(&o->pins, memory_order_acquire) != 0) {
+            if (++walked > CACHE_EVICT_WALK)
+                break;
+            continue;
+        }
+        freed += o->bytes;
+        shard_drop(s, o);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return freed;
+}
+
+void block_cache_shrink(struct block_cache *c, uint64_t bytes)
+{
+    uint64_t freed = 0;
+    for (uint32_t i = 0; i < CACHE_SHARDS && freed < bytes; i++)
+        freed += shard_evict(&c->shards[i], bytes - freed);
+}
+
+static bool cache_make_room(struct block_cache *c, uint64_t bytes)
+{
+    if (budget_take(&c->budget, bytes))
+        return true;
+    uint64_t cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
+    if (cap != 0 && bytes > cap / 4)
+        return false; /* one object must not throw out everything else */
+    uint32_t first = (uint32_t)(hash_mix(budget_used(&c->budget)) % CACHE_SHARDS);
+    for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
+        /* Evicting a little more than needed keeps the next calls off this path. */
+        if (shard_evict(&c->shards[(first + i) % CACHE_SHARDS], bytes) > 0 &&
+            budget_take(&c->budget, bytes))
+            return true;
+    }
+    return false;
+}
+
+struct cached *block_cache_alloc(struct block_cache *c, uint64_t bytes, struct budget *fallback)
+{
+    ASSERT(bytes >= sizeof(struct cached));
+    struct budget *payer = &c->budget;
+    if (!cache_make_room(c, bytes)) {
+        if (!budget_take(fallback, bytes))
+            return NULL;
+        payer = fallback;
+    }
+    struct cached *o = malloc(bytes);
+    if (o == NULL) {
+        budget_give(payer, bytes);
+        return NULL;
+    }
+    *o = (struct cached){.bytes = bytes, .payer = payer};
+    atomic_init(&o->pins, 1);
+    return o;
+}
+
+void block_cache_discard(struct cached *o)
+{
+    if (o == NULL)
+        return;
+    ASSERT(!o->shared);
+    cached_free(o);
+}
+
+struct cached *block_cache_add(struct block_cache *c, struct cached *o, uint64_t block, uint64_t key)
+{
+    ASSERT(!o->shared);
+    if (o->payer != &c->budget)
+        return o;
+    uint64_t hash = cache_hash(block, key);
+    struct cache_shard *s = cache_shard(c, hash);
+    pthread_mutex_lock(&s->lock);
+    struct cached *twin = shard_find(s, hash, block, key);
+    if (twin != NULL) {
+        atomic_fetch_add_explicit(&twin->pins, 1, memory_order_relaxed);
+        pthread_mutex_unlock(&s->lock);
+        cached_free(o);
+        return twin;
+    }
+    o->block = block;
+    o->key = key;
+    o->shared = true;
+    if (s->n >= s->table_n)
+        shard_grow(s);
+    struct cached **slot = shard_slot(s, hash);
+    o->hash_next = *slot;
+    *slot = o;
+    shard_list_push(s, o);
+    s->n++;
+    pthread_mutex_unlock(&s->lock);
+    return o;
+}
+
+void block_cache_unpin(struct cached *o)
+{
+    bool shared = o->shared; /* once unpinned, the object may be gone */
+    uint32_t before = atomic_fetch_sub_explicit(&o->pins, 1, memory_order_release);
+    ASSERT(before > 0);
+    if (!shared) { /* private: this reader was the only user */
+        ASSERT(before == 1);
+        cached_free(o);
+    }
+}
+
+void block_cache_purge(struct block_cache *c, uint64_t block)
+{
+    for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
+        struct cache_shard *s = &c->shards[i];
+        pthread_mutex_lock(&s->lock);
+        for (struct cached *o = s->newest, *next; o != NULL; o = next) {
+            next = o->lru_next;
+            if (o->block == block)
+                shard_drop(s, o);
+        }
+        pthread_mutex_unlock(&s->lock);
+    }
+}

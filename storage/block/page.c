@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reading a block file: the root on first use, then single pages. Every byte that is believed was
+ * covered by a checksum; a bad read is repeated once, because the second one may come from the disk
+ * instead of a damaged buffer. The owner of a block hears about damage once. */
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/compress.h"
+#include "reader.h"
+
+#define ROOT_ROOM_BYTES ((uint64_t)1 << 20)
+
+enum ec block_damaged(struct block *b, enum ec ec, const struct err *err)
+{
+    if ((ec == EC_CORRUPT || ec == EC_IO) && b->on_corrupt != NULL &&
+        !atomic_exchange_explicit(&b->told, true, memory_order_relaxed))
+        b->on_corrupt(b->on_corrupt_ctx, b->part.uuid, err);
+    return ec;
+}
+
+static enum ec page_read_once(struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p,
+    struct err *err)
+{
+    TRY(io_pread(b->io, "block.read", b->fd, p, ref->stored, ref->offset, err));
+    if (block_page_sum(salt, ref->offset, p, ref->stored) != ref->sum)
+        return ERR(err, EC_CORRUPT, "page at %llu (%u bytes): checksum does not match",
+            (unsigned long long)ref->offset, ref->stored);
+    return EC_OK;
+}
+
+static enum ec page_read(struct block *b, const struct page_ref *ref, uint64_t salt, struct buf *into,
+    struct err *err)
+{
+    buf_reset(into);
+    if (!buf_reserve(into, ref->stored + 8))
+        return ERR(err, EC_LIMIT, "page of %u bytes is over the memory budget", ref->stored);
+    struct err first = {0};
+    if (page_read_once(b, ref, salt, into->p, &first) != EC_OK)
+        TRY(page_read_once(b, ref, salt, into->p, err));
+    into->n = ref->stored;
+    return EC_OK;
+}
+
+enum ec block_page_read(
+    struct block_reader *r, const struct page_ref *ref, struct bytes *ret, struct err *err)
+{
+    struct err local = {0};
+    struct err *e = err != NULL ? err : &local; /* on_corrupt wants a message in any case */
+    enum ec ec = page_read(r->b, ref, r->root->salt, &r->stored, e);
+    if (ec != EC_OK) {
+        (void)err_prefix(e, "block %s", r->b->path);
+        return block_damaged(r->b, ec, e);
+    }
+    r->bytes_read += ref->stored;
+    *ret = buf_bytes(&r->stored);
+    return EC_OK;
+}
+
+/* Header and trailer, then the root page, which is one zstd section. */
+static enum ec root_read(struct block *b, struct budget *budget, struct block_root **ret,
+    struct buf *stored, struct buf *raw, struct err *err)
+{
+    uint8_t header[BLOCK_HEADER_BYTES], trailer[BLOCK_TRAILER_BYTES];
+    struct io_stat st;
+    struct page_ref root;
+    uint64_t salt;
+    TRY(io_fstat(b->io, "block.read", b->fd, &st, err));
+    if (st.size < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
+        return ERR(err, EC_CORRUPT, "%llu bytes are too few for a block",
+            (unsigned long long)st.size);
+    TRY(io_pread(b->io, "block.read", b->fd, header, sizeof(header), 0, err));
+    TRY(io_pread(b->io, "block.read", b->fd, trailer, sizeof(trailer),
+        st.size - BLOCK_TRAILER_BYTES, err));
+    TRY(block_trailer_get(trailer, st.size, &root, &salt, err));
+    TRY(page_read(b, &root, salt, stored, err));
+    struct page_in in;
+    const uint8_t *p;
+    page_in_init(&in, buf_bytes(stored), root.raw, raw);
+    TRY(section_get(&in, root.raw, &p, err));
+    TRY(page_in_end(&in, err));
+    TRY(block_root_decode(bytes_n(p, root.raw), st.size, salt, budget, ret, err));
+    enum ec ec = block_header_check(header, (*ret)->facts.uuid, err);
+    if (ec != EC_OK) {
+        block_root_free(*ret, budget);
+        *ret = NULL;
+        return ec;
+    }
+    b->file_bytes = st.size;
+    return EC_OK;
+}
+
+/* The block that was asked for, and of the tenant that was asked for. */
+static enum ec root_check(const struct block *b, const struct block_root *root, struct err *err)
+{
+    if (memcmp(root->facts.uuid, b->part.uuid, 16) != 0)
+        return ERR(err, EC_CORRUPT, "the file is another block");
+    if (b->tenant.p != NULL && !str_eq(root->tenant, b->tenant))
+        return ERR(err, EC_CORRUPT, "the file belongs to another tenant");
+    return EC_OK;
+}
+
+static enum ec root_open(struct block *b, struct budget *budget, struct err *err)
+{
+    struct buf stored, raw;
+    struct block_root *root = NULL;
+    int fd;
+    TRY(io_open(b->io, "block.open", b->path, O_RDONLY, 0, &fd, err));
+    b->fd = fd;
+    buf_init(&stored, budget);
+    buf_init(&raw, budget);
+    enum ec ec = root_read(b, budget, &root, &stored, &raw, err);
+    if (ec == EC_CORRUPT) /* once more: the reads of header and trailer have no retry of their own */
+        ec = root_read(b, budget, &root, &stored, &raw, err);
+    if (ec == EC_OK && (ec = root_check(b, root, err)) != EC_OK)
+        block_root_free(root, budget);
+    buf_deinit(&stored);
+    buf_deinit(&raw);
+    if (ec != EC_OK) {
+        (void)io_close(b->io, "block.open", fd, NULL); /* read only: nothing to lose */
+        b->fd = -1;
+        return ec;
+    }
+    atomic_store_explicit(&b->root, root, memory_order_release);
+    return EC_OK;
+}
+
+enum ec block_root_load(struct block *b, struct err *err)
+{
+    struct err local = {0};
+    struct err *e = err != NULL ? err : &local;
+    if (LIKELY(atomic_load_explicit(&b->root, memory_order_acquire) != NULL))
+        return EC_OK;
+    pthread_mutex_lock(&b->lock);
+    enum ec ec = EC_OK;
+    if (atomic_load_explicit(&b->root, memory_order_acquire) == NULL)
+        ec = root_open(b, block_cache_budget(b->cache), e);
+    if (ec == EC_LIMIT) { /* pages give way to a root: it stays as long as the block */
+        block_cache_shrink(b->cache, ROOT_ROOM_BYTES);
+        ec = root_open(b, block_cache_budget(b->cache), e);
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (ec != EC_OK) {
+        (void)err_prefix(e, "block %s", b->path);
+        return block_damaged(b, ec, e);
+    }
+    return EC_OK;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Which rows of a group have an attribute: derived from the rows' shapes, never stored.
+ *
+ * Two ways. For a few columns: mark the shapes that have the column, pass over the group's rows. For
+ * many columns of the same group (a whole span is read, or ten thousand keys): turn all shapes into
+ * row lists by column once, so that the cost is linear in the number of values. */
+#include "reader.h"
+
+#define PRESENCE_DIRECT_MAX 12u /* columns of one group before the lists are built */
+
+struct block_presence {
+    struct block_presence *next;
+    uint64_t key;    /* group and table */
+    uint32_t *first; /* by attribute: n_attrs + 1 */
+    uint32_t *rows;
+};
+
+static col_id shape_col_of(enum part_table t)
+{
+    static const col_id cols[TABLE_COUNT] = {COL_RESOURCE_SHAPE, COL_SCOPE_SHAPE, COL_SPAN_SHAPE,
+        COL_EVENT_SHAPE, COL_LINK_SHAPE};
+    ASSERT(t < TABLE_COUNT);
+    return cols[t];
+}
+
+static enum ec presence_limit(struct err *err)
+{
+    return ERR(err, EC_LIMIT, "row lists of a block are over the memory budget");
+}
+
+/* rows == every row exactly once? Then a view needs no list. */
+static bool rows_are_dense(const uint32_t *rows, uint32_t n, uint32_t n_rows)
+{
+    /* Ascending, n of them, first 0, last n - 1, and no repeats in between. */
+    if (n != n_rows)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (rows[i] != i)
+            return false;
+    return true;
+}
+
+/* *ret_done false: a row has the column more often than the marks can count. */
+static enum ec presence_direct(struct block_reader *r, const struct col_view *shapes,
+    uint32_t attr, uint32_t n, uint32_t *rows, bool *ret_done, struct err *err)
+{
+    const struct block_schema *s = r->schema;
+    uint32_t a = s->col_shape_first[attr], z = s->col_shape_first[attr + 1], found = 0;
+    if (r->shape_hits == NULL &&
+        (r->shape_hits = ARENA_ARRAY(&r->arena, MAX(s->n_shapes, 1u), uint8_t)) == NULL)
+        return presence_limit(err);
+    bool often = false;
+    for (uint32_t i = a; i < z; i++)
+        often |= ++r->shape_hits[s->col_shapes[i]] == UINT8_MAX;
+    for (uint32_t row = 0; row < shapes->n && !often; row++) {
+        uint32_t hits = r->shape_hits[shapes->u32[row]];
+        if (LIKELY(hits <= 1 && found < n)) { /* branch-free: written, then kept or not */
+            rows[found] = row;
+            found += hits;
+            continue;
+        }
+        for (; hits > 0; hits--, found++)
+            if (found < n)
+                rows[found] = row;
+    }
+    for (uint32_t i = a; i < z; i++)
+        r->shape_hits[s->col_shapes[i]] = 0;
+    *ret_done = !often;
+    if (!often && found != n)
+        return ERR(err, EC_CORRUPT, "shapes promise %u values of column %u, %u are stored", found,
+            attr + COL_FIXED_MAX, n);
+    return EC_OK;
+}
+
+static enum ec presence_build(struct block_reader *r, const struct col_view *shapes, uint64_t key,
+    struct block_presence **ret, struct err *err)
+{
+    const struct block_schema *s = r->schema;
+    struct block_presence *p = ARENA_NEW(&r->arena, struct block_presence);
+    uint32_t *first = ARENA_ARRAY(&r->arena, s->n_attrs + 2ULL, uint32_t);
+    if (p == NULL || first == NULL)
+        return presence_limit(err);
+    uint64_t total = 0;
+    for (uint32_t row = 0; row < shapes->n; row++) {
+        uint32_t shape = shapes->u32[row];
+        total += s->shape_first[shape + 1] - s->shape_first[shape];
+        for (uint32_t k = s->shape_first[shape]; k < s->shape_first[shape + 1]; k++)
+            first[s->shape_cols[k] - COL_FIXED_MAX + 2]++;
+    }
+    if (total >= PART_NONE)
+        return ERR(err, EC_CORRUPT, "%llu attributes in one group", (unsigned long long)total);
+    p->rows = ARENA_ARRAY(&r->arena, total + 1, uint32_t);
+    if (p->rows == NULL)
+        return presence_limit(err);
+    for (uint32_t i = 0; i < s->n_attrs; i++)
+        first[i + 2] += first[i + 1];
+    /* first[a + 1] is where column a writes next; at the end it is where a + 1 starts. */
+    for (uint32_t row = 0; row < shapes->n; row++) {
+        uint32_t shape = shapes->u32[row];
+        for (uint32_t k = s->shape_first[shape]; k < s->shape_first[shape + 1]; k++)
+            p->rows[first[s->shape_cols[k] - COL_FIXED_MAX + 1]++] = row;
+    }
+    p->key = key;
+    p->first = first;
+    p->next = r->presence;
+    r->presence = p;
+    *ret = p;
+    return EC_OK;
+}
+
+enum ec block_presence_rows(struct block_reader *r, uint32_t g, const struct part_attr *a,
+    uint32_t n, const uint32_t **ret_rows, struct err *err)
+{
+    uint64_t key = (uint64_t)g << 8 | a->table;
+    uint32_t attr = a->col - COL_FIXED_MAX;
+    struct col_view shapes;
+    TRY(block_view(r, g, shape_col_of(a->table), &shapes, err));
+
+    struct block_presence *p = r->presence;
+    while (p != NULL && p->key != key)
+        p = p->next;
+    r->presence_asked = r->presence_asked_key == key ? r->presence_asked + 1 : 0;
+    r->presence_asked_key = key;
+    if (p == NULL && r->presence_asked > PRESENCE_DIRECT_MAX)
+        TRY(presence_build(r, &shapes, key, &p, err));
+
+    const uint32_t *rows = NULL;
+    if (p == NULL) {
+        bool done = false;
+        uint32_t *mem = ARENA_ARRAY(&r->arena, n + 1ULL, uint32_t);
+        if (mem == NULL)
+            return presence_limit(err);
+        TRY(presence_direct(r, &shapes, attr, n, mem, &done, err));
+        if (done)
+            rows = mem;
+        else
+            TRY(presence_build(r, &shapes, key, &p, err));
+    }
+    if (rows == NULL) {
+        rows = p->rows + p->first[attr];
+        if (p->first[attr + 1] - p->first[attr] != n)
+            return ERR(err, EC_CORRUPT, "shapes promise %u values of column %u, %u are stored",
+                p->first[attr + 1] - p->first[attr], a->col, n);
+    }
+    *ret_rows = rows_are_dense(rows, n, shapes.n) ? NULL : rows;
+    return EC_OK;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * An open block, its readers, and the decoded objects that they pin. Private to storage/block.
+ *
+ * A block holds its root and a descriptor from the first reader on. A reader pins every object it
+ * handed out until it is closed (views promise that), remembers its views, and pays for row lists and
+ * for objects that the cache could not take.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "cache.h"
+#include "format.h"
+
+/* Kinds of objects: the high byte of a cache key; the low bits are an index. */
+enum object_kind {
+    OBJECT_SCHEMA = 1, /* 0 */
+    OBJECT_TRACES = 2, /* trace page */
+    OBJECT_IDS = 3,    /* id page */
+    OBJECT_CHUNK = 4,  /* chunk in the schema */
+    OBJECT_DICT = 5,   /* column in the schema */
+    OBJECT_FILTER = 6, /* page in the schema */
+};
+
+struct block {
+    struct part part;
+    struct io *io;
+    char *path;
+    struct str tenant; /* owned */
+    struct block_cache *cache;
+    uint64_t serial;
+    void (*on_corrupt)(void *ctx, const uint8_t uuid[16], const struct err *err);
+    void *on_corrupt_ctx;
+    _Atomic bool told;
+    pthread_mutex_t lock; /* guards the opening */
+    _Atomic(struct block_root *) root; /* release after fd is set; acquire by readers */
+    int fd;
+    uint64_t file_bytes;
+};
+
+struct schema_object {
+    struct cached base;
+    struct block_schema *schema;
+};
+
+struct traces_object { /* BLOCK_TRACE_PAGE traces or the rest */
+    struct cached base;
+    uint32_t n;
+    uint64_t *start, *duration;
+    uint32_t *row_first; /* n + 1 */
+    uint32_t *root;      /* row in the trace + 1; 0: none */
+    uint32_t *id_pos;    /* place in the id index */
+};
+
+struct ids_object {
+    struct cached base;
+    uint32_t n;
+    struct trace_id *ids; /* ascending */
+    uint32_t *trace;
+};
+
+struct block_dict { /* strings by code: off[code] .. off[code + 1] */
+    struct dict dict;
+    uint32_t n;
+    uint32_t *off;
+    char *bytes;
+};
+
+struct dict_object {
+    struct cached base;
+    struct block_dict dict;
+};
+
+struct chunk_object {
+    struct cached base;
+    uint32_t *first; /* by group - group_first, one more than groups: values of that group */
+    uint32_t *rows;  /* sparse fixed columns: group-relative rows; NULL otherwise */
+    void *values;
+    struct block_dict dict; /* COLUMN_LOCAL */
+};
+
+struct filter_object {
+    struct cached base;
+    uint32_t n_bytes;
+    const uint8_t *bytes;
+};
+
+struct pin_slot {
+    uint64_t key; /* 0: free */
+    struct cached *object;
+};
+struct memo_slot {
+    uint64_t key; /* 0: free */
+    struct col_view view;
+};
+
+struct block_presence; /* row lists of all attribute columns of one group and table */
+
+struct block_reader {
+    struct part_reader base;
+    struct block *b;
+    const struct block_root *root;
+    const struct block_schema *schema; /* NULL until a column is asked for */
+    struct arena arena;                /* row lists and tables */
+    struct buf stored, scratch;        /* page bytes as read; section being unpacked */
+    uint64_t bytes_read;
+    struct pin_slot *pins;
+    uint32_t pins_n, pins_cap;
+    struct memo_slot *memo;
+    uint32_t memo_n, memo_cap;
+    uint8_t *shape_hits; /* per shape: occurrences of the wanted column; all 0 between calls */
+    struct block_presence *presence;
+    uint64_t presence_asked_key; /* group and table of the last attribute views */
+    uint32_t presence_asked;     /* how many in a row */
+};
+
+static inline uint64_t object_key(enum object_kind kind, uint64_t index)
+{
+    return (uint64_t)kind << 56 | index;
+}
+
+/* page.c */
+/* Reads and checks one page: retried once; EC_CORRUPT or EC_IO is told to on_corrupt. *ret is valid
+ * until the next read of this reader. */
+enum ec block_page_read(struct block_reader *r, const struct page_ref *ref, struct bytes *ret,
+    struct err *err) MUST_USE;
+/* Tells the owner of the block about damage, once. Returns ec. */
+enum ec block_damaged(struct block *b, enum ec ec, const struct err *err);
+enum ec block_root_load(struct block *b, struct err *err) MUST_USE;
+
+/* load.c: pinned, checked objects. */
+enum ec block_load_schema(struct block_reader *r, struct err *err) MUST_USE;
+enum ec block_load_traces(
+    struct block_reader *r, uint32_t page, const struct traces_object **ret, struct err *err) MUST_USE;
+enum ec block_load_ids(
+    struct block_reader *r, uint32_t page, const struct ids_object **ret, struct err *err) MUST_USE;
+enum ec block_load_dict(struct block_reader *r, const struct block_column *k,
+    const struct dict_object **ret, struct err *err) MUST_USE;
+enum ec block_load_chunk(struct block_reader *r, const struct block_column *k, uint32_t chunk,
+    const struct chunk_object **ret, struct err *err) MUST_USE;
+enum ec block_load_filter(struct block_reader *r, uint32_t page, const struct filter_object **ret,
+    struct err *err) MUST_USE;
+extern const struct dict_ops block_dict_ops;
+
+/* chunk.c: the values of a chunk, out of its pages. */
+uint64_t block_chunk_bytes(const struct block_schema *s, const struct block_column *k,
+    const struct block_chunk *h);
+enum ec block_chunk_decode(struct block_reader *r, const struct block_column *k,
+    const struct block_chunk *h, struct chunk_object *o, struct err *err) MUST_USE;
+enum ec block_dict_decode(struct block_reader *r, const struct page_ref *pages, uint32_t n_pages,
+    struct block_dict *d, uint32_t dict_bytes, struct err *err) MUST_USE;
+/* Rows of a table in a group (resources and scopes: of the block). */
+uint32_t block_table_rows(
+    const struct block_root *root, const struct block_schema *s, enum part_table t, uint32_t g);
+unsigned col_phys_width(enum col_phys phys); /* bytes of a value in a view */
+
+/* presence.c */
+/* Rows of group g that have the attribute column, ascending, once per occurrence; NULL: every row
+ * exactly once. EC_CORRUPT unless there are n of them. */
+enum ec block_presence_rows(struct block_reader *r, uint32_t g, const struct part_attr *a,
+    uint32_t n, const uint32_t **ret_rows, struct err *err) MUST_USE;
+
+/* reader.c */
+enum ec block_view(struct block_reader *r, uint32_t g, col_id col, struct col_view *ret,
+    struct err *err) MUST_USE;
+const struct block_chunk *block_chunk_find(
+    const struct block_schema *s, const struct block_column *k, uint32_t g);
+extern const struct part_ops block_part_ops;

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The block writer's state, shared by its steps. Private to storage/block.
+ *
+ *     write.c          the driver: steps in order, output file, footers
+ *     write_order.c    traces of all sources, row order, duplicates, groups
+ *     write_tables.c   attribute columns, shapes, resources and scopes of all sources as one set
+ *     write_gather.c   values of a column out of the sources into the new order
+ *     write_columns.c  the columns one after the other: fixed ones, then attributes
+ *     write_chunks.c   sorted values to pages, dictionaries, filters
+ *
+ * Numbers. A source row is numbered through all sources (row_base + row), and so are source events
+ * and links; pos[table][source number] is the place in the new block, PART_NONE when dropped.
+ * Memory: `arena` lives as long as the write, `tmp` as long as one column.
+ */
+#pragma once
+
+#include "format.h"
+
+struct wsource {
+    struct part_reader *r; /* the caller's: for facts, and for everything when it is a head */
+    struct part_info info;
+    struct part_group *groups;
+    uint32_t *weight; /* by group: estimated bytes of strings of a row */
+    uint32_t *base[TABLE_COUNT]; /* by group: number of its first row, event, link; one more */
+    uint32_t *out_min[TABLE_COUNT], *out_max[TABLE_COUNT]; /* by group: places that its rows took */
+    const struct part_attr *attrs;
+    size_t n_attrs;
+    col_id *attr_map; /* source column - COL_FIXED_MAX: our column, 0 when unknown */
+    uint32_t attr_map_n;
+    col_id *attr_from; /* our column - COL_FIXED_MAX: the source's, 0: it has none */
+    struct buf shape_map; /* u32 by source shape: our shape + 1, 0 when not yet met */
+    uint32_t *table_map[2]; /* source resource and scope: ours + 1, 0 when not yet met */
+    uint32_t *row_at[2];    /* source resource and scope: where its encoded row starts in row_bytes */
+    struct buf row_bytes[2];
+};
+
+struct interner { /* byte strings by number, equal ones once */
+    struct buf refs;  /* struct str by number */
+    struct buf table; /* u32 number + 1, open addressing */
+    uint32_t n, mask;
+    uint64_t bytes; /* sum of lengths */
+    struct arena *arena; /* copies live here; NULL: the caller's memory stays */
+};
+
+struct gathered { /* (place, value) pairs of one column */
+    struct buf rows; /* u32 */
+    struct buf vals; /* u64 */
+    size_t n;
+};
+
+struct writer {
+    const struct block_write_options *opt;
+    struct arena arena, tmp;
+    struct wsource *src;
+    size_t n_src;
+
+    uint32_t n_in[TABLE_COUNT], n_out[TABLE_COUNT];
+    uint32_t *pos[TABLE_COUNT];
+    uint32_t n_groups;
+    struct block_group *groups;
+    uint32_t *first[TABLE_COUNT]; /* n_groups + 1: first place of each group; part-wide: 2 entries */
+
+    uint32_t n_traces;
+    struct trace_id *trace_ids; /* by new trace number, as all below */
+    uint64_t *trace_start, *trace_end;
+    uint32_t *trace_first; /* n_traces + 1: rows */
+    uint32_t *trace_root;  /* row in the trace + 1, 0: none */
+
+    uint32_t n_attrs;
+    struct part_attr *attrs;
+    struct interner shapes;   /* a shape's columns as u32 bytes */
+    struct interner table[2]; /* encoded rows of resources and scopes */
+    struct buf shape_scratch;
+
+    struct buf dict_map; /* u64 by source code: epoch << 32 | number */
+    const struct dict *dict_map_of;         /* whose codes ... */
+    const struct interner *dict_map_for;    /* ... and whose numbers are in the map */
+    uint32_t dict_map_epoch;
+    bool copy_strings; /* a source's strings may go before the column is written */
+
+    VEC(struct block_column) columns;
+    VEC(struct block_chunk) chunks;
+    VEC(struct page_ref) pages;
+    VEC(struct page_ref) column_pages; /* of the column being written */
+
+    size_t odd_at; /* column_data.odd: how many are written */
+    struct page_out page;
+    struct buf out; /* not yet written */
+    int fd;
+    uint64_t written, salt;
+    uint64_t min_start, max_end;
+    uint32_t min_arrival, max_arrival;
+    uint64_t dups;
+    struct block_root root; /* what the footer will say */
+};
+
+enum ec writer_limit(struct err *err); /* EC_LIMIT, "block write is over its memory budget" */
+
+/* write.c */
+/* Appends a page as built in w->page; *ret says where it lies. */
+enum ec writer_page(struct writer *w, struct page_ref *ret, struct err *err) MUST_USE;
+
+/* write_order.c */
+enum ec writer_order(struct writer *w, struct err *err) MUST_USE;
+/* After the rows: the same for events and links. */
+enum ec writer_order_children(struct writer *w, enum part_table table, struct err *err) MUST_USE;
+
+/* write_tables.c */
+enum ec writer_attrs(struct writer *w, struct err *err) MUST_USE;
+enum ec writer_tables_read(struct writer *w, struct err *err) MUST_USE;
+enum ec writer_shape_map(
+    struct writer *w, struct wsource *s, uint32_t shape, uint64_t *ret, struct err *err) MUST_USE;
+enum ec writer_table_map(struct writer *w, struct wsource *s, enum part_table t, uint32_t row,
+    uint64_t *ret, struct err *err) MUST_USE;
+/* Columns of resources and scopes: after the last writer_table_map. */
+enum ec writer_tables_write(struct writer *w, struct err *err) MUST_USE;
+
+/* write_gather.c */
+void interner_init(struct interner *in, struct budget *budget, struct arena *copies);
+void interner_deinit(struct interner *in);
+enum ec interner_add(struct interner *in, struct str s, uint32_t *ret, struct err *err) MUST_USE;
+static inline struct str interner_get(const struct interner *in, uint32_t i)
+{
+    return ((const struct str *)(const void *)in->refs.p)[i];
+}
+void gathered_init(struct gathered *g, struct budget *budget);
+void gathered_deinit(struct gathered *g);
+void gathered_reset(struct gathered *g);
+static inline uint32_t *gathered_rows(const struct gathered *g)
+{
+    return (uint32_t *)(void *)g->rows.p;
+}
+static inline uint64_t *gathered_vals(const struct gathered *g)
+{
+    return (uint64_t *)(void *)g->vals.p;
+}
+enum ec gathered_reserve(struct gathered *g, size_t more, struct err *err) MUST_USE;
+/* By place, stable. n_places: places are below it. */
+enum ec gathered_sort(struct writer *w, struct gathered *g, uint32_t n_places, struct err *err)
+    MUST_USE;
+
+/* A reader over one source for a scan through its groups: the caller's for a head; for a block a
+ * fresh one now and then, so that what it pins stays bounded. */
+struct wcursor {
+    struct writer *w;
+    struct wsource *s;
+    struct part_reader *own;
+    uint64_t used;
+};
+enum ec wcursor_view(struct wcursor *c, uint32_t g, col_id col, struct col_view *ret,
+    struct err *err) MUST_USE;
+void wcursor_close(struct wcursor *c);
+/* Values as stored numbers: integers widened, doubles as bits, signed with the sign bit turned. */
+uint64_t view_value(const struct col_view *v, uint32_t i);
+
+/* A dense fixed column in the new order. */
+enum ec writer_gather_dense(
+    struct writer *w, enum part_table t, col_id col, uint64_t *out, struct err *err) MUST_USE;
+
+struct wanted { /* a column to collect */
+    col_id col; /* ours */
+    enum part_table table;
+    enum col_phys phys;
+    struct gathered got;   /* PHYS_CODE: numbers in strings */
+    struct interner strings;
+    uint64_t bytes_max;    /* strings beyond it: stop and set too_big; 0: no limit */
+    bool too_big;
+};
+void wanted_init(struct writer *w, struct wanted *k, col_id col, enum part_table t, enum col_phys p);
+void wanted_reset(struct writer *w, struct wanted *k); /* as after init */
+void wanted_deinit(struct wanted *k);
+/* Collects the values whose place is in [lo, hi), for all wanted columns (of one table) together. */
+enum ec writer_gather(struct writer *w, struct wanted *k, size_t n, uint32_t lo, uint32_t hi,
+    struct err *err) MUST_USE;
+
+/* write_columns.c */
+enum ec writer_columns(struct writer *w, struct err *err) MUST_USE;
+/* write_chunks.c */
+struct column_data { /* values of a column, sorted by place */
+    col_id col;
+    enum part_table table;
+    enum col_phys phys;
+    const uint32_t *rows; /* NULL: value i is at place i */
+    const uint64_t *vals;
+    size_t n;
+    const struct trace_id *ids;  /* PHYS_ID16: instead of vals */
+    const uint64_t *odd;         /* COL_SPAN_PARENT: ids for the codes 1, in order */
+};
+/* Begins a column; chunks follow in order of groups. */
+void column_begin(struct writer *w, col_id col);
+/* All chunks of a column of numbers (or of codes of its own dictionary). */
+enum ec column_chunks(struct writer *w, const struct column_data *d, struct err *err) MUST_USE;
+/* Chunks with dictionaries of their own; d->vals are numbers in `strings`. hashes (may be NULL): a
+ * u64 for each string of each chunk is appended. */
+enum ec column_chunks_local(struct writer *w, const struct column_data *d,
+    const struct interner *strings, struct buf *hashes, struct err *err) MUST_USE;
+/* Ends it: the dictionary (sorted strings, may be NULL), the filter over `hashes` (may be NULL). */
+enum ec column_end(struct writer *w, const struct str *dict, uint32_t dict_n, struct buf *hashes,
+    struct err *err) MUST_USE;
+/* A whole string column at hand, by whichever way is smaller. */
+enum ec column_strings(struct writer *w, struct column_data *d, const struct interner *strings,
+    struct err *err) MUST_USE;

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From sorted values to pages: chunks, dictionaries, filters. FORMAT.md sections 5 to 7.
+ *
+ * A chunk is the values of consecutive groups, joined until it holds BLOCK_CHUNK_VALUES (or, with a
+ * dictionary of its own, PAGE_RAW_TARGET bytes of strings). A group is never split over chunks; a
+ * chunk is split over pages when it is too big for one. */
+#include <stdlib.h>
+
+#include "filter.h"
+#include "write.h"
+
+#define DICT_PAGE_BYTES   ((uint64_t)512 << 10)
+#define DICT_SMALL        256u /* distinct strings for which a column's own dictionary always pays */
+#define FILTER_VALUES_MIN 64u  /* below it the dictionary itself is as quick */
+
+void column_begin(struct writer *w, col_id col)
+{
+    struct block_column c = {.col = col, .chunk_first = (uint32_t)w->chunks.n};
+    VEC_PUSH(&w->columns, c);
+    w->column_pages.n = 0;
+    w->odd_at = 0;
+}
+
+static struct block_column *column_now(struct writer *w)
+{
+    ASSERT(w->columns.n > 0);
+    return &w->columns.p[w->columns.n - 1];
+}
+
+static enum ec column_page(struct writer *w, struct err *err)
+{
+    struct page_ref ref;
+    TRY(writer_page(w, &ref, err));
+    VEC_PUSH(&w->column_pages, ref);
+    return EC_OK;
+}
+
+static enum ints_hint column_hint(col_id col, enum col_phys phys)
+{
+    switch (col) {
+    case COL_SPAN_ID:
+    case COL_LINK_SPAN_ID:
+        return INTS_RANDOM;
+    case COL_SPAN_START:
+    case COL_EVENT_TIME:
+    case COL_EVENT_SPAN:
+    case COL_LINK_SPAN:
+        return INTS_DELTAS;
+    default:
+        return phys == PHYS_U64 || phys == PHYS_I64 || phys == PHYS_F64 ? INTS_NUMS : INTS_CODES;
+    }
+}
+
+/* First place of group g in the table of a column, and how many groups it has. */
+static uint32_t table_groups(const struct writer *w, enum part_table t)
+{
+    return t <= TABLE_SCOPES ? 1 : w->n_groups;
+}
+
+static uint32_t table_first(const struct writer *w, enum part_table t, uint32_t g)
+{
+    return t <= TABLE_SCOPES ? (g == 0 ? 0 : w->n_out[t]) : w->first[t][g];
+}
+
+static uint32_t column_row(const struct column_data *d, size_t i)
+{
+    return d->rows == NULL ? (uint32_t)i : d->rows[i];
+}
+
+/* Runs: for each group that has values, the groups skipped before it and its number of values. */
+static void chunk_put_runs(struct writer *w, const struct column_data *d, size_t a, size_t z,
+    uint32_t group_first)
+{
+    struct buf *out = &w->page.b;
+    uint32_t n_runs = 0, next = group_first;
+    for (int count = 1; count >= 0; count--) { /* count them, then put them */
+        if (!count)
+            buf_put_varint(out, n_runs);
+        size_t i = a;
+        for (uint32_t g = group_first; i < z; g++) {
+            uint32_t end = table_first(w, d->table, g + 1);
+            size_t first = i;
+            while (i < z && d->rows[i] < end)
+                i++;
+            if (i == first)
+                continue;
+            if (count) {
+                n_runs++;
+            } else {
+                buf_put_varint(out, g - next);
+                buf_put_varint(out, i - first);
+                next = g + 1;
+            }
+        }
+    }
+}
+
+/* Group-relative rows of a sparse fixed column. */
+static enum ec chunk_put_rows(struct writer *w, const struct column_data *d, size_t a, size_t z,
+    uint32_t group_first, struct err *err)
+{
+    uint64_t *rows = malloc((z - a) * 8);
+    if (rows == NULL)
+        return writer_limit(err);
+    uint32_t g = group_first;
+    for (size_t i = a; i < z; i++) {
+        while (d->rows[i] >= table_first(w, d->table, g + 1))
+            g++;
+        rows[i - a] = d->rows[i] - table_first(w, d->table, g);
+    }
+    enum ec ec = ints_put(&w->page, rows, z - a, INTS_CODES, err);
+    free(rows);
+    return ec;
+}
+
+static enum ec chunk_put_odd(
+    struct writer *w, const struct column_data *d, size_t a, size_t z, struct err *err)
+{
+    size_t first = w->odd_at, n = 0;
+    for (size_t i = a; i < z; i++)
+        n += d->vals[i] == 1;
+    w->odd_at += n; /* chunks are written once each, in order */
+    buf_put_varint(&w->page.b, n);
+    return section_put(&w->page, d->odd + first, n * 8, true, err);
+}
+
+static enum ec chunk_put_pages(struct writer *w, const struct column_data *d, size_t a, size_t z,
+    const uint64_t *vals, uint32_t group_first, struct err *err)
+{
+    bool sparse = block_col_sparse(d->col), dense = d->col < COL_FIXED_MAX && !sparse;
+    for (size_t i = a; i < z; i += PAGE_VALUES_MAX) {
+        size_t n = MIN(z - i, (size_t)PAGE_VALUES_MAX);
+        page_out_reset(&w->page);
+        if (i == a && !dense)
+            chunk_put_runs(w, d, a, z, group_first);
+        if (sparse)
+            TRY(chunk_put_rows(w, d, i, i + n, group_first, err));
+        if (d->phys == PHYS_ID16)
+            TRY(section_put(&w->page, d->ids + i, n * 16, true, err));
+        else
+            TRY(ints_put(&w->page, vals + (i - a), n, column_hint(d->col, d->phys), err));
+        if (d->col == COL_SPAN_PARENT)
+            TRY(chunk_put_odd(w, d, i, i + n, err));
+        TRY(page_out_check(&w->page, err));
+        TRY(column_page(w, err));
+    }
+    return EC_OK;
+}
+
+/* Where the chunk that starts at value `a` in group *g ends; *g: the group after its last one with
+ * values, *ret_first: its first. bytes (may be NULL): of a value, to bound a chunk's strings. */
+static size_t chunk_end(const struct writer *w, const struct column_data *d, size_t a, uint32_t *g,
+    uint32_t *ret_first, const struct interner *strings)
+{
+    size_t i = a;
+    uint64_t bytes = 0;
+    while (column_row(d, a) >= table_first(w, d->table, *g + 1))
+        ++*g;
+    *ret_first = *g;
+    uint32_t last = *g;
+    for (; *g < table_groups(w, d->table) && i < d->n; ++*g) {
+        size_t first = i;
+        uint32_t end = table_first(w, d->table, *g + 1);
+        uint64_t more = 0;
+        for (; i < d->n && column_row(d, i) < end; i++)
+            more += strings == NULL ? 0 : interner_get(strings, (uint32_t)d->vals[i]).n;
+        if (i == first)
+            continue;
+        if (first > a && (bytes + more > PAGE_RAW_TARGET || i - a > PAGE_VALUES_MAX)) {
+            *g = last + 1;
+            return first;
+        }
+        bytes += more;
+        last = *g;
+        if (i - a >= BLOCK_CHUNK_VALUES)
+            break;
+    }
+    *g = last + 1;
+    return i;
+}
+
+enum ec column_chunks(struct writer *w, const struct column_data *d, struct err *err)
+{
+    struct block_column *c = column_now(w);
+    uint32_t g = 0;
+    ASSERT(d->n < PART_NONE);
+    for (size_t a = 0, z; a < d->n; a = z) {
+        struct block_chunk h = {0};
+        z = chunk_end(w, d, a, &g, &h.group_first, NULL);
+        h.group_last = g - 1;
+        h.n_values = (uint32_t)(z - a);
+        h.n_value_pages = (uint32_t)((z - a + PAGE_VALUES_MAX - 1) / PAGE_VALUES_MAX);
+        TRY(chunk_put_pages(w, d, a, z, d->vals == NULL ? NULL : d->vals + a, h.group_first, err));
+        VEC_PUSH(&w->chunks, h);
+    }
+    c->n_values += d->n;
+    return EC_OK;
+}
+
+/* Strings as pages of whole strings; *ret_n pages. */
+static enum ec dict_put(
+    struct writer *w, const struct str *strs, uint32_t n, uint32_t *ret_pages, struct err *err)
+{
+    uint32_t pages = 0;
+    for (uint32_t a = 0, z; a < n; a = z) {
+        uint64_t bytes = 0;
+        for (z = a; z < n && z - a < PAGE_VALUES_MAX; z++) {
+            if (z > a && bytes + strs[z].n > DICT_PAGE_BYTES)
+                break;
+            bytes += strs[z].n;
+        }
+        uint64_t *lens = malloc((z - a) * 8ULL);
+        struct buf all;
+        buf_init(&all, w->opt->budget);
+        if (lens == NULL || !buf_reserve(&all, bytes + 1)) {
+            free(lens);
+            return writer_limit(err);
+        }
+        for (uint32_t i = a; i < z; i++) {
+            lens[i - a] = strs[i].n;
+            buf_puts(&all, strs[i]);
+        }
+        page_out_reset(&w->page);
+        buf_put_varint(&w->page.b, z - a);
+        enum ec ec = ints_put(&w->page, lens, z - a, INTS_CODES, err);
+        if (ec == EC_OK)
+            ec = section_put(&w->page, all.p, all.n, true, err);
+        buf_deinit(&all);
+        free(lens);
+        TRY(ec);
+        TRY(column_page(w, err));
+        pages++;
+    }
+    *ret_pages = pages;
+    return EC_OK;
+}
+
+/* Numbers in `strings` -> codes in order of appearance; *ret_refs: the strings by code. */
+struct local_codes {
+    uint64_t *codes;
+    struct str *strs;
+    uint32_t n;
+    uint64_t bytes;
+    uint32_t *seen; /* by number: code + 1 */
+};
+
+static enum ec local_codes_fill(struct local_codes *l, const uint64_t *vals, size_t n,
+    const struct interner *strings, struct err *err)
+{
+    l->codes = malloc(n * 8);
+    l->strs = malloc(n * sizeof(struct str));
+    if (l->codes == NULL || l->strs == NULL)
+        return writer_limit(err);
+    l->n = 0;
+    l->bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t *seen = &l->seen[vals[i]];
+        if (*seen == 0) {
+            l->strs[l->n] = interner_get(strings, (uint32_t)vals[i]);
+            l->bytes += l->strs[l->n].n;
+            *seen = ++l->n;
+        }
+        l->codes[i] = *seen - 1;
+    }
+    for (size_t i = 0; i < n; i++)
+        l->seen[vals[i]] = 0;
+    return EC_OK;
+}
+
+static void weigh_groups(struct writer *w, const struct column_data *d, size_t a, size_t z,
+    const struct interner *strings)
+{
+    if (d->table <= TABLE_SCOPES)
+        return;
+    uint32_t g = 0;
+    for (size_t i = a; i < z; i++) {
+        while (column_row(d, i) >= table_first(w, d->table, g + 1))
+            g++;
+        w->groups[g].weight += interner_get(strings, (uint32_t)d->vals[i]).n;
+    }
+}
+
+static enum ec local_chunk(struct writer *w, const struct column_data *d, size_t a, size_t z,
+    struct block_chunk *h, struct local_codes *l, const struct interner *strings,
+    struct buf *hashes, struct err *err)
+{
+    TRY(local_codes_fill(l, d->vals + a, z - a, strings, err));
+    if (l->bytes > UINT32_MAX)
+        return ERR(err, EC_TOO_LARGE, "%llu bytes of strings in one group",
+            (unsigned long long)l->bytes);
+    h->n_values = (uint32_t)(z - a);
+    h->n_value_pages = (uint32_t)((z - a + PAGE_VALUES_MAX - 1) / PAGE_VALUES_MAX);
+    h->dict_n = l->n;
+    h->dict_bytes = (uint32_t)l->bytes;
+    TRY(chunk_put_pages(w, d, a, z, l->codes, h->group_first, err));
+    TRY(dict_put(w, l->strs, l->n, &h->n_dict_pages, err));
+    for (uint32_t i = 0; hashes != NULL && i < l->n; i++)
+        buf_put_u64le(hashes, filter_hash(l->strs[i]));
+    weigh_groups(w, d, a, z, strings);
+    return hashes != NULL && buf_failed(hashes) ? writer_limit(err) : EC_OK;
+}
+
+enum ec column_chunks_local(struct writer *w, const struct column_data *d,
+    const struct interner *strings, struct buf *hashes, struct err *err)
+{
+    struct block_column *c = column_now(w);
+    struct local_codes l = {.seen = calloc(MAX(strings->n, 1u), 4)};
+    enum ec ec = l.seen == NULL ? writer_limit(err) : EC_OK;
+    uint32_t g = 0;
+    c->flags |= COLUMN_LOCAL;
+    for (size_t a = 0, z; ec == EC_OK && a < d->n; a = z) {
+        struct block_chunk h = {0};
+        z = chunk_end(w, d, a, &g, &h.group_first, strings);
+        h.group_last = g - 1;
+        ec = local_chunk(w, d, a, z, &h, &l, strings, hashes, err);
+        free(l.codes);
+        free(l.strs);
+        l.codes = NULL;
+        l.strs = NULL;
+        VEC_PUSH(&w->chunks, h);
+    }
+    free(l.seen);
+    c->n_values += d->n;
+    return ec;
+}
+
+static int u64_cmp(const void *a, const void *b)
+{
+    uint64_t x = get_u64le(a), y = get_u64le(b);
+    return x < y ? -1 : x > y;
+}
+
+static enum ec filter_put(
+    struct writer *w, struct buf *hashes, uint32_t *ret_pages, struct err *err)
+{
+    uint64_t *h = (uint64_t *)(void *)hashes->p;
+    size_t n = hashes->n / 8, kept = 0;
+    *ret_pages = 0;
+    qsort(h, n, 8, u64_cmp);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || h[i] != h[i - 1])
+            h[kept++] = h[i];
+    if (kept < FILTER_VALUES_MIN)
+        return EC_OK;
+    uint64_t bytes = kept * FILTER_BITS_PER_VALUE / 8;
+    uint32_t pages = (uint32_t)((bytes + FILTER_PAGE_BYTES - 1) / FILTER_PAGE_BYTES);
+    uint32_t each = (uint32_t)((bytes / pages + 31) / 32 * 32);
+    uint8_t page[FILTER_PAGE_BYTES];
+    size_t i = 0;
+    for (uint32_t p = 0; p < pages; p++) { /* the page number ascends with the hash */
+        memset(page, 0, each);
+        for (; i < kept && filter_page_of(h[i], pages) == p; i++)
+            filter_add(page, each, h[i]);
+        page_out_reset(&w->page);
+        TRY(section_put(&w->page, page, each, false, err));
+        TRY(column_page(w, err));
+    }
+    ASSERT(i == kept);
+    *ret_pages = pages;
+    return EC_OK;
+}
+
+/* Pages were written chunk by chunk; in the index the dictionary's and the filter's come first. */
+enum ec column_end(
+    struct writer *w, const struct str *dict, uint32_t dict_n, struct buf *hashes, struct err *err)
+{
+    struct block_column *c = column_now(w);
+    size_t n_chunk_pages = w->column_pages.n;
+    c->n_chunks = (uint32_t)w->chunks.n - c->chunk_first;
+    if (dict != NULL) {
+        uint64_t bytes = 0;
+        for (uint32_t i = 0; i < dict_n; i++)
+            bytes += dict[i].n;
+        ASSERT(bytes <= UINT32_MAX);
+        c->dict_n = dict_n;
+        c->dict_bytes = (uint32_t)bytes;
+        TRY(dict_put(w, dict, dict_n, &c->n_dict_pages, err));
+    }
+    if (hashes != NULL)
+        TRY(filter_put(w, hashes, &c->n_filter_pages, err));
+    c->dict_page_first = (uint32_t)w->pages.n;
+    for (size_t i = n_chunk_pages; i < w->column_pages.n; i++)
+        VEC_PUSH(&w->pages, w->column_pages.p[i]);
+    c->filter_page_first = c->dict_page_first + c->n_dict_pages;
+    uint32_t at = (uint32_t)w->pages.n;
+    for (size_t i = 0; i < n_chunk_pages; i++)
+        VEC_PUSH(&w->pages, w->column_pages.p[i]);
+    for (size_t i = c->chunk_first; i < w->chunks.n; i++) {
+        w->chunks.p[i].page_first = at;
+        at += w->chunks.p[i].n_value_pages + w->chunks.p[i].n_dict_pages;
+    }
+    if (c->n_values == 0)
+        w->columns.n--; /* nothing refers to it */
+    else if (c->col >= COL_FIXED_MAX)
+        w->attrs[c->col - COL_FIXED_MAX].n_values = c->n_values;
+    return EC_OK;
+}
+
+struct sort_ref {
+    struct str s;
+    uint32_t number;
+};
+
+static int sort_ref_cmp(const void *a, const void *b)
+{
+    return str_cmp(((const struct sort_ref *)a)->s, ((const struct sort_ref *)b)->s);
+}
+
+/* Numbers -> codes that ascend with the strings; d->vals is rewritten. */
+static enum ec column_strings_sorted(
+    struct writer *w, struct column_data *d, const struct interner *strings, struct err *err)
+{
+    uint32_t n = strings->n;
+    struct sort_ref *refs = arena_calloc(&w->tmp, n, sizeof(*refs));
+    struct str *sorted = arena_calloc(&w->tmp, n, sizeof(*sorted));
+    uint64_t *vals = arena_calloc(&w->tmp, d->n, 8);
+    uint32_t *code = arena_calloc(&w->tmp, n, 4);
+    if (refs == NULL || sorted == NULL || code == NULL || vals == NULL)
+        return writer_limit(err);
+    for (uint32_t i = 0; i < n; i++)
+        refs[i] = (struct sort_ref){interner_get(strings, i), i};
+    qsort(refs, n, sizeof(*refs), sort_ref_cmp);
+    for (uint32_t i = 0; i < n; i++) {
+        sorted[i] = refs[i].s;
+        code[refs[i].number] = i;
+    }
+    for (size_t i = 0; i < d->n; i++)
+        vals[i] = code[d->vals[i]];
+    d->vals = vals;
+    column_begin(w, d->col);
+    TRY(column_chunks(w, d, err));
+    return column_end(w, sorted, n, NULL, err);
+}
+
+/* WHY half: with few repeats the codes of a sorted dictionary are noise that costs two or three bytes
+ * a value; in order of appearance they cost nothing, and a filter answers "absent". */
+enum ec column_strings(
+    struct writer *w, struct column_data *d, const struct interner *strings, struct err *err)
+{
+    if (strings->bytes <= BLOCK_DICT_BYTES && (strings->n <= DICT_SMALL || strings->n <= d->n / 2))
+        return column_strings_sorted(w, d, strings, err);
+    struct buf hashes;
+    buf_init(&hashes, w->opt->budget);
+    column_begin(w, d->col);
+    enum ec ec = column_chunks_local(w, d, strings, &hashes, err);
+    if (ec == EC_OK)
+        ec = column_end(w, NULL, 0, &hashes, err);
+    buf_deinit(&hashes);
+    return ec;
+}
