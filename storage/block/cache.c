@@ -149,8 +149,7 @@ uint64_t block_cache_serial(struct block_cache *c)
     return atomic_fetch_add_explicit(&c->serial, 1, memory_order_relaxed) + 1;
 }
 
-static struct cached *shard_find(
-    struct cache_shard *s, uint64_t hash, uint64_t block, uint64_t key)
+static struct cached *shard_find(struct cache_shard *s, uint64_t hash, uint64_t block, uint64_t key)
 {
     for (struct cached *o = *shard_slot(s, hash); o != NULL; o = o->hash_next)
         if (o->block == block && o->key == key)
@@ -250,7 +249,8 @@ void block_cache_discard(struct cached *o)
     cached_free(o);
 }
 
-struct cached *block_cache_add(struct block_cache *c, struct cached *o, uint64_t block, uint64_t key)
+struct cached *block_cache_add(
+    struct block_cache *c, struct cached *o, uint64_t block, uint64_t key)
 {
     ASSERT(!o->shared);
     if (o->payer != &c->budget)

@@ -17,8 +17,8 @@
 struct cached {
     struct cached *hash_next;
     struct cached *lru_prev, *lru_next;
-    uint64_t block, key; /* block: serial number of the open block, never reused */
-    uint64_t bytes;      /* of the whole allocation, as charged */
+    uint64_t block, key;  /* block: serial number of the open block, never reused */
+    uint64_t bytes;       /* of the whole allocation, as charged */
     struct budget *payer; /* whom the bytes are charged to */
     _Atomic uint32_t pins;
     bool shared; /* in the cache; false: private to one reader */
@@ -34,7 +34,8 @@ struct cached *block_cache_alloc(struct block_cache *c, uint64_t bytes, struct b
 void block_cache_discard(struct cached *o);
 /* Publishes a filled object (if it is the cache's) and returns the pinned one to use: `o`, or the
  * twin that another thread added first, in which case `o` is freed. */
-struct cached *block_cache_add(struct block_cache *c, struct cached *o, uint64_t block, uint64_t key);
+struct cached *block_cache_add(
+    struct block_cache *c, struct cached *o, uint64_t block, uint64_t key);
 void block_cache_unpin(struct cached *o);
 /* Drops all objects of a block that is being closed: nobody may hold a pin. */
 void block_cache_purge(struct block_cache *c, uint64_t block);

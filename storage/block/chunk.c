@@ -207,8 +207,8 @@ static enum ec chunk_runs(struct block_reader *r, struct page_in *in, bool dense
             o->first[at++] = (uint32_t)n;
     }
     if (in->c.bad || n != h->n_values)
-        return ERR(err, EC_CORRUPT, "%llu values in groups, %u in the chunk",
-            (unsigned long long)n, h->n_values);
+        return ERR(err, EC_CORRUPT, "%llu values in groups, %u in the chunk", (unsigned long long)n,
+            h->n_values);
     o->first[groups] = (uint32_t)n;
     return EC_OK;
 }
@@ -222,9 +222,10 @@ static enum ec chunk_check_rows(struct block_reader *r, enum part_table table,
         uint32_t limit = block_table_rows(r->root, r->schema, table, g);
         uint32_t a = o->first[g - h->group_first], z = o->first[g - h->group_first + 1];
         for (uint32_t i = a; i < z; i++)
-            if (rows[i] >= limit || (i > a && (repeat ? rows[i] < rows[i - 1] : rows[i] <= rows[i - 1])))
-                return ERR(err, EC_CORRUPT, "group %u: row %u of %u is out of order", g, rows[i],
-                    limit);
+            if (rows[i] >= limit ||
+                (i > a && (repeat ? rows[i] < rows[i - 1] : rows[i] <= rows[i - 1])))
+                return ERR(
+                    err, EC_CORRUPT, "group %u: row %u of %u is out of order", g, rows[i], limit);
     }
     return EC_OK;
 }
@@ -296,8 +297,9 @@ static enum ec chunk_parents(struct block_reader *r, const struct block_chunk *h
             v[a + i] = ids.u64[row];
         }
     }
-    return used == n_odd ? EC_OK : ERR(err, EC_CORRUPT, "%llu odd parents too many",
-                                       (unsigned long long)(n_odd - used));
+    return used == n_odd ? EC_OK
+                         : ERR(err, EC_CORRUPT, "%llu odd parents too many",
+                               (unsigned long long)(n_odd - used));
 }
 
 static enum ec chunk_parents_page(struct block_reader *r, struct page_in *in,
@@ -318,8 +320,8 @@ static enum ec chunk_parents_page(struct block_reader *r, struct page_in *in,
     return chunk_parents(r, h, o, copy, n_odd, err);
 }
 
-static enum ec chunk_page_values(struct page_in *in, enum col_phys phys, uint32_t n, uint8_t *out,
-    struct err *err)
+static enum ec chunk_page_values(
+    struct page_in *in, enum col_phys phys, uint32_t n, uint8_t *out, struct err *err)
 {
     unsigned width = col_phys_width(phys);
     if (phys == PHYS_ID16)
@@ -364,7 +366,7 @@ enum ec block_chunk_decode(struct block_reader *r, const struct block_column *k,
     if (sparse)
         TRY(chunk_check_rows(r, table, h, o, o->rows, false, err));
     if (k->flags & COLUMN_LOCAL)
-        TRY(block_dict_decode(r, pages + h->n_value_pages, h->n_dict_pages, &o->dict,
-            h->dict_bytes, err));
+        TRY(block_dict_decode(
+            r, pages + h->n_value_pages, h->n_dict_pages, &o->dict, h->dict_bytes, err));
     return chunk_check(r, k, h, o, phys, err);
 }

@@ -47,8 +47,7 @@ static enum ec section_put_raw(struct page_out *p, const void *data, size_t n, s
     return page_out_check(p, err);
 }
 
-enum ec section_put(
-    struct page_out *p, const void *data, size_t n, bool compress, struct err *err)
+enum ec section_put(struct page_out *p, const void *data, size_t n, bool compress, struct err *err)
 {
     p->raw += n;
     if (!compress || n < SECTION_ZSTD_MIN)
@@ -100,8 +99,8 @@ static enum ec ints_put_body(struct page_out *p, const uint64_t *v, size_t n, ui
     return EC_OK;
 }
 
-static enum ec ints_put_for(struct page_out *p, const uint64_t *v, size_t n, unsigned flags,
-    bool planes, struct err *err)
+static enum ec ints_put_for(
+    struct page_out *p, const uint64_t *v, size_t n, unsigned flags, bool planes, struct err *err)
 {
     uint64_t min = n == 0 ? 0 : v[0], max = min;
     for (size_t i = 1; i < n; i++) {
@@ -122,8 +121,7 @@ static enum ec ints_put_for(struct page_out *p, const uint64_t *v, size_t n, uns
     return ints_put_body(p, v, n, min, w, kind == INTS_KIND_PLANES, err);
 }
 
-static enum ec ints_put_deltas(
-    struct page_out *p, const uint64_t *v, size_t n, struct err *err)
+static enum ec ints_put_deltas(struct page_out *p, const uint64_t *v, size_t n, struct err *err)
 {
     struct buf deltas;
     buf_init(&deltas, p->b.budget);
@@ -218,8 +216,8 @@ enum ec page_in_init(struct page_in *in, struct bytes stored, uint64_t raw, stru
     return EC_OK;
 }
 
-static enum ec section_head(struct page_in *in, size_t n, uint8_t *ret_method,
-    struct bytes *ret_stored, struct err *err)
+static enum ec section_head(
+    struct page_in *in, size_t n, uint8_t *ret_method, struct bytes *ret_stored, struct err *err)
 {
     uint8_t method = cur_u8(&in->c);
     uint64_t stored = cur_varint(&in->c);
@@ -294,20 +292,19 @@ static void ints_add_plane(void *out, size_t n, unsigned width, const uint8_t *p
     }
 }
 
-#define INTS_UNPACK(type, w)                                \
-    case w:                                                 \
-        for (size_t i = 0; i < n; i++) {                    \
-            uint64_t v = 0;                                 \
-            memcpy(&v, src + i * (w), (w));                 \
-            ((type *)out)[i] = (type)(base + v);            \
-        }                                                   \
+#define INTS_UNPACK(type, w)                     \
+    case w:                                      \
+        for (size_t i = 0; i < n; i++) {         \
+            uint64_t v = 0;                      \
+            memcpy(&v, src + i * (w), (w));      \
+            ((type *)out)[i] = (type)(base + v); \
+        }                                        \
         break;
-#define INTS_UNPACK_ALL(type)                                                                    \
-    switch (w) {                                                                                 \
-        INTS_UNPACK(type, 1) INTS_UNPACK(type, 2) INTS_UNPACK(type, 3) INTS_UNPACK(type, 4)      \
-        INTS_UNPACK(type, 5) INTS_UNPACK(type, 6) INTS_UNPACK(type, 7) INTS_UNPACK(type, 8)      \
-    default:                                                                                     \
-        break;                                                                                   \
+#define INTS_UNPACK_ALL(type)                                                               \
+    switch (w) {                                                                            \
+        INTS_UNPACK(type, 1)                                                                \
+        INTS_UNPACK(type, 2) INTS_UNPACK(type, 3) INTS_UNPACK(type, 4) INTS_UNPACK(type, 5) \
+            INTS_UNPACK(type, 6) INTS_UNPACK(type, 7) INTS_UNPACK(type, 8) default : break; \
     }
 
 static void ints_unpack(
@@ -363,7 +360,8 @@ static void ints_undelta(void *out, size_t n, unsigned width, uint64_t first)
     } else if (width == 4) {
         uint32_t *o = out;
         for (size_t i = 0; i < n; i++)
-            o[i] = (uint32_t)(v += (uint64_t)(int64_t)((int32_t)(o[i] >> 1) ^ -(int32_t)(o[i] & 1)));
+            o[i] =
+                (uint32_t)(v += (uint64_t)(int64_t)((int32_t)(o[i] >> 1) ^ -(int32_t)(o[i] & 1)));
     } else {
         uint8_t *o = out;
         for (size_t i = 0; i < n; i++)

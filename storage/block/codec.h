@@ -48,8 +48,8 @@ void page_out_reset(struct page_out *p);
 enum ec page_out_check(const struct page_out *p, struct err *err) MUST_USE; /* memory refused? */
 enum ec section_put(struct page_out *p, const void *data, size_t n, bool compress, struct err *err)
     MUST_USE;
-enum ec ints_put(struct page_out *p, const uint64_t *v, size_t n, enum ints_hint hint,
-    struct err *err) MUST_USE;
+enum ec ints_put(
+    struct page_out *p, const uint64_t *v, size_t n, enum ints_hint hint, struct err *err) MUST_USE;
 
 /* A cursor over bytes that are not trusted. `bad` sticks: check it once at the end of a step. */
 struct cur {
@@ -57,9 +57,9 @@ struct cur {
     bool bad;
 };
 uint64_t cur_varint(struct cur *c);
-uint32_t cur_u32(struct cur *c);               /* a varint that must fit; bad otherwise */
-uint64_t cur_u64le(struct cur *c);             /* 8 bytes */
-uint8_t cur_u8(struct cur *c);                 /* 1 byte */
+uint32_t cur_u32(struct cur *c);                    /* a varint that must fit; bad otherwise */
+uint64_t cur_u64le(struct cur *c);                  /* 8 bytes */
+uint8_t cur_u8(struct cur *c);                      /* 1 byte */
 const uint8_t *cur_take(struct cur *c, uint64_t n); /* NULL and bad when short */
 static inline size_t cur_left(const struct cur *c)
 {

@@ -44,8 +44,8 @@ enum ec block_header_check(
 
 /* root offset u64, root stored u32, root raw u32, root checksum u64, file size u64, salt u64,
  * version u32, zero u32, checksum u64 of the first 48 bytes, magic 8. */
-void block_trailer_put(
-    uint8_t out[BLOCK_TRAILER_BYTES], const struct page_ref *root, uint64_t file_bytes, uint64_t salt)
+void block_trailer_put(uint8_t out[BLOCK_TRAILER_BYTES], const struct page_ref *root,
+    uint64_t file_bytes, uint64_t salt)
 {
     memset(out, 0, BLOCK_TRAILER_BYTES);
     put_u64le(out, root->offset);
@@ -100,8 +100,8 @@ static struct page_ref page_ref_get(struct cur *c, uint64_t file_bytes)
     p.stored = cur_u32(c);
     p.raw = cur_u32(c);
     p.sum = cur_u64le(c);
-    if (p.offset < BLOCK_HEADER_BYTES || p.offset > file_bytes || p.stored > file_bytes - p.offset ||
-        p.raw > PAGE_RAW_MAX)
+    if (p.offset < BLOCK_HEADER_BYTES || p.offset > file_bytes ||
+        p.stored > file_bytes - p.offset || p.raw > PAGE_RAW_MAX)
         c->bad = true;
     return p;
 }

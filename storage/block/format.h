@@ -18,9 +18,9 @@
 #define BLOCK_VERSION       1u
 #define BLOCK_HEADER_BYTES  64u
 #define BLOCK_TRAILER_BYTES 64u
-#define BLOCK_ID_PAGE       256u  /* traces in a page of the id index */
-#define BLOCK_TRACE_PAGE    1024u /* traces in a page of the trace table */
-#define BLOCK_CHUNK_VALUES  8192u /* groups are joined until a chunk holds this many values */
+#define BLOCK_ID_PAGE       256u       /* traces in a page of the id index */
+#define BLOCK_TRACE_PAGE    1024u      /* traces in a page of the trace table */
+#define BLOCK_CHUNK_VALUES  8192u      /* groups are joined until a chunk holds this many values */
 #define BLOCK_DICT_BYTES    (1u << 20) /* a column's dictionary; beyond it every chunk has its own */
 #define BLOCK_COLUMNS_MAX   (1u << 20)
 #define BLOCK_SHAPES_MAX    (1u << 24)
@@ -104,10 +104,10 @@ uint64_t block_salt(const uint8_t uuid[16]);
 uint64_t block_page_sum(uint64_t salt, uint64_t offset, const void *p, size_t n);
 
 void block_header_put(uint8_t out[BLOCK_HEADER_BYTES], const uint8_t uuid[16]);
-enum ec block_header_check(const uint8_t in[BLOCK_HEADER_BYTES], const uint8_t uuid[16],
-    struct err *err) MUST_USE;
-void block_trailer_put(
-    uint8_t out[BLOCK_TRAILER_BYTES], const struct page_ref *root, uint64_t file_bytes, uint64_t salt);
+enum ec block_header_check(
+    const uint8_t in[BLOCK_HEADER_BYTES], const uint8_t uuid[16], struct err *err) MUST_USE;
+void block_trailer_put(uint8_t out[BLOCK_TRAILER_BYTES], const struct page_ref *root,
+    uint64_t file_bytes, uint64_t salt);
 enum ec block_trailer_get(const uint8_t in[BLOCK_TRAILER_BYTES], uint64_t file_bytes,
     struct page_ref *ret_root, uint64_t *ret_salt, struct err *err) MUST_USE;
 
@@ -127,7 +127,7 @@ enum ec block_schema_decode(struct bytes raw, const struct block_root *root, uin
     void *mem, struct block_schema **ret, struct err *err) MUST_USE;
 const struct block_column *block_schema_column(const struct block_schema *s, col_id col);
 /* Table and type of any column of this block; false when it has none of that number. */
-bool block_schema_phys(const struct block_schema *s, col_id col, enum part_table *ret_table,
-    enum col_phys *ret_phys);
+bool block_schema_phys(
+    const struct block_schema *s, col_id col, enum part_table *ret_table, enum col_phys *ret_phys);
 /* Fixed columns whose rows are listed in their pages. */
 bool block_col_sparse(col_id col);

@@ -140,8 +140,8 @@ static enum ec traces_fill(
         t->row_first[i + 1] = (uint32_t)rows;
     }
     if (rows != root->trace_page_rows[page + 1])
-        return ERR(err, EC_CORRUPT, "trace page %u: rows end at %llu", page,
-            (unsigned long long)rows);
+        return ERR(
+            err, EC_CORRUPT, "trace page %u: rows end at %llu", page, (unsigned long long)rows);
     return EC_OK;
 }
 
@@ -169,7 +169,8 @@ enum ec block_load_traces(
     return EC_OK;
 }
 
-static enum ec ids_fill(struct block_reader *r, uint32_t page, struct ids_object *t, struct err *err)
+static enum ec ids_fill(
+    struct block_reader *r, uint32_t page, struct ids_object *t, struct err *err)
 {
     const struct id_page *ref = &r->root->id_pages[page];
     struct page_in in;
@@ -254,8 +255,8 @@ enum ec block_load_chunk(struct block_reader *r, const struct block_column *k, u
     return EC_OK;
 }
 
-enum ec block_load_filter(struct block_reader *r, uint32_t page, const struct filter_object **ret,
-    struct err *err)
+enum ec block_load_filter(
+    struct block_reader *r, uint32_t page, const struct filter_object **ret, struct err *err)
 {
     uint64_t key = object_key(OBJECT_FILTER, page);
     const struct page_ref *ref = &r->schema->pages[page];

@@ -18,8 +18,8 @@ enum ec block_damaged(struct block *b, enum ec ec, const struct err *err)
     return ec;
 }
 
-static enum ec page_read_once(struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p,
-    struct err *err)
+static enum ec page_read_once(
+    struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p, struct err *err)
 {
     TRY(io_pread(b->io, "block.read", b->fd, p, ref->stored, ref->offset, err));
     if (block_page_sum(salt, ref->offset, p, ref->stored) != ref->sum)
@@ -28,8 +28,8 @@ static enum ec page_read_once(struct block *b, const struct page_ref *ref, uint6
     return EC_OK;
 }
 
-static enum ec page_read(struct block *b, const struct page_ref *ref, uint64_t salt, struct buf *into,
-    struct err *err)
+static enum ec page_read(
+    struct block *b, const struct page_ref *ref, uint64_t salt, struct buf *into, struct err *err)
 {
     buf_reset(into);
     if (!buf_reserve(into, ref->stored + 8))
@@ -66,11 +66,11 @@ static enum ec root_read(struct block *b, struct budget *budget, struct block_ro
     uint64_t salt;
     TRY(io_fstat(b->io, "block.read", b->fd, &st, err));
     if (st.size < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
-        return ERR(err, EC_CORRUPT, "%llu bytes are too few for a block",
-            (unsigned long long)st.size);
+        return ERR(
+            err, EC_CORRUPT, "%llu bytes are too few for a block", (unsigned long long)st.size);
     TRY(io_pread(b->io, "block.read", b->fd, header, sizeof(header), 0, err));
-    TRY(io_pread(b->io, "block.read", b->fd, trailer, sizeof(trailer),
-        st.size - BLOCK_TRAILER_BYTES, err));
+    TRY(io_pread(
+        b->io, "block.read", b->fd, trailer, sizeof(trailer), st.size - BLOCK_TRAILER_BYTES, err));
     TRY(block_trailer_get(trailer, st.size, &root, &salt, err));
     TRY(page_read(b, &root, salt, stored, err));
     struct page_in in;
@@ -109,7 +109,8 @@ static enum ec root_open(struct block *b, struct budget *budget, struct err *err
     buf_init(&stored, budget);
     buf_init(&raw, budget);
     enum ec ec = root_read(b, budget, &root, &stored, &raw, err);
-    if (ec == EC_CORRUPT) /* once more: the reads of header and trailer have no retry of their own */
+    if (ec ==
+        EC_CORRUPT) /* once more: the reads of header and trailer have no retry of their own */
         ec = root_read(b, budget, &root, &stored, &raw, err);
     if (ec == EC_OK && (ec = root_check(b, root, err)) != EC_OK)
         block_root_free(root, budget);

@@ -17,8 +17,8 @@ struct block_presence {
 
 static col_id shape_col_of(enum part_table t)
 {
-    static const col_id cols[TABLE_COUNT] = {COL_RESOURCE_SHAPE, COL_SCOPE_SHAPE, COL_SPAN_SHAPE,
-        COL_EVENT_SHAPE, COL_LINK_SHAPE};
+    static const col_id cols[TABLE_COUNT] = {
+        COL_RESOURCE_SHAPE, COL_SCOPE_SHAPE, COL_SPAN_SHAPE, COL_EVENT_SHAPE, COL_LINK_SHAPE};
     ASSERT(t < TABLE_COUNT);
     return cols[t];
 }
@@ -41,8 +41,8 @@ static bool rows_are_dense(const uint32_t *rows, uint32_t n, uint32_t n_rows)
 }
 
 /* *ret_done false: a row has the column more often than the marks can count. */
-static enum ec presence_direct(struct block_reader *r, const struct col_view *shapes,
-    uint32_t attr, uint32_t n, uint32_t *rows, bool *ret_done, struct err *err)
+static enum ec presence_direct(struct block_reader *r, const struct col_view *shapes, uint32_t attr,
+    uint32_t n, uint32_t *rows, bool *ret_done, struct err *err)
 {
     const struct block_schema *s = r->schema;
     uint32_t a = s->col_shape_first[attr], z = s->col_shape_first[attr + 1], found = 0;

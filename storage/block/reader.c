@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A block as a part: the operations that part.h asks for. See reader.h for who owns what. */
+#include "reader.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "filter.h"
-#include "reader.h"
 
 #define READER_CHUNK_BYTES 1024u
 
@@ -254,8 +255,8 @@ static enum ec block_attr_find(struct part_reader *base, enum part_table t, stru
     return EC_OK;
 }
 
-static enum ec block_shape(struct part_reader *base, uint32_t shape, const col_id **ret,
-    size_t *ret_n, struct err *err)
+static enum ec block_shape(
+    struct part_reader *base, uint32_t shape, const col_id **ret, size_t *ret_n, struct err *err)
 {
     struct block_reader *r = reader_of(base);
     TRY(block_load_schema(r, err));

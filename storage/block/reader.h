@@ -32,7 +32,7 @@ struct block {
     void (*on_corrupt)(void *ctx, const uint8_t uuid[16], const struct err *err);
     void *on_corrupt_ctx;
     _Atomic bool told;
-    pthread_mutex_t lock; /* guards the opening */
+    pthread_mutex_t lock;              /* guards the opening */
     _Atomic(struct block_root *) root; /* release after fd is set; acquire by readers */
     int fd;
     uint64_t file_bytes;
@@ -130,8 +130,8 @@ enum ec block_root_load(struct block *b, struct err *err) MUST_USE;
 
 /* load.c: pinned, checked objects. */
 enum ec block_load_schema(struct block_reader *r, struct err *err) MUST_USE;
-enum ec block_load_traces(
-    struct block_reader *r, uint32_t page, const struct traces_object **ret, struct err *err) MUST_USE;
+enum ec block_load_traces(struct block_reader *r, uint32_t page, const struct traces_object **ret,
+    struct err *err) MUST_USE;
 enum ec block_load_ids(
     struct block_reader *r, uint32_t page, const struct ids_object **ret, struct err *err) MUST_USE;
 enum ec block_load_dict(struct block_reader *r, const struct block_column *k,
@@ -143,8 +143,8 @@ enum ec block_load_filter(struct block_reader *r, uint32_t page, const struct fi
 extern const struct dict_ops block_dict_ops;
 
 /* chunk.c: the values of a chunk, out of its pages. */
-uint64_t block_chunk_bytes(const struct block_schema *s, const struct block_column *k,
-    const struct block_chunk *h);
+uint64_t block_chunk_bytes(
+    const struct block_schema *s, const struct block_column *k, const struct block_chunk *h);
 enum ec block_chunk_decode(struct block_reader *r, const struct block_column *k,
     const struct block_chunk *h, struct chunk_object *o, struct err *err) MUST_USE;
 enum ec block_dict_decode(struct block_reader *r, const struct page_ref *pages, uint32_t n_pages,
@@ -161,8 +161,8 @@ enum ec block_presence_rows(struct block_reader *r, uint32_t g, const struct par
     uint32_t n, const uint32_t **ret_rows, struct err *err) MUST_USE;
 
 /* reader.c */
-enum ec block_view(struct block_reader *r, uint32_t g, col_id col, struct col_view *ret,
-    struct err *err) MUST_USE;
+enum ec block_view(
+    struct block_reader *r, uint32_t g, col_id col, struct col_view *ret, struct err *err) MUST_USE;
 const struct block_chunk *block_chunk_find(
     const struct block_schema *s, const struct block_column *k, uint32_t g);
 extern const struct part_ops block_part_ops;

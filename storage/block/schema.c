@@ -5,9 +5,8 @@
  * before anything is believed. Every element takes at least one raw byte: counts are bounded by the
  * size of the footer, which is bounded by PAGE_RAW_MAX.
  */
-#include "format.h"
-
 #include "base/hash.h"
+#include "format.h"
 
 struct schema_counts {
     uint32_t n_groups, n_attrs, n_shapes, n_shape_cols, n_columns, n_chunks, n_pages;
@@ -99,8 +98,8 @@ static enum ec schema_counts(struct cur *c, struct schema_counts *ret, struct er
     uint64_t left = cur_left(c);
     if (c->bad || ret->n_groups > left / 8 || ret->n_attrs > left / 3 || ret->key_bytes > left ||
         ret->n_shapes > left || ret->n_shape_cols > left || ret->n_columns > left / 8 ||
-        ret->n_chunks > left / 5 || ret->n_pages > left / 11 ||
-        ret->n_attrs > BLOCK_COLUMNS_MAX || ret->n_shapes > BLOCK_SHAPES_MAX)
+        ret->n_chunks > left / 5 || ret->n_pages > left / 11 || ret->n_attrs > BLOCK_COLUMNS_MAX ||
+        ret->n_shapes > BLOCK_SHAPES_MAX)
         return ERR(err, EC_CORRUPT, "schema: counts are larger than the footer");
     return EC_OK;
 }
@@ -132,7 +131,8 @@ static void *carve(uint8_t **p, uint64_t bytes)
 }
 
 /* Bigger alignments first: every array starts where its type may. */
-static struct block_schema *schema_lay_out(void *mem, const struct schema_counts *n, char **ret_keys)
+static struct block_schema *schema_lay_out(
+    void *mem, const struct schema_counts *n, char **ret_keys)
 {
     uint8_t *p = mem;
     struct block_schema *s = carve(&p, sizeof(*s));
@@ -196,8 +196,8 @@ static int attr_cmp(const struct part_attr *a, enum part_table t, struct str key
     return k != 0 ? k : a->type < type ? -1 : a->type > type;
 }
 
-static enum ec schema_attrs(struct cur *c, struct block_schema *s, char *keys, uint64_t key_bytes,
-    struct err *err)
+static enum ec schema_attrs(
+    struct cur *c, struct block_schema *s, char *keys, uint64_t key_bytes, struct err *err)
 {
     for (uint32_t i = 0; i < s->n_attrs; i++) {
         struct part_attr *a = &s->attrs[i];

@@ -3,12 +3,13 @@
  *
  * The file is written once, front to back, through a buffer; nothing is read back. It is complete when
  * its trailer is synced, and removed on every failure, so a block file either opens or is not there. */
+#include "write.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 
 #include "base/compress.h"
 #include "reader.h"
-#include "write.h"
 
 #define OUT_BYTES      ((size_t)1 << 20)
 #define ZSTD_LEVEL     3
@@ -251,8 +252,7 @@ static enum ec schema_shape_list(struct writer *w, struct block_schema *s, struc
     return EC_OK;
 }
 
-static enum ec footer_page(
-    struct writer *w, struct buf *raw, struct page_ref *ret, struct err *err)
+static enum ec footer_page(struct writer *w, struct buf *raw, struct page_ref *ret, struct err *err)
 {
     if (buf_failed(raw))
         return writer_limit(err);

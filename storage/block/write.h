@@ -20,29 +20,29 @@ struct wsource {
     struct part_reader *r; /* the caller's: for facts, and for everything when it is a head */
     struct part_info info;
     struct part_group *groups;
-    uint32_t *weight; /* by group: estimated bytes of strings of a row */
+    uint32_t *weight;            /* by group: estimated bytes of strings of a row */
     uint32_t *base[TABLE_COUNT]; /* by group: number of its first row, event, link; one more */
     uint32_t *out_min[TABLE_COUNT], *out_max[TABLE_COUNT]; /* by group: places that its rows took */
     const struct part_attr *attrs;
     size_t n_attrs;
     col_id *attr_map; /* source column - COL_FIXED_MAX: our column, 0 when unknown */
     uint32_t attr_map_n;
-    col_id *attr_from; /* our column - COL_FIXED_MAX: the source's, 0: it has none */
-    struct buf shape_map; /* u32 by source shape: our shape + 1, 0 when not yet met */
+    col_id *attr_from;      /* our column - COL_FIXED_MAX: the source's, 0: it has none */
+    struct buf shape_map;   /* u32 by source shape: our shape + 1, 0 when not yet met */
     uint32_t *table_map[2]; /* source resource and scope: ours + 1, 0 when not yet met */
-    uint32_t *row_at[2];    /* source resource and scope: where its encoded row starts in row_bytes */
+    uint32_t *row_at[2]; /* source resource and scope: where its encoded row starts in row_bytes */
     struct buf row_bytes[2];
 };
 
-struct interner { /* byte strings by number, equal ones once */
+struct interner {     /* byte strings by number, equal ones once */
     struct buf refs;  /* struct str by number */
     struct buf table; /* u32 number + 1, open addressing */
     uint32_t n, mask;
-    uint64_t bytes; /* sum of lengths */
+    uint64_t bytes;      /* sum of lengths */
     struct arena *arena; /* copies live here; NULL: the caller's memory stays */
 };
 
-struct gathered { /* (place, value) pairs of one column */
+struct gathered {    /* (place, value) pairs of one column */
     struct buf rows; /* u32 */
     struct buf vals; /* u64 */
     size_t n;
@@ -58,7 +58,8 @@ struct writer {
     uint32_t *pos[TABLE_COUNT];
     uint32_t n_groups;
     struct block_group *groups;
-    uint32_t *first[TABLE_COUNT]; /* n_groups + 1: first place of each group; part-wide: 2 entries */
+    uint32_t
+        *first[TABLE_COUNT]; /* n_groups + 1: first place of each group; part-wide: 2 entries */
 
     uint32_t n_traces;
     struct trace_id *trace_ids; /* by new trace number, as all below */
@@ -72,9 +73,9 @@ struct writer {
     struct interner table[2]; /* encoded rows of resources and scopes */
     struct buf shape_scratch;
 
-    struct buf dict_map; /* u64 by source code: epoch << 32 | number */
-    const struct dict *dict_map_of;         /* whose codes ... */
-    const struct interner *dict_map_for;    /* ... and whose numbers are in the map */
+    struct buf dict_map;                 /* u64 by source code: epoch << 32 | number */
+    const struct dict *dict_map_of;      /* whose codes ... */
+    const struct interner *dict_map_for; /* ... and whose numbers are in the map */
     uint32_t dict_map_epoch;
     bool copy_strings; /* a source's strings may go before the column is written */
 
@@ -147,8 +148,8 @@ struct wcursor {
     struct part_reader *own;
     uint64_t used;
 };
-enum ec wcursor_view(struct wcursor *c, uint32_t g, col_id col, struct col_view *ret,
-    struct err *err) MUST_USE;
+enum ec wcursor_view(
+    struct wcursor *c, uint32_t g, col_id col, struct col_view *ret, struct err *err) MUST_USE;
 void wcursor_close(struct wcursor *c);
 /* Values as stored numbers: integers widened, doubles as bits, signed with the sign bit turned. */
 uint64_t view_value(const struct col_view *v, uint32_t i);
@@ -161,12 +162,13 @@ struct wanted { /* a column to collect */
     col_id col; /* ours */
     enum part_table table;
     enum col_phys phys;
-    struct gathered got;   /* PHYS_CODE: numbers in strings */
+    struct gathered got; /* PHYS_CODE: numbers in strings */
     struct interner strings;
-    uint64_t bytes_max;    /* strings beyond it: stop and set too_big; 0: no limit */
+    uint64_t bytes_max; /* strings beyond it: stop and set too_big; 0: no limit */
     bool too_big;
 };
-void wanted_init(struct writer *w, struct wanted *k, col_id col, enum part_table t, enum col_phys p);
+void wanted_init(
+    struct writer *w, struct wanted *k, col_id col, enum part_table t, enum col_phys p);
 void wanted_reset(struct writer *w, struct wanted *k); /* as after init */
 void wanted_deinit(struct wanted *k);
 /* Collects the values whose place is in [lo, hi), for all wanted columns (of one table) together. */
@@ -183,8 +185,8 @@ struct column_data { /* values of a column, sorted by place */
     const uint32_t *rows; /* NULL: value i is at place i */
     const uint64_t *vals;
     size_t n;
-    const struct trace_id *ids;  /* PHYS_ID16: instead of vals */
-    const uint64_t *odd;         /* COL_SPAN_PARENT: ids for the codes 1, in order */
+    const struct trace_id *ids; /* PHYS_ID16: instead of vals */
+    const uint64_t *odd;        /* COL_SPAN_PARENT: ids for the codes 1, in order */
 };
 /* Begins a column; chunks follow in order of groups. */
 void column_begin(struct writer *w, col_id col);

@@ -68,8 +68,8 @@ static uint32_t column_row(const struct column_data *d, size_t i)
 }
 
 /* Runs: for each group that has values, the groups skipped before it and its number of values. */
-static void chunk_put_runs(struct writer *w, const struct column_data *d, size_t a, size_t z,
-    uint32_t group_first)
+static void chunk_put_runs(
+    struct writer *w, const struct column_data *d, size_t a, size_t z, uint32_t group_first)
 {
     struct buf *out = &w->page.b;
     uint32_t n_runs = 0, next = group_first;
@@ -125,7 +125,7 @@ static enum ec chunk_put_odd(
 }
 
 static enum ec chunk_put_pages(struct writer *w, const struct column_data *d, size_t a, size_t z,
-    const uint64_t *vals, uint32_t group_first, struct err *err)
+    const uint64_t *vals, enum ints_hint hint, uint32_t group_first, struct err *err)
 {
     bool sparse = block_col_sparse(d->col), dense = d->col < COL_FIXED_MAX && !sparse;
     for (size_t i = a; i < z; i += PAGE_VALUES_MAX) {
@@ -138,7 +138,7 @@ static enum ec chunk_put_pages(struct writer *w, const struct column_data *d, si
         if (d->phys == PHYS_ID16)
             TRY(section_put(&w->page, d->ids + i, n * 16, true, err));
         else
-            TRY(ints_put(&w->page, vals + (i - a), n, column_hint(d->col, d->phys), err));
+            TRY(ints_put(&w->page, vals + (i - a), n, hint, err));
         if (d->col == COL_SPAN_PARENT)
             TRY(chunk_put_odd(w, d, i, i + n, err));
         TRY(page_out_check(&w->page, err));
@@ -190,7 +190,8 @@ enum ec column_chunks(struct writer *w, const struct column_data *d, struct err 
         h.group_last = g - 1;
         h.n_values = (uint32_t)(z - a);
         h.n_value_pages = (uint32_t)((z - a + PAGE_VALUES_MAX - 1) / PAGE_VALUES_MAX);
-        TRY(chunk_put_pages(w, d, a, z, d->vals == NULL ? NULL : d->vals + a, h.group_first, err));
+        TRY(chunk_put_pages(w, d, a, z, d->vals == NULL ? NULL : d->vals + a,
+            column_hint(d->col, d->phys), h.group_first, err));
         VEC_PUSH(&w->chunks, h);
     }
     c->n_values += d->n;
@@ -286,13 +287,15 @@ static enum ec local_chunk(struct writer *w, const struct column_data *d, size_t
 {
     TRY(local_codes_fill(l, d->vals + a, z - a, strings, err));
     if (l->bytes > UINT32_MAX)
-        return ERR(err, EC_TOO_LARGE, "%llu bytes of strings in one group",
-            (unsigned long long)l->bytes);
+        return ERR(
+            err, EC_TOO_LARGE, "%llu bytes of strings in one group", (unsigned long long)l->bytes);
     h->n_values = (uint32_t)(z - a);
     h->n_value_pages = (uint32_t)((z - a + PAGE_VALUES_MAX - 1) / PAGE_VALUES_MAX);
     h->dict_n = l->n;
     h->dict_bytes = (uint32_t)l->bytes;
-    TRY(chunk_put_pages(w, d, a, z, l->codes, h->group_first, err));
+    /* In order of appearance, codes of strings that hardly repeat count up by one. */
+    enum ints_hint hint = l->n > (z - a) / 2 ? INTS_DELTAS : INTS_CODES;
+    TRY(chunk_put_pages(w, d, a, z, l->codes, hint, h->group_first, err));
     TRY(dict_put(w, l->strs, l->n, &h->n_dict_pages, err));
     for (uint32_t i = 0; hashes != NULL && i < l->n; i++)
         buf_put_u64le(hashes, filter_hash(l->strs[i]));

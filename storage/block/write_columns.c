@@ -7,23 +7,22 @@
 #include "base/hash.h"
 #include "write.h"
 
-#define STRINGS_MEMORY  ((uint64_t)16 << 20) /* strings of one column copied at a time */
-#define BATCH_VALUES    65536u
+#define STRINGS_MEMORY ((uint64_t)16 << 20) /* strings of one column copied at a time */
+#define BATCH_VALUES   65536u
 
 static enum ec write_dense(struct writer *w, enum part_table t, col_id col, enum col_phys phys,
     const uint64_t *vals, struct err *err)
 {
     if (w->n_out[t] == 0)
         return EC_OK;
-    struct column_data d = {
-        .col = col, .table = t, .phys = phys, .vals = vals, .n = w->n_out[t]};
+    struct column_data d = {.col = col, .table = t, .phys = phys, .vals = vals, .n = w->n_out[t]};
     column_begin(w, col);
     TRY(column_chunks(w, &d, err));
     return column_end(w, NULL, 0, NULL, err);
 }
 
-static enum ec gather_alloc(struct writer *w, enum part_table t, col_id col, uint64_t **ret,
-    struct err *err)
+static enum ec gather_alloc(
+    struct writer *w, enum part_table t, col_id col, uint64_t **ret, struct err *err)
 {
     *ret = ARENA_ARRAY(&w->tmp, w->n_out[t] + 1ULL, uint64_t);
     if (*ret == NULL)
@@ -130,8 +129,8 @@ struct id_table { /* row of each span id of one trace within one group */
 };
 
 /* Ids to distances. *ret_odd: parents that are not in the group, in order. */
-static enum ec parents_encode(struct writer *w, const uint64_t *ids, uint64_t *parents,
-    uint64_t **ret_odd, struct err *err)
+static enum ec parents_encode(
+    struct writer *w, const uint64_t *ids, uint64_t *parents, uint64_t **ret_odd, struct err *err)
 {
     struct id_table t = {.slot = ARENA_ARRAY(&w->tmp, PART_GROUP_ROWS * 2ULL, uint32_t)};
     uint64_t *odd = ARENA_ARRAY(&w->tmp, w->n_out[TABLE_SPANS] + 1ULL, uint64_t);
@@ -209,7 +208,8 @@ static enum ec write_times(struct writer *w, struct err *err)
         w->trace_start[t] = UINT64_MAX;
         w->trace_end[t] = 0;
         for (uint32_t i = w->trace_first[t]; i < w->trace_first[t + 1]; i++) {
-            uint64_t a = start[i], z = MAX(a + duration[i], a); /* end before start counts as start */
+            uint64_t a = start[i],
+                     z = MAX(a + duration[i], a); /* end before start counts as start */
             while (w->first[TABLE_SPANS][g + 1] <= i)
                 g++;
             struct part_group *p = &w->groups[g].part;

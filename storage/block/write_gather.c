@@ -345,8 +345,7 @@ enum ec writer_gather_dense(
 
 /* Collecting. */
 
-void wanted_init(
-    struct writer *w, struct wanted *k, col_id col, enum part_table t, enum col_phys p)
+void wanted_init(struct writer *w, struct wanted *k, col_id col, enum part_table t, enum col_phys p)
 {
     *k = (struct wanted){.col = col, .table = t, .phys = p};
     gathered_init(&k->got, w->opt->budget);

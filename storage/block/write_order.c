@@ -10,14 +10,14 @@
 #include "write.h"
 
 #define GROUP_WEIGHT_MAX ((uint64_t)8 << 20) /* strings of a group: bounds what a reader unpacks */
-#define GROUP_FIT_ROWS   1024u /* traces up to this are kept in one group */
+#define GROUP_FIT_ROWS   1024u               /* traces up to this are kept in one group */
 #define DEDUP_LINEAR_MAX 8u
 
-struct order { /* by source row or by joined trace; all in w->tmp */
+struct order {       /* by source row or by joined trace; all in w->tmp */
     uint32_t *trace; /* of a source row */
     uint64_t *id;
     uint32_t *kind;
-    uint32_t *rows;  /* source rows in the new order */
+    uint32_t *rows; /* source rows in the new order */
     uint32_t n_traces;
     struct trace_id *ids;
     uint64_t *start;
@@ -92,8 +92,8 @@ static enum ec order_read_source(
         }
         for (uint32_t i = 0; i < n; i++) {
             if (trace.u32[i] >= s->info.n_traces) {
-                ec = ERR(err, EC_CORRUPT, "group %u: trace %u of %u", g, trace.u32[i],
-                    s->info.n_traces);
+                ec = ERR(
+                    err, EC_CORRUPT, "group %u: trace %u of %u", g, trace.u32[i], s->info.n_traces);
                 break;
             }
             uint32_t t = map[trace.u32[i]];
@@ -164,8 +164,8 @@ static bool order_same(const struct order *o, uint32_t a, uint32_t b)
 }
 
 /* Is an equal span among the rows kept of this trace? Remembers `row` if not. */
-static bool order_seen(struct order *o, uint32_t row, const uint32_t *kept, uint32_t n_kept,
-    uint32_t mask)
+static bool order_seen(
+    struct order *o, uint32_t row, const uint32_t *kept, uint32_t n_kept, uint32_t mask)
 {
     if (mask == 0) {
         for (uint32_t i = 0; i < n_kept; i++)
@@ -248,10 +248,10 @@ static enum ec order_groups(struct writer *w, struct err *err)
     for (uint32_t t = 0; t < w->n_traces; t++) {
         uint32_t a = w->trace_first[t], z = w->trace_first[t + 1];
         for (uint32_t row = a; row < z; row++) {
-            bool full = g.part.n_rows == PART_GROUP_ROWS ||
-                        (g.part.n_rows > 0 && bytes + weight[row] > GROUP_WEIGHT_MAX) ||
-                        (row == a && z - a <= GROUP_FIT_ROWS &&
-                            g.part.n_rows + (z - a) > PART_GROUP_ROWS);
+            bool full =
+                g.part.n_rows == PART_GROUP_ROWS ||
+                (g.part.n_rows > 0 && bytes + weight[row] > GROUP_WEIGHT_MAX) ||
+                (row == a && z - a <= GROUP_FIT_ROWS && g.part.n_rows + (z - a) > PART_GROUP_ROWS);
             if (full) {
                 VEC_PUSH(&groups, g);
                 g = (struct block_group){.part.row_first = row};
@@ -362,7 +362,8 @@ enum ec writer_order_children(struct writer *w, enum part_table t, struct err *e
     w->first[t] = ARENA_ARRAY(&w->arena, w->n_groups + 1ULL, uint32_t);
     if (owner == NULL || next == NULL || w->pos[t] == NULL || w->first[t] == NULL)
         return writer_limit(err);
-    TRY(children_owners(w, t, t == TABLE_EVENTS ? COL_EVENT_SPAN : COL_LINK_SPAN, owner, next, err));
+    TRY(children_owners(
+        w, t, t == TABLE_EVENTS ? COL_EVENT_SPAN : COL_LINK_SPAN, owner, next, err));
     for (uint32_t i = 0; i < n_rows; i++)
         next[i + 1] += next[i];
     w->n_out[t] = next[n_rows];

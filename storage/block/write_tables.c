@@ -141,8 +141,8 @@ static void encode_str(struct buf *out, struct str s)
     buf_puts(out, s);
 }
 
-static enum ec encode_fixed(struct wsource *s, const struct table_cols *c, struct table_view fixed[5],
-    uint32_t row, uint64_t shape, struct buf *out, struct err *err)
+static enum ec encode_fixed(struct wsource *s, const struct table_cols *c,
+    struct table_view fixed[5], uint32_t row, uint64_t shape, struct buf *out, struct err *err)
 {
     uint32_t i;
     (void)s;
@@ -238,8 +238,7 @@ enum ec writer_table_map(struct writer *w, struct wsource *s, enum part_table t,
         return ERR(err, EC_CORRUPT, "row %u of table %u, which has %u", row, t, n);
     if (UNLIKELY(s->table_map[t][row] == 0)) {
         uint32_t ours, at = s->row_at[t][row];
-        struct str bytes =
-            str_n((const char *)s->row_bytes[t].p + at, s->row_at[t][row + 1] - at);
+        struct str bytes = str_n((const char *)s->row_bytes[t].p + at, s->row_at[t][row + 1] - at);
         TRY(interner_add(&w->table[t], bytes, &ours, err));
         s->table_map[t][row] = ours + 1;
     }
