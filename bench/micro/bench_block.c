@@ -4,8 +4,8 @@
  *     bench_block CORPUS [SPANS_PER_HEAD]
  *
  * CORPUS holds ExportTraceServiceRequests, each behind its u32le length (loadgen gen -out). Without
- * SPANS_PER_HEAD all go into one head and one block; with it, into several blocks that are then merged.
- * One JSON line per result; then the sizes per column. */
+ * SPANS_PER_HEAD all go into one head and one block; with it, into several blocks that are then
+ * merged. One JSON line per result; then the sizes per column. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -40,7 +40,8 @@ static struct bytes file_read(const char *path)
     return bytes_n(p, n);
 }
 
-/* Requests from *at on into a fresh head until it holds spans_max; false at the end of the corpus. */
+/* Requests from *at on into a fresh head until it holds spans_max; false at the end of the
+ * corpus. */
 static struct head *head_fill(struct bytes corpus, size_t *at, uint32_t spans_max, uint32_t *ret_n)
 {
     struct head *h;

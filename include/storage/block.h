@@ -2,10 +2,11 @@
  * Blocks: immutable columnar files. Format byte by byte: storage/block/FORMAT.md.
  *
  * block_write merges any number of parts (one head: a flush; several blocks: a compaction) into one
- * file: traces by start time, spans of a trace adjacent, duplicate spans (same trace, span id, kind)
- * dropped, first wins. Column at a time, so memory is bounded by one column plus the row order.
- * An opened block is a part. Pages are read with pread, checked, decoded, and kept in a cache that is
- * bounded and shared by all blocks; the cache is keyed by block and never changes an answer.
+ * file: traces by start time, spans of a trace adjacent, duplicate spans (same trace, span id,
+ * kind) dropped, first wins. Column at a time, so memory is bounded by one column plus the row
+ * order. An opened block is a part. Pages are read with pread, checked, decoded, and kept in a
+ * cache that is bounded and shared by all blocks; the cache is keyed by block and never changes an
+ * answer.
  */
 #pragma once
 
@@ -37,12 +38,14 @@ struct block_write_options {
     uint32_t n_inputs;
     int zstd_level; /* 0: 3 */
     struct budget *budget;
-    /* Called now and then with the bytes written so far: the caller throttles or cancels (not EC_OK). */
+    /* Called now and then with the bytes written so far: the caller throttles or cancels (not
+     * EC_OK). */
     enum ec (*pace)(void *ctx, uint64_t bytes_written, struct err *err);
     void *pace_ctx;
 };
 
-/* Writes and fsyncs the file. *ret_dups: duplicate spans dropped. On failure the file is removed. */
+/* Writes and fsyncs the file. *ret_dups: duplicate spans dropped. On failure the file is
+ * removed. */
 enum ec block_write(const struct block_write_options *opt, struct part_reader *const *sources,
     size_t n_sources, struct block_facts *ret_facts, uint64_t *ret_dups, struct err *err) MUST_USE;
 
@@ -53,8 +56,9 @@ void block_cache_free(struct block_cache *c); /* after the last block is closed 
 void block_cache_stats(
     struct block_cache *c, uint64_t *ret_bytes, uint64_t *ret_hits, uint64_t *ret_misses);
 
-/* Opens lazily: the file is opened and its footer read on the first reader. `facts` are the catalog's.
- * The path is copied. on_corrupt (may be NULL) is told once about a damaged page or footer. */
+/* Opens lazily: the file is opened and its footer read on the first reader. `facts` are the
+ * catalog's. The path is copied. on_corrupt (may be NULL) is told once about a damaged page or
+ * footer. */
 struct block_open_options {
     struct io *io;
     const char *path;

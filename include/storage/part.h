@@ -141,7 +141,9 @@ struct col_view {
         const double *f64;
         const struct trace_id *id16;
     };
-    const struct dict *dict; /* PHYS_CODE */
+    /* PHYS_CODE: of the column, or of this view alone (blocks, when strings hardly repeat): compare
+     * pointers before reusing what was computed per code. */
+    const struct dict *dict;
 };
 
 struct part_attr { /* one attribute column */
@@ -149,7 +151,7 @@ struct part_attr { /* one attribute column */
     enum part_table table;
     enum value_type
         type; /* STR BYTES ARRAY KVLIST: PHYS_CODE; INT: I64; DOUBLE: F64; BOOL: U8; EMPTY: U8, all 0 */
-    struct str key;    /* lives as long as the part */
+    struct str key;    /* lives as long as the reader */
     uint64_t n_values; /* heads: at least what the reader can see */
 };
 

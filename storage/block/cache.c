@@ -2,8 +2,9 @@
  * The page cache. See cache.h for the rules, below for the two lists of a shard.
  *
  * A shard is a hash table (chains through hash_next) and a list in order of use (head: newest).
- * Eviction walks a shard's list from the tail and passes over what is pinned; it starts in the shard
- * that needs room and goes on through the others, one lock at a time, so no lock order is needed.
+ * Eviction walks a shard's list from the tail and passes over what is pinned; it starts in the
+ * shard that needs room and goes on through the others, one lock at a time, so no lock order is
+ * needed.
  */
 #include "cache.h"
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The page cache: decoded objects of all blocks, sharded, least recently used first out.
  *
- * An object is one allocation: this header, then whatever its maker put there; it never changes after
- * cache_add. Users pin objects; a pinned object is never freed. When the cache's budget cannot take an
- * object even after evicting, it stays private: its one user pays from his own budget and frees it.
+ * An object is one allocation: this header, then whatever its maker put there; it never changes
+ * after cache_add. Users pin objects; a pinned object is never freed. When the cache's budget
+ * cannot take an object even after evicting, it stays private: its one user pays from his own
+ * budget and frees it.
  *
- * Threads: all functions are thread-safe; cached_unpin takes no lock. A shard's lock covers its table,
- * list and byte count, and is never held across I/O or decoding.
+ * Threads: all functions are thread-safe; cached_unpin takes no lock. A shard's lock covers its
+ * table, list and byte count, and is never held across I/O or decoding.
  */
 #pragma once
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Sections and integer streams of a page (FORMAT.md sections 3 and 4).
  *
- * WHY planes: the low bytes of times, durations and sizes are noise. Kept together, byte by byte, they
- * would share one entropy table with the regular high bytes; apart, noise is stored raw at memcpy
- * speed and the rest shrinks. WHY not bit-packing: entropy coding of bytes gets below the packed size
- * on every column of the corpus, and unpacking bytes is a vector loop.
+ * WHY planes: the low bytes of times, durations and sizes are noise. Kept together, byte by byte,
+ * they would share one entropy table with the regular high bytes; apart, noise is stored raw at
+ * memcpy speed and the rest shrinks. WHY not bit-packing: entropy coding of bytes gets below the
+ * packed size on every column of the corpus, and unpacking bytes is a vector loop.
  */
 #include "codec.h"
 
@@ -53,7 +53,8 @@ enum ec section_put(struct page_out *p, const void *data, size_t n, bool compres
     if (!compress || n < SECTION_ZSTD_MIN)
         return section_put_raw(p, data, n, err);
 
-    /* The stored size stands before the bytes: room for the longest varint, closed up afterwards. */
+    /* The stored size stands before the bytes: room for the longest varint, closed up
+     * afterwards. */
     size_t start = p->b.n;
     uint8_t head[1 + 10];
     head[0] = SECTION_ZSTD;
@@ -303,8 +304,9 @@ static void ints_add_plane(void *out, size_t n, unsigned width, const uint8_t *p
 #define INTS_UNPACK_ALL(type)                                                               \
     switch (w) {                                                                            \
         INTS_UNPACK(type, 1)                                                                \
-        INTS_UNPACK(type, 2) INTS_UNPACK(type, 3) INTS_UNPACK(type, 4) INTS_UNPACK(type, 5) \
-            INTS_UNPACK(type, 6) INTS_UNPACK(type, 7) INTS_UNPACK(type, 8) default : break; \
+        INTS_UNPACK(type, 2)                                                                \
+        INTS_UNPACK(type, 3) INTS_UNPACK(type, 4) INTS_UNPACK(type, 5) INTS_UNPACK(type, 6) \
+            INTS_UNPACK(type, 7) INTS_UNPACK(type, 8) default : break;                      \
     }
 
 static void ints_unpack(

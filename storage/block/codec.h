@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Codecs of a page: sections (raw or zstd), integer streams, and the checked cursor that reads them.
+ * Codecs of a page: sections (raw or zstd), integer streams, and the checked cursor that reads
+ * them.
  *
- * A page is a run of sections and varints; FORMAT.md sections 3 and 4 give the bytes. The writer side
- * (page_out) never fails on content, only on memory; the reader side (page_in) trusts nothing: every
- * length is checked against what is left of the page and against the page's declared raw size, so a
- * page cannot make the reader allocate more than that. Not thread-safe; one object per thread.
+ * A page is a run of sections and varints; FORMAT.md sections 3 and 4 give the bytes. The writer
+ * side (page_out) never fails on content, only on memory; the reader side (page_in) trusts nothing:
+ * every length is checked against what is left of the page and against the page's declared raw
+ * size, so a page cannot make the reader allocate more than that. Not thread-safe; one object per
+ * thread.
  */
 #pragma once
 
 #include "base/buf.h"
 #include "base/err.h"
 
-#define PAGE_RAW_MAX    ((uint64_t)80 << 20) /* a single huge value; ordinary pages stay below 1 MiB */
+/* a single huge value; ordinary pages stay below 1 MiB */
+#define PAGE_RAW_MAX    ((uint64_t)80 << 20)
 #define PAGE_RAW_TARGET ((uint64_t)1 << 20)
 #define PAGE_VALUES_MAX 65536u
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * block_dump: what a block holds, for people. Facts, groups, then every column with the bytes that its
- * values, dictionary and filter take on disk. */
+ * block_dump: what a block holds, for people. Facts, groups, then every column with the bytes that
+ * its values, dictionary and filter take on disk. */
 #include "reader.h"
 #include "tool.h"
 

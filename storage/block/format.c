@@ -220,7 +220,8 @@ enum ec block_root_decode(struct bytes raw, uint64_t file_bytes, uint64_t salt,
     uint64_t n_traces = head.facts.n_traces;
     head.n_trace_pages = (uint32_t)((n_traces + BLOCK_TRACE_PAGE - 1) / BLOCK_TRACE_PAGE);
     head.n_id_pages = (uint32_t)((n_traces + BLOCK_ID_PAGE - 1) / BLOCK_ID_PAGE);
-    /* A page reference is at least 11 bytes, so memory below is at most a few times the raw bytes. */
+    /* A page reference is at least 11 bytes, so memory below is at most a few times the raw
+     * bytes. */
     if (head.n_trace_pages * 11ULL + head.n_id_pages * 27ULL > cur_left(&c))
         return ERR(err, EC_CORRUPT, "footer: page index is cut short");
     uint64_t pages_off = sizeof(head);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The shape of a block file in memory: header, trailer, root, schema (FORMAT.md has the bytes).
  *
- * Two footers. The ROOT is small (facts, trace pages, fences of the id index) and stays with an open
- * block, so that a trace lookup over a thousand blocks touches nothing else. The SCHEMA (groups,
- * attribute columns, shapes, page index) is bigger, lives in the page cache and is loaded when a
- * reader asks for a column.
+ * Two footers. The ROOT is small (facts, trace pages, fences of the id index) and stays with an
+ * open block, so that a trace lookup over a thousand blocks touches nothing else. The SCHEMA
+ * (groups, attribute columns, shapes, page index) is bigger, lives in the page cache and is loaded
+ * when a reader asks for a column.
  *
  * INVARIANT: after *_decode succeeded every offset, count and index in these structs is within
  * bounds of the file and of each other; readers index without further checks.
@@ -18,14 +18,15 @@
 #define BLOCK_VERSION       1u
 #define BLOCK_HEADER_BYTES  64u
 #define BLOCK_TRAILER_BYTES 64u
-#define BLOCK_ID_PAGE       256u       /* traces in a page of the id index */
-#define BLOCK_TRACE_PAGE    1024u      /* traces in a page of the trace table */
-#define BLOCK_CHUNK_VALUES  8192u      /* groups are joined until a chunk holds this many values */
-#define BLOCK_DICT_BYTES    (1u << 20) /* a column's dictionary; beyond it every chunk has its own */
-#define BLOCK_COLUMNS_MAX   (1u << 20)
-#define BLOCK_SHAPES_MAX    (1u << 24)
-#define BLOCK_INPUTS_MAX    65536u
-#define BLOCK_TENANT_MAX    1024u
+#define BLOCK_ID_PAGE       256u  /* traces in a page of the id index */
+#define BLOCK_TRACE_PAGE    1024u /* traces in a page of the trace table */
+#define BLOCK_CHUNK_VALUES  8192u /* groups are joined until a chunk holds this many values */
+/* a column's dictionary; beyond it every chunk has its own */
+#define BLOCK_DICT_BYTES  (1u << 20)
+#define BLOCK_COLUMNS_MAX (1u << 20)
+#define BLOCK_SHAPES_MAX  (1u << 24)
+#define BLOCK_INPUTS_MAX  65536u
+#define BLOCK_TENANT_MAX  1024u
 
 struct page_ref { /* where a page is and how to know it is whole */
     uint64_t offset;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Which rows of a group have an attribute: derived from the rows' shapes, never stored.
  *
- * Two ways. For a few columns: mark the shapes that have the column, pass over the group's rows. For
- * many columns of the same group (a whole span is read, or ten thousand keys): turn all shapes into
- * row lists by column once, so that the cost is linear in the number of values. */
+ * Two ways. For a few columns: mark the shapes that have the column, pass over the group's rows.
+ * For many columns of the same group (a whole span is read, or ten thousand keys): turn all shapes
+ * into row lists by column once, so that the cost is linear in the number of values. */
 #include "reader.h"
 
 #define PRESENCE_DIRECT_MAX 12u /* columns of one group before the lists are built */

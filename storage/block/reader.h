@@ -2,8 +2,8 @@
  * An open block, its readers, and the decoded objects that they pin. Private to storage/block.
  *
  * A block holds its root and a descriptor from the first reader on. A reader pins every object it
- * handed out until it is closed (views promise that), remembers its views, and pays for row lists and
- * for objects that the cache could not take.
+ * handed out until it is closed (views promise that), remembers its views, and pays for row lists
+ * and for objects that the cache could not take.
  */
 #pragma once
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The schema footer: groups, attribute columns, shapes and the page index. See format.h.
  *
- * The counts come first, so that the memory of the decoded form is known, charged and allocated once,
- * before anything is believed. Every element takes at least one raw byte: counts are bounded by the
- * size of the footer, which is bounded by PAGE_RAW_MAX.
+ * The counts come first, so that the memory of the decoded form is known, charged and allocated
+ * once, before anything is believed. Every element takes at least one raw byte: counts are bounded
+ * by the size of the footer, which is bounded by PAGE_RAW_MAX.
  */
 #include "base/hash.h"
 #include "format.h"

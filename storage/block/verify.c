@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * block_verify: everything that a block claims, checked against everything else it says.
  *
- * The loaders check what memory safety needs (checksums, codes and rows in range, lengths). Here come
- * the statements that only matter for right answers: order of traces, both directions of the id index,
- * statistics in the footers, shapes of the right table, sorted dictionaries, filters that know their
- * values. A damaged page is one problem; the rest is checked all the same. */
+ * The loaders check what memory safety needs (checksums, codes and rows in range, lengths). Here
+ * come the statements that only matter for right answers: order of traces, both directions of the
+ * id index, statistics in the footers, shapes of the right table, sorted dictionaries, filters that
+ * know their values. A damaged page is one problem; the rest is checked all the same. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

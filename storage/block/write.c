@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * block_write: the steps in order, the output file, the trace table and the footers.
  *
- * The file is written once, front to back, through a buffer; nothing is read back. It is complete when
- * its trailer is synced, and removed on every failure, so a block file either opens or is not there. */
+ * The file is written once, front to back, through a buffer; nothing is read back. It is complete
+ * when its trailer is synced, and removed on every failure, so a block file either opens or is not
+ * there. */
 #include "write.h"
 
 #include <fcntl.h>

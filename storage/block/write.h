@@ -171,7 +171,8 @@ void wanted_init(
     struct writer *w, struct wanted *k, col_id col, enum part_table t, enum col_phys p);
 void wanted_reset(struct writer *w, struct wanted *k); /* as after init */
 void wanted_deinit(struct wanted *k);
-/* Collects the values whose place is in [lo, hi), for all wanted columns (of one table) together. */
+/* Collects the values whose place is in [lo, hi), for all wanted columns (of one table)
+ * together. */
 enum ec writer_gather(struct writer *w, struct wanted *k, size_t n, uint32_t lo, uint32_t hi,
     struct err *err) MUST_USE;
 

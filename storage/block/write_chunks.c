@@ -9,9 +9,10 @@
 #include "filter.h"
 #include "write.h"
 
-#define DICT_PAGE_BYTES   ((uint64_t)512 << 10)
-#define DICT_SMALL        256u /* distinct strings for which a column's own dictionary always pays */
-#define FILTER_VALUES_MIN 64u  /* below it the dictionary itself is as quick */
+#define DICT_PAGE_BYTES ((uint64_t)512 << 10)
+/* distinct strings for which a column's own dictionary always pays */
+#define DICT_SMALL        256u
+#define FILTER_VALUES_MIN 64u /* below it the dictionary itself is as quick */
 
 void column_begin(struct writer *w, col_id col)
 {
@@ -435,8 +436,8 @@ static enum ec column_strings_sorted(
     return column_end(w, sorted, n, NULL, err);
 }
 
-/* WHY half: with few repeats the codes of a sorted dictionary are noise that costs two or three bytes
- * a value; in order of appearance they cost nothing, and a filter answers "absent". */
+/* WHY half: with few repeats the codes of a sorted dictionary are noise that costs two or three
+ * bytes a value; in order of appearance they cost nothing, and a filter answers "absent". */
 enum ec column_strings(
     struct writer *w, struct column_data *d, const struct interner *strings, struct err *err)
 {

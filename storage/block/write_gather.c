@@ -2,8 +2,8 @@
  * Values of a column out of the sources and into the new order.
  *
  * Views are read group by group in source order, values land at pos[source number]. Strings become
- * numbers: equal strings of all sources get one. A source dictionary's codes are looked up once each
- * and remembered in dict_map, whose entries carry an epoch so that it is never cleared. */
+ * numbers: equal strings of all sources get one. A source dictionary's codes are looked up once
+ * each and remembered in dict_map, whose entries carry an epoch so that it is never cleared. */
 #include <stdlib.h>
 
 #include "base/hash.h"

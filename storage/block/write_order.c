@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Order of the new block: traces of all sources joined by id and sorted by start, the rows of each in
- * source order, duplicates dropped; then groups; then events and links behind their spans.
+ * Order of the new block: traces of all sources joined by id and sorted by start, the rows of each
+ * in source order, duplicates dropped; then groups; then events and links behind their spans.
  *
  * Everything here is linear in rows except the sort of the traces. INVARIANT: pos is a bijection
  * between the rows that stay and 0..n_out-1, and ascends within a source and trace. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Attribute columns, shapes, resources and scopes of all sources as one set.
  *
- * A resource or scope becomes one byte string (its shape in our columns, then everything it holds), so
- * that equal content from different sources is one row by comparing bytes. Sources are encoded up
- * front; a row enters the new table when a span first refers to it, and the columns of the table are
- * written out of the byte strings at the end. Encoded row: varint shape, varint dropped count, schema
- * url, name, version (varint length and bytes; the last two only in scopes), then the values in shape
- * order: strings as length and bytes, numbers as 8 bytes, U8 as 1. */
+ * A resource or scope becomes one byte string (its shape in our columns, then everything it holds),
+ * so that equal content from different sources is one row by comparing bytes. Sources are encoded
+ * up front; a row enters the new table when a span first refers to it, and the columns of the table
+ * are written out of the byte strings at the end. Encoded row: varint shape, varint dropped count,
+ * schema url, name, version (varint length and bytes; the last two only in scopes), then the values
+ * in shape order: strings as length and bytes, numbers as 8 bytes, U8 as 1. */
 #include <stdlib.h>
 
 #include "write.h"

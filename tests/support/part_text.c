@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Spans as text, out of any part: see part_text.h. Slow and plain on purpose: row by row, with a cursor
- * per column, so that it shares no trick with the code under test. */
+ * Spans as text, out of any part: see part_text.h. Slow and plain on purpose: row by row, with a
+ * cursor per column, so that it shares no trick with the code under test. */
 #include "part_text.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A span of any part as text: everything that was sent, in the order in which it was sent. Two parts
- * hold the same spans if and only if their texts are equal. Reads views only, so it checks what every
- * reader of a part relies on. Fails the test (asserts) on an error of the part. */
+ * A span of any part as text: everything that was sent, in the order in which it was sent. Two
+ * parts hold the same spans if and only if their texts are equal. Reads views only, so it checks
+ * what every reader of a part relies on. Fails the test (asserts) on an error of the part. */
 #pragma once
 
 #include "base/buf.h"
