@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Query execution over snapshots: search, trace by id, tag names, tag values. Results are plain structs in
- * the caller's arena; the API layer writes JSON, protobuf or gRPC from them.
+ * Query execution over snapshots: search, trace by id, tag names, tag values. Results are plain
+ * structs in the caller's arena; the API layer writes JSON, protobuf or gRPC from them.
  *
- * A query runs on the calling (pool) thread and may use more pool threads through pool_parallel. It charges
- * its memory to ctx->budget (EC_LIMIT past it), checks deadline and cancellation between groups (EC_DEADLINE,
- * EC_CANCELED), and never blocks ingest. Damaged pages are skipped and make the answer partial.
+ * A query runs on the calling (pool) thread and may use more pool threads through pool_parallel. It
+ * charges its memory to ctx->budget (EC_LIMIT past it), checks deadline and cancellation between
+ * groups (EC_DEADLINE, EC_CANCELED), and never blocks ingest. Damaged pages are skipped and make
+ * the answer partial.
  */
 #pragma once
 
@@ -47,8 +48,8 @@ struct search_request {
     uint32_t spss;                             /* spans per span set, >= 1 */
 };
 
-/* A value in an answer, already in the form of spec traceql.md 4.8: durations, status, kind as strings,
- * arrays as VALUE_ARRAY bytes, nil as the string "nil". */
+/* A value in an answer, already in the form of spec traceql.md 4.8: durations, status, kind as
+ * strings, arrays as VALUE_ARRAY bytes, nil as the string "nil". */
 struct result_attr {
     struct str key;
     struct value value;
@@ -86,8 +87,8 @@ struct search_result {
     size_t n;
     struct query_stats stats;
 };
-/* Exactly the newest `limit` matching traces, deterministic. Run-time errors of TraceQL: EC_INTERNAL with
- * the cause as spec traceql.md 3.5 words it. */
+/* Exactly the newest `limit` matching traces, deterministic. Run-time errors of TraceQL:
+ * EC_INTERNAL with the cause as spec traceql.md 3.5 words it. */
 enum ec query_search(const struct query_ctx *ctx, const struct search_request *req,
     struct search_result *ret, struct err *err) MUST_USE;
 

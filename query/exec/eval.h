@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Row-wise evaluation of field expressions over one assembled trace: exact, and the reference for
+ * the vectorised prefilter. Run-time errors are EC_INTERNAL with the texts of spec traceql.md
+ * 3.5. */
+#pragma once
+
+#include "qval.h"
+#include "trace.h"
+
+/* Where an attribute of the query lives in one source. */
+struct bind {
+    bool ready;
+    uint32_t slots[VALUE_TYPES]; /* span, event or link columns, by value type */
+    bool any_slot;
+    const struct qval
+        *wide; /* per resource or scope row; NULL when the key is nowhere in that table */
+};
+
+struct eval {
+    const struct tql_query *q;
+    struct source *sources;
+    size_t n_sources;
+    struct bind *binds;       /* [attr->index * n_sources + src] */
+    struct arena *arena;      /* lives as long as the query */
+    struct qval_leaf *leaves; /* by node id; n == 0: not prepared yet */
+    struct qtrace *trace;     /* current */
+    uint32_t event,
+        link; /* group-relative row that event./link. references are fixed to; PART_NONE: none */
+    struct str root_service, root_name; /* of the current trace */
+    bool has_root_text;
+};
+
+enum ec eval_init(struct eval *ev, const struct tql_query *q, struct source *sources,
+    size_t n_sources, struct arena *arena, struct err *err) MUST_USE;
+/* Sets the current trace. */
+void eval_trace(struct eval *ev, struct qtrace *t);
+enum ec eval_root_text(struct eval *ev, struct err *err)
+    MUST_USE; /* fills root_service and root_name */
+
+/* Binds attr in source src (columns, resource values). Used by the prefilter too. */
+enum ec eval_bind(struct eval *ev, const struct tql_attr *attr, uint32_t src,
+    const struct bind **ret, struct err *err) MUST_USE;
+
+enum ec eval_expr(struct eval *ev, const struct tql_expr *e, uint32_t row, struct qval *ret,
+    struct err *err) MUST_USE;
+/* True when the span passes the filter. In a conjunctive query all event (link) conditions hold on
+ * one. */
+enum ec eval_filter(
+    struct eval *ev, const struct tql_expr *e, uint32_t row, bool *ret, struct err *err) MUST_USE;
+/* Single value of an attribute; of several events (links) the first that has it, or the last. */
+enum ec eval_attr(struct eval *ev, const struct tql_attr *attr, uint32_t row, bool last,
+    struct qval *ret, struct err *err) MUST_USE;
+/* service.name of a row's resource, "" when missing or not a string. Lives as long as the
+ * reader. */
+enum ec eval_service(struct eval *ev, const struct qrow *r, struct str *ret, struct err *err)
+    MUST_USE;
+/* Span-level value only of an unscoped attribute. */
+enum ec eval_attr_span_only(struct eval *ev, const struct tql_attr *attr, uint32_t row,
+    struct qval *ret, struct err *err) MUST_USE;
+/* Resource-level value behind an unscoped attribute. */
+enum ec eval_attr_resource(struct eval *ev, const struct tql_attr *attr, uint32_t row,
+    struct qval *ret, struct err *err) MUST_USE;
+
+/* A leaf's literals in evaluation form; arrays belong to the arena. */
+enum ec eval_leaf(struct eval *ev, const struct tql_expr *e, struct qval_leaf *ret, struct err *err)
+    MUST_USE;
+/* What the query sees of a stored value: all of it, or the elements that some condition on it
+ * admits. */
+struct qval eval_visible(
+    struct eval *ev, const struct tql_attr *attr, const struct qval *v, struct arena *a);
+/* A BINARY or SET node of the form `attr op literal(s)`. */
+bool eval_is_leaf(const struct tql_expr *e);
+bool eval_is_multi(const struct tql_attr *attr); /* event or link valued */

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Search: candidates newest first, exact evaluation of each assembled trace, the newest `limit`
+ * results.
+ *
+ * Why it may stop early: candidates come in descending order of their start within one part, and a
+ * trace's true start is never later than that. Once `limit` results start after the next candidate,
+ * nothing better follows. */
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "candidates.h"
+#include "legacy.h"
+#include "query/lower.h"
+#include "result.h"
+
+struct id_set { /* traces already evaluated */
+    struct trace_id *slots;
+    bool *used;
+    size_t n, cap;
+};
+
+struct search {
+    const struct query_ctx *ctx;
+    const struct search_request *req;
+    struct source *sources;
+    struct candidates cands;
+    struct eval ev;
+    struct arena scratch; /* reset for each trace */
+    struct id_set seen;
+    struct result_trace *found; /* a heap: the oldest on top */
+    size_t n, cap;
+};
+
+static enum ec over_budget(struct err *err)
+{
+    return ERR(err, EC_LIMIT, "query is over its memory budget");
+}
+
+/* ---- the set of seen ids ---- */
+
+static bool id_insert(struct id_set *s, const struct trace_id *id)
+{
+    size_t at = (size_t)hash_mix(get_u64le(id->b) ^ get_u64le(id->b + 8)) & (s->cap - 1);
+    while (s->used[at]) {
+        if (trace_id_eq(&s->slots[at], id))
+            return false;
+        at = (at + 1) & (s->cap - 1);
+    }
+    s->used[at] = true;
+    s->slots[at] = *id;
+    s->n++;
+    return true;
+}
+
+static enum ec seen_add(struct search *s, const struct trace_id *id, bool *ret_new, struct err *err)
+{
+    struct id_set *set = &s->seen;
+    if ((set->n + 1) * 2 > set->cap) {
+        struct id_set old = *set;
+        set->cap = old.cap == 0 ? 256 : old.cap * 2;
+        set->slots = ARENA_ARRAY(s->ctx->arena, set->cap, struct trace_id);
+        set->used = ARENA_ARRAY(s->ctx->arena, set->cap, bool);
+        set->n = 0;
+        if (set->slots == NULL || set->used == NULL)
+            return over_budget(err);
+        for (size_t i = 0; i < old.cap; i++)
+            if (old.used[i])
+                (void)id_insert(set, &old.slots[i]); /* distinct already */
+    }
+    *ret_new = id_insert(set, id);
+    return EC_OK;
+}
+
+/* ---- the heap of results ---- */
+
+/* Order of the answer: newest first, ties by id. */
+static int cmp_result(const void *a, const void *b)
+{
+    const struct result_trace *x = a, *y = b;
+    if (x->start_ns != y->start_ns)
+        return x->start_ns > y->start_ns ? -1 : 1;
+    return trace_id_cmp(&x->id, &y->id);
+}
+
+static void sift_down(struct result_trace *h, size_t n, size_t i)
+{
+    for (;;) {
+        size_t worst = i, l = 2 * i + 1;
+        for (size_t k = l; k < l + 2 && k < n; k++)
+            if (cmp_result(&h[k], &h[worst]) > 0)
+                worst = k;
+        if (worst == i)
+            return;
+        struct result_trace t = h[i];
+        h[i] = h[worst];
+        h[worst] = t;
+        i = worst;
+    }
+}
+
+static enum ec keep(struct search *s, const struct result_trace *t, struct err *err)
+{
+    if (s->n == s->req->limit) {
+        if (cmp_result(t, &s->found[0]) < 0) {
+            s->found[0] = *t;
+            sift_down(s->found, s->n, 0);
+        }
+        return EC_OK;
+    }
+    if (s->n == s->cap) {
+        size_t cap = s->cap == 0 ? 32 : s->cap * 2;
+        struct result_trace *p = ARENA_ARRAY(s->ctx->arena, cap, struct result_trace);
+        if (p == NULL)
+            return over_budget(err);
+        if (s->n != 0)
+            memcpy(p, s->found, s->n * sizeof(*p));
+        s->found = p;
+        s->cap = cap;
+    }
+    size_t i = s->n++;
+    s->found[i] = *t;
+    while (i > 0 && cmp_result(&s->found[i], &s->found[(i - 1) / 2]) > 0) {
+        struct result_trace up = s->found[(i - 1) / 2];
+        s->found[(i - 1) / 2] = s->found[i];
+        s->found[i] = up;
+        i = (i - 1) / 2;
+    }
+    return EC_OK;
+}
+
+/* ---- one trace ---- */
+
+static bool in_range(const struct search_request *r, const struct qtrace *t)
+{
+    return (r->start_ns == 0 && r->end_ns == 0) ||
+           (t->start_ns <= r->end_ns && t->end_ns >= r->start_ns);
+}
+
+static enum ec evaluate(struct search *s, const struct trace_id *id, struct err *err)
+{
+    struct qtrace t;
+    struct result_trace out;
+    TRY(qtrace_open(&t, s->sources, s->ctx->n_parts, id, &s->scratch, err));
+    if (t.n == 0 || !in_range(s->req, &t))
+        return EC_OK;
+    if (s->n == s->req->limit && t.start_ns < s->found[0].start_ns)
+        return EC_OK; /* could not enter the answer */
+    eval_trace(&s->ev, &t);
+    if (s->req->q == NULL) {
+        bool match;
+        TRY(legacy_match(&s->ev, s->req, &match, err));
+        if (!match)
+            return EC_OK;
+        TRY(result_trace_fill(&s->ev, s->ctx->arena, &out, err));
+        return keep(s, &out, err);
+    }
+    struct sset_list sets;
+    TRY(pipeline_run(&s->ev, &sets, err));
+    if (sets.n == 0)
+        return EC_OK;
+    TRY(result_trace_fill(&s->ev, s->ctx->arena, &out, err));
+    TRY(result_sets_fill(&s->ev, sets, s->req->spss, s->ctx->arena, &out, err));
+    return keep(s, &out, err);
+}
+
+static enum ec recycle(struct search *s, struct err *err)
+{
+    uint64_t cap = atomic_load_explicit(&s->ctx->budget->cap, memory_order_relaxed);
+    uint64_t share = cap == 0 ? UINT64_MAX : cap / 4;
+    /* A scan holds on to its reader, so only sources without one can let go of their pages. */
+    for (size_t i = 0; i < s->ctx->n_parts; i++)
+        if (s->sources[i].part != NULL &&
+            (s->cands.cursors == NULL || s->cands.cursors[i].scan == NULL))
+            TRY(source_recycle(&s->sources[i], share, err));
+    return EC_OK;
+}
+
+/* Evaluates and forgets; damage ends the trace, not the query. */
+static enum ec visit(struct search *s, const struct trace_id *id, struct err *err)
+{
+    bool is_new = false;
+    TRY(seen_add(s, id, &is_new, err));
+    if (!is_new)
+        return EC_OK;
+    enum ec ec = evaluate(s, id, err);
+    s->ev.trace = NULL;
+    arena_reset(&s->scratch);
+    if (ec == EC_CORRUPT || ec == EC_IO) {
+        s->sources[0].damaged = true;
+        return EC_OK;
+    }
+    TRY(ec);
+    return recycle(s, err);
+}
+
+static enum ec run_one(struct search *s, const struct tql_static *id, struct err *err)
+{
+    struct trace_id trace;
+    if (id->type != TQL_STRING || !trace_id_parse(&trace, id->s))
+        return EC_OK;
+    return visit(s, &trace, err);
+}
+
+static enum ec run(struct search *s, struct err *err)
+{
+    const struct search_request *r = s->req;
+    const struct tql_static *id = r->q == NULL ? NULL : lower_trace_id(r->q);
+    if (id != NULL)
+        return run_one(s, id, err);
+    const struct scan_expr *x =
+        r->q == NULL ? legacy_lower(r, s->ctx->arena) : lower_query(r->q, s->ctx->arena);
+    if (x == NULL)
+        return over_budget(err);
+    TRY(candidates_open(
+        &s->cands, s->ctx, s->sources, s->ctx->n_parts, x, r->start_ns, r->end_ns, err));
+    for (unsigned n = 0;; n++) {
+        struct part_trace pt;
+        struct cand c;
+        uint32_t src;
+        if (n % 64 == 0)
+            TRY(query_check_alive(s->ctx, err));
+        TRY(candidates_next(&s->cands, &src, &c, err));
+        if (src == PART_NONE || (s->n == r->limit && c.start_ns < s->found[0].start_ns))
+            return EC_OK;
+        TRY(part_trace(s->sources[src].r, c.trace, &pt, err));
+        TRY(visit(s, &pt.id, err));
+    }
+}
+
+static enum ec open_sources(struct search *s, struct err *err)
+{
+    const struct query_ctx *ctx = s->ctx;
+    s->sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
+    if (s->sources == NULL)
+        return over_budget(err);
+    for (size_t i = 0; i < ctx->n_parts; i++)
+        TRY(query_source_open(ctx, &s->sources[i], ctx->parts[i], err));
+    return EC_OK;
+}
+
+enum ec query_search(const struct query_ctx *ctx, const struct search_request *req,
+    struct search_result *ret, struct err *err)
+{
+    static const struct tql_query no_query = {0};
+    struct search s = {.ctx = ctx, .req = req};
+    enum ec ec = EC_OK;
+    arena_init(&s.scratch, ctx->budget, 16u << 10);
+    if (req->q == NULL || !req->q->never) {
+        ec = open_sources(&s, err);
+        if (ec == EC_OK)
+            ec = eval_init(&s.ev, req->q == NULL ? &no_query : req->q, s.sources, ctx->n_parts,
+                ctx->arena, err);
+        if (ec == EC_OK)
+            ec = run(&s, err);
+    }
+    if (ec == EC_OK) {
+        if (s.n > 1)
+            qsort(s.found, s.n, sizeof(*s.found), cmp_result);
+        *ret = (struct search_result){.traces = s.found, .n = s.n};
+        query_stats_fill(ctx, s.sources, &ret->stats);
+        ret->stats.inspected_spans = s.cands.inspected_spans;
+    }
+    candidates_close(&s.cands);
+    for (size_t i = 0; s.sources != NULL && i < ctx->n_parts; i++)
+        source_close(&s.sources[i]);
+    arena_deinit(&s.scratch);
+    return ec;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A set of distinct strings with a kind, for tag names and tag values. Strings are copied into the
+ * arena. */
+#pragma once
+
+#include "query/exec.h"
+
+struct tagset_entry {
+    struct str s;
+    uint8_t kind;
+    bool used;
+};
+struct tagset {
+    struct arena *arena;
+    struct tagset_entry *slots;
+    size_t n, cap;
+    uint64_t bytes;
+};
+
+/* EC_LIMIT when the arena refuses. *ret_new (may be NULL). */
+enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, struct err *err)
+    MUST_USE;
+/* Entries sorted by kind, then string. */
+enum ec tagset_sorted(const struct tagset *t, struct tagset_entry **ret, struct err *err) MUST_USE;

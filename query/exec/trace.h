@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One trace assembled from all parts that hold some of it: what the second pass evaluates.
+ *
+ * Rows are in storage order (oldest part first), duplicates (span id and kind) of several parts
+ * dropped. Fields beyond the row reference are loaded on demand; all memory is the scratch arena's,
+ * reset per trace.
+ */
+#pragma once
+
+#include "source.h"
+
+struct qrow {
+    uint32_t src; /* index into sources */
+    uint32_t g;   /* group in the source */
+    uint32_t off; /* row within the group */
+};
+
+struct qids { /* of one row */
+    span_id id, parent;
+    uint32_t kind;
+};
+
+struct qnest { /* nested-set numbers; all 0: not connected to a root */
+    int32_t left, right, parent;
+    uint32_t parent_row; /* PART_NONE: root or disconnected */
+    uint32_t n_children;
+};
+
+struct qtrace {
+    struct trace_id id;
+    struct source *sources;
+    struct qrow *rows;
+    uint32_t n;
+    uint64_t start_ns, end_ns;
+    uint32_t root;      /* last root row in storage order, PART_NONE: none */
+    uint32_t n_parts;   /* sources that hold some of it */
+    struct qids *ids;   /* NULL until loaded */
+    struct qnest *nest; /* NULL until loaded */
+    struct arena *scratch;
+};
+
+/* Finds the trace in every source. n == 0: in none. */
+enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
+    const struct trace_id *id, struct arena *scratch, struct err *err) MUST_USE;
+enum ec qtrace_load_ids(struct qtrace *t, struct err *err) MUST_USE;
+/* Parent relations as spec traceql.md 4.6 defines them. */
+enum ec qtrace_load_nest(struct qtrace *t, struct err *err) MUST_USE;
+
+/* One fixed number column of a row (dense or sparse; absent is 0). */
+enum ec qrow_u64(struct qtrace *t, const struct qrow *r, col_id col, uint64_t *ret, struct err *err)
+    MUST_USE;
+enum ec qrow_str(
+    struct qtrace *t, const struct qrow *r, col_id col, struct str *ret, struct err *err) MUST_USE;

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Assembly of a trace, its ids and its nested-set numbers. Everything is linear in the number of
+ * spans. */
+#include "base/hash.h"
+#include "trace.h"
+
+static enum ec over_budget(struct err *err)
+{
+    return ERR(err, EC_LIMIT, "query is over its memory budget");
+}
+
+/* Value i of a number view as u64. */
+static uint64_t view_number(const struct col_view *v, uint32_t i)
+{
+    switch (v->phys) {
+    case PHYS_U8:
+        return v->u8[i];
+    case PHYS_U32:
+        return v->u32[i];
+    default:
+        return v->u64[i];
+    }
+}
+
+enum ec qrow_u64(struct qtrace *t, const struct qrow *r, col_id col, uint64_t *ret, struct err *err)
+{
+    struct source *s = &t->sources[r->src];
+    const struct col_view *v;
+    uint32_t slot;
+    TRY(source_slot(s, col, &slot, err));
+    TRY(source_view(s, slot, r->g, &v, err));
+    uint32_t i = view_index(v, r->off);
+    *ret = i == PART_NONE ? 0 : view_number(v, i);
+    return EC_OK;
+}
+
+enum ec qrow_str(
+    struct qtrace *t, const struct qrow *r, col_id col, struct str *ret, struct err *err)
+{
+    struct source *s = &t->sources[r->src];
+    const struct col_view *v;
+    uint32_t slot;
+    TRY(source_slot(s, col, &slot, err));
+    TRY(source_view(s, slot, r->g, &v, err));
+    uint32_t i = view_index(v, r->off);
+    *ret = i == PART_NONE ? str_n("", 0) : dict_get(v->dict, v->u32[i]);
+    return EC_OK;
+}
+
+/* Appends the rows of trace number `trace` of source `src`. */
+static enum ec add_rows(struct qtrace *t, uint32_t src, uint32_t trace, struct err *err)
+{
+    struct source *s = &t->sources[src];
+    uint32_t *rows, n;
+    TRY(part_trace_rows(s->r, trace, t->scratch, &rows, &n, err));
+    struct qrow *all = ARENA_ARRAY(t->scratch, t->n + n, struct qrow);
+    if (all == NULL)
+        return over_budget(err);
+    if (t->n != 0)
+        memcpy(all, t->rows, t->n * sizeof(*all));
+    uint32_t at = t->n, g = 0;
+    for (uint32_t i = 0; i < n && rows[i] < s->info.n_rows; i++) {
+        const struct part_group *pg = &s->groups[g];
+        if (rows[i] < pg->row_first || rows[i] - pg->row_first >= pg->n_rows)
+            g = source_group_of(s, rows[i]);
+        all[at++] = (struct qrow){.src = src, .g = g, .off = rows[i] - s->groups[g].row_first};
+    }
+    t->rows = all;
+    t->n_parts += at != t->n;
+    t->n = at;
+    return EC_OK;
+}
+
+struct dup_slot {
+    span_id id;
+    uint32_t kind;
+    bool used;
+};
+
+/* Drops rows whose (id, kind) an earlier row has. */
+static enum ec drop_duplicates(struct qtrace *t, struct err *err)
+{
+    size_t cap = 16;
+    while (cap < (size_t)t->n * 2)
+        cap *= 2;
+    struct dup_slot *slots = ARENA_ARRAY(t->scratch, cap, struct dup_slot);
+    if (slots == NULL)
+        return over_budget(err);
+    TRY(qtrace_load_ids(t, err));
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        struct qids *id = &t->ids[i];
+        size_t at = (size_t)hash_mix(id->id + id->kind) & (cap - 1);
+        while (slots[at].used && (slots[at].id != id->id || slots[at].kind != id->kind))
+            at = (at + 1) & (cap - 1);
+        if (slots[at].used)
+            continue;
+        slots[at] = (struct dup_slot){.id = id->id, .kind = id->kind, .used = true};
+        t->rows[kept] = t->rows[i];
+        t->ids[kept++] = *id;
+    }
+    t->n = kept;
+    return EC_OK;
+}
+
+/* Last root span over all rows, for traces in several parts (one part knows its own). */
+static enum ec find_root(struct qtrace *t, struct err *err)
+{
+    TRY(qtrace_load_ids(t, err));
+    t->root = PART_NONE;
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->ids[i].parent == 0)
+            t->root = i;
+    return EC_OK;
+}
+
+enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
+    const struct trace_id *id, struct arena *scratch, struct err *err)
+{
+    *t = (struct qtrace){.id = *id, .sources = sources, .root = PART_NONE, .scratch = scratch};
+    struct part_trace only = {0};
+    for (size_t k = n_sources; k-- > 0;) { /* parts come newest first */
+        struct part_trace pt;
+        uint32_t trace;
+        if (sources[k].part == NULL)
+            continue;
+        TRY(part_trace_find(sources[k].r, id, &trace, err));
+        if (trace == PART_NONE)
+            continue;
+        TRY(part_trace(sources[k].r, trace, &pt, err));
+        uint32_t before = t->n;
+        TRY(add_rows(t, (uint32_t)k, trace, err));
+        if (t->n == before)
+            continue;
+        t->start_ns = t->n_parts == 1 ? pt.start_ns : MIN(t->start_ns, pt.start_ns);
+        t->end_ns = MAX(t->end_ns, pt.end_ns);
+        only = pt;
+    }
+    if (t->n_parts > 1) {
+        TRY(drop_duplicates(t, err));
+        return find_root(t, err);
+    }
+    if (t->n == 0 || only.root_row == PART_NONE)
+        return EC_OK;
+    const struct source *s = &sources[t->rows[0].src];
+    for (uint32_t i = t->n; i-- > 0;) {
+        if (s->groups[t->rows[i].g].row_first + t->rows[i].off == only.root_row) {
+            t->root = i;
+            break;
+        }
+    }
+    return EC_OK;
+}
+
+enum ec qtrace_load_ids(struct qtrace *t, struct err *err)
+{
+    if (t->ids != NULL)
+        return EC_OK;
+    struct qids *ids = ARENA_ARRAY(t->scratch, t->n, struct qids);
+    if (ids == NULL)
+        return over_budget(err);
+    for (uint32_t i = 0; i < t->n; i++) {
+        uint64_t id, parent, kind;
+        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_ID, &id, err));
+        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_PARENT, &parent, err));
+        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_KIND, &kind, err));
+        ids[i] = (struct qids){.id = id, .parent = parent, .kind = (uint32_t)kind};
+    }
+    t->ids = ids;
+    return EC_OK;
+}
+
+enum { KIND_SERVER = 2, KIND_CLIENT = 3 };
+
+struct id_slot { /* spans that share one id: more than two make the whole trace unnumbered */
+    span_id id;
+    uint32_t n, row[2];
+};
+
+static struct id_slot *id_find(struct id_slot *slots, size_t mask, span_id id)
+{
+    size_t at = (size_t)hash_mix(id) & mask;
+    while (slots[at].n != 0 && slots[at].id != id)
+        at = (at + 1) & mask;
+    return &slots[at];
+}
+
+/* The row that a child of `id` attaches to: with a client/server pair the SERVER one, unless the
+ * child itself is a SERVER span, then the CLIENT one. */
+static uint32_t parent_row(
+    const struct qtrace *t, struct id_slot *slots, size_t mask, uint32_t child)
+{
+    const struct id_slot *s = id_find(slots, mask, t->ids[child].parent);
+    if (s->n == 0)
+        return PART_NONE;
+    uint32_t want = t->ids[child].kind == KIND_SERVER ? KIND_CLIENT : KIND_SERVER;
+    uint32_t row = s->n == 2 && t->ids[s->row[1]].kind == want ? s->row[1] : s->row[0];
+    return row == child ? PART_NONE : row;
+}
+
+/* Numbers the trees below the roots: depth first, children in storage order, iteratively. next[]
+ * links siblings, first[] is the first child. */
+static void number_trees(
+    struct qtrace *t, struct qnest *nest, const uint32_t *first, const uint32_t *next)
+{
+    int32_t at = 1;
+    for (uint32_t root = 0; root < t->n; root++) {
+        if (t->ids[root].parent != 0)
+            continue;
+        nest[root].parent = -1;
+        for (uint32_t i = root;;) {
+            nest[i].left = at++;
+            if (first[i] != PART_NONE) {
+                nest[first[i]].parent = nest[i].left;
+                i = first[i];
+                continue;
+            }
+            nest[i].right = at++;
+            while (i != root && next[i] == PART_NONE) {
+                i = nest[i].parent_row;
+                nest[i].right = at++;
+            }
+            if (i == root)
+                break;
+            nest[next[i]].parent = nest[nest[i].parent_row].left;
+            i = next[i];
+        }
+    }
+}
+
+enum ec qtrace_load_nest(struct qtrace *t, struct err *err)
+{
+    if (t->nest != NULL)
+        return EC_OK;
+    TRY(qtrace_load_ids(t, err));
+    size_t cap = 16;
+    while (cap < (size_t)t->n * 2)
+        cap *= 2;
+    struct qnest *nest = ARENA_ARRAY(t->scratch, t->n, struct qnest);
+    struct id_slot *slots = ARENA_ARRAY(t->scratch, cap, struct id_slot);
+    uint32_t *first = ARENA_ARRAY(t->scratch, t->n, uint32_t);
+    uint32_t *next = ARENA_ARRAY(t->scratch, t->n, uint32_t);
+    if (nest == NULL || slots == NULL || first == NULL || next == NULL)
+        return over_budget(err);
+    bool crowded = false;
+    for (uint32_t i = 0; i < t->n; i++) {
+        struct id_slot *s = id_find(slots, cap - 1, t->ids[i].id);
+        s->id = t->ids[i].id;
+        if (s->n < 2)
+            s->row[s->n] = i;
+        else
+            crowded = true;
+        s->n++;
+        first[i] = next[i] = PART_NONE;
+    }
+    for (uint32_t i = t->n; i-- > 0;) { /* backwards, so that lists are in storage order */
+        uint32_t p = t->ids[i].parent == 0 ? PART_NONE : parent_row(t, slots, cap - 1, i);
+        nest[i].parent_row = p;
+        if (p == PART_NONE)
+            continue;
+        nest[p].n_children++;
+        next[i] = first[p];
+        first[p] = i;
+    }
+    if (!crowded)
+        number_trees(t, nest, first, next);
+    t->nest = nest;
+    return EC_OK;
+}

@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Tag values: distinct values of one attribute, all of them or those on spans that a filter lets
+ * through.
+ *
+ * String columns are walked by dictionary code with one bit per code, so each distinct string is
+ * touched once; numbers go through a set of raw 64-bit values before they become text. */
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "candidates.h"
+#include "query/exec.h"
+#include "query/format.h"
+#include "query/lower.h"
+#include "result.h"
+#include "source.h"
+#include "tagset.h"
+
+/* Sorted by name: the order of the answer. */
+enum kind { KIND_BOOL, KIND_FLOAT, KIND_INT, KIND_KEYWORD, KIND_STRING };
+static const char *const kind_names[] = {"bool", "float", "int", "keyword", "string"};
+
+static enum ec over_budget(struct err *err)
+{
+    return ERR(err, EC_LIMIT, "query is over its memory budget");
+}
+
+struct values {
+    const struct query_ctx *ctx;
+    const struct values_request *req;
+    struct tagset set;
+    bool v1; /* everything is a string */
+};
+
+static bool full(const struct values *v)
+{
+    return (v->req->bytes_max != 0 && v->set.bytes >= v->req->bytes_max);
+}
+
+static enum ec add(struct values *v, enum kind kind, struct str s, struct err *err)
+{
+    if (full(v))
+        return EC_OK;
+    return tagset_add(&v->set, (uint8_t)(v->v1 ? KIND_STRING : kind), s, NULL, err);
+}
+
+static enum ec add_double(struct values *v, double d, struct err *err)
+{
+    char text[FORMAT_FLOAT_MAX + 2];
+    size_t n = format_float_g(text, d);
+    if (memchr(text, '.', n) == NULL && memchr(text, 'e', n) == NULL &&
+        memchr(text, 'N', n) == NULL && memchr(text, 'I', n) == NULL) {
+        text[n++] = '.'; /* a float always shows that it is one */
+        text[n++] = '0';
+    }
+    return add(v, KIND_FLOAT, str_n(text, n), err);
+}
+
+static enum ec add_qval(struct values *v, const struct qval *q, struct err *err)
+{
+    char text[24];
+    switch (q->kind) {
+    case QV_STRING:
+        return add(v, KIND_STRING, q->s, err);
+    case QV_INT: {
+        struct buf b = BUF_INIT;
+        buf_printf(&b, "%lld", (long long)q->i);
+        size_t n = MIN(b.n, sizeof(text));
+        memcpy(text, b.p, n);
+        buf_deinit(&b);
+        return add(v, KIND_INT, str_n(text, n), err);
+    }
+    case QV_FLOAT:
+        return add_double(v, q->f, err);
+    case QV_BOOL:
+        return add(v, KIND_BOOL, q->b ? STR("true") : STR("false"), err);
+    case QV_ARRAY: {
+        const char *cursor = NULL;
+        for (struct value e; value_array_next(q->s, &cursor, &e);) {
+            struct qval one = qval_of_value(&e);
+            TRY(add_qval(v, &one, err));
+        }
+        return EC_OK;
+    }
+    default:
+        return EC_OK;
+    }
+}
+
+/* ---- one view ---- */
+
+struct seen_codes { /* of the dictionary looked at last */
+    const struct dict *dict;
+    uint64_t *bits;
+    uint32_t n;
+};
+
+static enum ec seen_reset(
+    struct values *v, struct seen_codes *s, const struct dict *dict, struct err *err)
+{
+    uint32_t n = dict_count(dict);
+    if (s->dict == dict && n <= s->n)
+        return EC_OK;
+    uint64_t *bits = ARENA_ARRAY(v->set.arena, (size_t)n / 64 + 1, uint64_t);
+    if (bits == NULL)
+        return over_budget(err);
+    if (s->dict == dict && s->n != 0) /* a head's dictionary grew */
+        memcpy(bits, s->bits, ((size_t)s->n / 64 + 1) * sizeof(*bits));
+    *s = (struct seen_codes){dict, bits, n};
+    return EC_OK;
+}
+
+/* keep(row): NULL keeps all. */
+struct row_filter {
+    const struct scan_bits *spans; /* NULL: every row */
+    const uint64_t *rows;          /* bitmap over resource or scope rows; NULL: none */
+    const struct col_view *owner;  /* events and links: their span */
+};
+
+static bool kept(const struct row_filter *f, uint32_t row)
+{
+    if (f->rows != NULL)
+        return (f->rows[row / 64] >> (row % 64) & 1) != 0;
+    if (f->spans == NULL)
+        return true;
+    uint32_t span = f->owner == NULL ? row : row < f->owner->n ? f->owner->u32[row] : UINT32_MAX;
+    return span < f->spans->n && scan_bits_get(f->spans, span);
+}
+
+static enum ec add_codes(struct values *v, const struct col_view *view, enum value_type type,
+    const struct row_filter *f, struct seen_codes *seen, struct err *err)
+{
+    TRY(seen_reset(v, seen, view->dict, err));
+    for (uint32_t i = 0; i < view->n; i++) {
+        uint32_t code = view->u32[i];
+        if (code < seen->n && (seen->bits[code / 64] >> (code % 64) & 1) != 0)
+            continue;
+        if (!kept(f, view->rows == NULL ? i : view->rows[i]))
+            continue;
+        if (code < seen->n)
+            seen->bits[code / 64] |= (uint64_t)1 << (code % 64);
+        struct value value = {.type = type, .s = dict_get(view->dict, code)};
+        struct qval q = qval_of_value(&value);
+        TRY(add_qval(v, &q, err));
+        if (full(v))
+            return EC_OK;
+    }
+    return EC_OK;
+}
+
+struct seen_numbers {
+    uint64_t *slots;
+    bool *used;
+    size_t n, cap;
+};
+
+/* True when the number is new. */
+static bool number_is_new(struct values *v, struct seen_numbers *s, uint64_t raw, bool *ret_ok)
+{
+    if ((s->n + 1) * 2 > s->cap) {
+        struct seen_numbers old = *s;
+        s->cap = old.cap == 0 ? 256 : old.cap * 2;
+        s->slots = ARENA_ARRAY(v->set.arena, s->cap, uint64_t);
+        s->used = ARENA_ARRAY(v->set.arena, s->cap, bool);
+        s->n = 0;
+        *ret_ok = s->slots != NULL && s->used != NULL;
+        if (!*ret_ok)
+            return false;
+        for (size_t i = 0; i < old.cap; i++)
+            if (old.used[i])
+                (void)number_is_new(v, s, old.slots[i], ret_ok);
+    }
+    size_t at = (size_t)hash_mix(raw) & (s->cap - 1);
+    while (s->used[at] && s->slots[at] != raw)
+        at = (at + 1) & (s->cap - 1);
+    if (s->used[at])
+        return false;
+    s->used[at] = true;
+    s->slots[at] = raw;
+    s->n++;
+    return true;
+}
+
+static enum ec add_numbers(struct values *v, const struct col_view *view, enum value_type type,
+    const struct row_filter *f, struct seen_numbers *seen, struct err *err)
+{
+    bool ok = true;
+    for (uint32_t i = 0; i < view->n && !full(v); i++) {
+        if (!kept(f, view->rows == NULL ? i : view->rows[i]))
+            continue;
+        uint64_t raw = type == VALUE_BOOL ? view->u8[i] : view->u64[i];
+        bool is_new = number_is_new(v, seen, raw, &ok);
+        if (!ok)
+            return over_budget(err);
+        if (!is_new)
+            continue;
+        struct qval q = type == VALUE_INT    ? qval_int(view->i64[i])
+                        : type == VALUE_BOOL ? qval_bool(view->u8[i] != 0)
+                                             : (struct qval){.kind = QV_FLOAT, .f = view->f64[i]};
+        TRY(add_qval(v, &q, err));
+    }
+    return EC_OK;
+}
+
+/* ---- columns of the requested attribute in one source ---- */
+
+struct target {
+    enum part_table table;
+    enum value_type type;
+    uint32_t slot;
+    struct seen_codes codes;
+    struct seen_numbers numbers;
+};
+#define TARGETS_MAX (3 * VALUE_TYPES)
+
+struct targets {
+    struct target t[TARGETS_MAX];
+    size_t n;
+};
+
+static enum ec add_key(
+    struct source *s, enum part_table table, struct str key, struct targets *ts, struct err *err)
+{
+    const struct part_attr *cols[VALUE_TYPES];
+    TRY(part_attr_find(s->r, table, key, cols, err));
+    for (unsigned t = VALUE_STR; t <= VALUE_ARRAY; t++) {
+        if (cols[t] == NULL || t == VALUE_BYTES)
+            continue;
+        struct target *x = &ts->t[ts->n];
+        *x = (struct target){.table = table, .type = (enum value_type)t};
+        TRY(source_slot(s, cols[t]->col, &x->slot, err));
+        ts->n++;
+    }
+    return EC_OK;
+}
+
+static enum ec add_column(
+    struct source *s, enum part_table table, col_id col, struct targets *ts, struct err *err)
+{
+    struct target *x = &ts->t[ts->n];
+    *x = (struct target){.table = table, .type = VALUE_STR};
+    TRY(source_slot(s, col, &x->slot, err));
+    ts->n++;
+    return EC_OK;
+}
+
+static enum ec targets_of(
+    const struct values_request *r, struct source *s, struct targets *ts, struct err *err)
+{
+    ts->n = 0;
+    if (r->attr == NULL) {
+        TRY(add_key(s, TABLE_SPANS, r->v1_name, ts, err));
+        TRY(add_key(s, TABLE_RESOURCES, r->v1_name, ts, err));
+        return add_key(s, TABLE_SCOPES, r->v1_name, ts, err);
+    }
+    switch (r->attr->intrinsic) {
+    case TQL_I_NAME:
+        return add_column(s, TABLE_SPANS, COL_SPAN_NAME, ts, err);
+    case TQL_I_STATUS_MESSAGE:
+        return add_column(s, TABLE_SPANS, COL_SPAN_STATUS_MESSAGE, ts, err);
+    case TQL_I_EVENT_NAME:
+        return add_column(s, TABLE_EVENTS, COL_EVENT_NAME, ts, err);
+    case TQL_I_INSTRUMENTATION_NAME:
+        return add_column(s, TABLE_SCOPES, COL_SCOPE_NAME, ts, err);
+    case TQL_I_INSTRUMENTATION_VERSION:
+        return add_column(s, TABLE_SCOPES, COL_SCOPE_VERSION, ts, err);
+    case TQL_I_NONE:
+        break;
+    default:
+        return EC_OK;
+    }
+    switch (r->attr->scope) {
+    case TQL_SCOPE_SPAN:
+        return add_key(s, TABLE_SPANS, r->attr->name, ts, err);
+    case TQL_SCOPE_RESOURCE:
+        return add_key(s, TABLE_RESOURCES, r->attr->name, ts, err);
+    case TQL_SCOPE_EVENT:
+        return add_key(s, TABLE_EVENTS, r->attr->name, ts, err);
+    case TQL_SCOPE_LINK:
+        return add_key(s, TABLE_LINKS, r->attr->name, ts, err);
+    case TQL_SCOPE_INSTRUMENTATION:
+        return add_key(s, TABLE_SCOPES, r->attr->name, ts, err);
+    default:
+        TRY(add_key(s, TABLE_SPANS, r->attr->name, ts, err));
+        TRY(add_key(s, TABLE_RESOURCES, r->attr->name, ts, err));
+        return add_key(s, TABLE_SCOPES, r->attr->name, ts, err);
+    }
+}
+
+static bool is_wide(enum part_table t)
+{
+    return t == TABLE_RESOURCES || t == TABLE_SCOPES;
+}
+
+static enum ec scan_target(struct values *v, struct source *s, struct target *t, uint32_t g,
+    const struct row_filter *f, struct err *err)
+{
+    const struct col_view *view;
+    TRY(source_view(s, t->slot, g, &view, err));
+    if (view->n == 0)
+        return EC_OK;
+    if (view->phys == PHYS_CODE)
+        return add_codes(v, view, t->type, f, &t->codes, err);
+    return add_numbers(v, view, t->type, f, &t->numbers, err);
+}
+
+static enum ec column_view(
+    struct source *s, col_id col, uint32_t g, const struct col_view **ret, struct err *err)
+{
+    uint32_t slot;
+    TRY(source_slot(s, col, &slot, err));
+    return source_view(s, slot, g, ret, err);
+}
+
+/* Marks the resource (scope) rows of matching spans. */
+static enum ec mark_wide(struct source *s, uint32_t g, const struct scan_bits *bits,
+    enum part_table table, uint64_t *rows, struct err *err)
+{
+    const struct col_view *refs;
+    TRY(column_view(
+        s, table == TABLE_RESOURCES ? COL_SPAN_RESOURCE : COL_SPAN_SCOPE, g, &refs, err));
+    for (uint32_t row = scan_bits_next(bits, 0); row < bits->n; row = scan_bits_next(bits, row + 1))
+        rows[refs->u32[row] / 64] |= (uint64_t)1 << (refs->u32[row] % 64);
+    return EC_OK;
+}
+
+struct roots { /* rootName and rootServiceName: a value per trace */
+    bool on, service;
+    uint64_t *traces; /* matching ones; NULL: all */
+};
+
+static enum ec add_roots(
+    struct values *v, struct source *s, const struct roots *roots, struct err *err)
+{
+    for (uint32_t i = 0; i < s->info.n_traces && !full(v); i++) {
+        struct part_trace pt;
+        const struct col_view *view;
+        if (roots->traces != NULL && (roots->traces[i / 64] >> (i % 64) & 1) == 0)
+            continue;
+        TRY(part_trace(s->r, i, &pt, err));
+        if (pt.root_row == PART_NONE || pt.root_row >= s->info.n_rows)
+            continue;
+        uint32_t g = source_group_of(s, pt.root_row), off = pt.root_row - s->groups[g].row_first;
+        if (!roots->service) {
+            TRY(column_view(s, COL_SPAN_NAME, g, &view, err));
+            TRY(add(v, KIND_STRING, dict_get(view->dict, view->u32[off]), err));
+            continue;
+        }
+        const struct part_attr *cols[VALUE_TYPES];
+        TRY(column_view(s, COL_SPAN_RESOURCE, g, &view, err));
+        uint32_t resource = view->u32[off];
+        TRY(part_attr_find(s->r, TABLE_RESOURCES, STR("service.name"), cols, err));
+        if (cols[VALUE_STR] == NULL)
+            continue;
+        TRY(column_view(s, cols[VALUE_STR]->col, 0, &view, err));
+        uint32_t at = view_index(view, resource);
+        if (at != PART_NONE)
+            TRY(add(v, KIND_STRING, dict_get(view->dict, view->u32[at]), err));
+    }
+    return EC_OK;
+}
+
+static enum ec all_values(struct values *v, struct source *s, struct targets *ts,
+    const struct roots *roots, struct err *err)
+{
+    const struct row_filter every = {0};
+    for (size_t i = 0; i < ts->n; i++) {
+        uint32_t n = is_wide(ts->t[i].table) ? MIN(s->info.n_resources + s->info.n_scopes, 1)
+                                             : s->info.n_groups;
+        for (uint32_t g = 0; g < n && !full(v); g++) {
+            TRY(query_check_alive(v->ctx, err));
+            TRY(scan_target(v, s, &ts->t[i], g, &every, err));
+        }
+    }
+    return roots->on ? add_roots(v, s, roots, err) : EC_OK;
+}
+
+/* One group of spans under one filter group. */
+static enum ec matching_group(struct values *v, struct source *s, uint32_t g,
+    const struct scan_bits *bits, struct targets *ts, uint64_t *wide[TABLE_COUNT],
+    const struct roots *roots, struct err *err)
+{
+    for (size_t i = 0; i < ts->n; i++) {
+        struct target *t = &ts->t[i];
+        struct row_filter f = {.spans = bits};
+        if (is_wide(t->table)) {
+            TRY(mark_wide(s, g, bits, t->table, wide[t->table], err));
+            continue;
+        }
+        if (t->table != TABLE_SPANS)
+            TRY(column_view(
+                s, t->table == TABLE_EVENTS ? COL_EVENT_SPAN : COL_LINK_SPAN, g, &f.owner, err));
+        TRY(scan_target(v, s, t, g, &f, err));
+    }
+    if (!roots->on)
+        return EC_OK;
+    const struct col_view *traces;
+    TRY(column_view(s, COL_SPAN_TRACE, g, &traces, err));
+    for (uint32_t row = scan_bits_next(bits, 0); row < bits->n; row = scan_bits_next(bits, row + 1))
+        if (traces->u32[row] < s->info.n_traces)
+            roots->traces[traces->u32[row] / 64] |= (uint64_t)1 << (traces->u32[row] % 64);
+    return EC_OK;
+}
+
+static enum ec matching_values(struct values *v, struct source *s,
+    const struct tql_filter_group *fg, struct targets *ts, struct roots *roots, struct err *err)
+{
+    struct arena *a = v->set.arena;
+    uint64_t *wide[TABLE_COUNT] = {0};
+    wide[TABLE_RESOURCES] = ARENA_ARRAY(a, s->info.n_resources / 64 + 1, uint64_t);
+    wide[TABLE_SCOPES] = ARENA_ARRAY(a, s->info.n_scopes / 64 + 1, uint64_t);
+    roots->traces = ARENA_ARRAY(a, s->info.n_traces / 64 + 1, uint64_t);
+    const struct scan_expr *x = lower_group(fg, a);
+    if (wide[TABLE_RESOURCES] == NULL || wide[TABLE_SCOPES] == NULL || roots->traces == NULL ||
+        x == NULL)
+        return over_budget(err);
+    struct scan *scan;
+    TRY(scan_new(s->r, x, &scan, err));
+    enum ec ec = EC_OK;
+    for (uint32_t g = 0; g < s->info.n_groups && ec == EC_OK && !scan_none(scan) && !full(v); g++) {
+        struct scan_bits bits;
+        ec = query_check_alive(v->ctx, err);
+        if (ec == EC_OK)
+            ec = scan_group(scan, g, &bits, err);
+        if (ec == EC_OK && scan_bits_any(&bits))
+            ec = matching_group(v, s, g, &bits, ts, wide, roots, err);
+    }
+    scan_free(scan);
+    TRY(ec);
+    for (size_t i = 0; i < ts->n; i++) {
+        struct row_filter f = {.rows = wide[ts->t[i].table]};
+        if (f.rows != NULL)
+            TRY(scan_target(v, s, &ts->t[i], 0, &f, err));
+    }
+    return roots->on ? add_roots(v, s, roots, err) : EC_OK;
+}
+
+/* ---- the literal of a filter that pins the requested attribute itself ---- */
+
+static bool same_attr(const struct tql_attr *a, const struct tql_attr *b)
+{
+    return a->intrinsic == b->intrinsic && a->scope == b->scope && a->parent == b->parent &&
+           str_eq(a->name, b->name);
+}
+
+static const struct tql_static *pinned(
+    const struct tql_attr *attr, const struct tql_filter_group *g)
+{
+    for (uint32_t i = 0; attr != NULL && i < g->n_conds; i++) {
+        const struct tql_expr *e = g->conds[i];
+        if (e->kind == TQL_E_BINARY && e->op == TQL_OP_EQ && e->lhs->kind == TQL_E_ATTR &&
+            e->rhs->kind == TQL_E_STATIC && same_attr(e->lhs->attr, attr))
+            return &e->rhs->value;
+    }
+    return NULL;
+}
+
+static bool outside(const struct values_request *r, const struct part_info *info)
+{
+    return (r->start_ns != 0 || r->end_ns != 0) &&
+           (info->min_start_ns > r->end_ns || info->max_end_ns < r->start_ns);
+}
+
+static enum ec source_values(struct values *v, struct source *s, struct err *err)
+{
+    const struct values_request *r = v->req;
+    enum tql_intrinsic which = r->attr == NULL ? TQL_I_NONE : r->attr->intrinsic;
+    struct targets *ts = ARENA_NEW(v->set.arena, struct targets);
+    struct roots roots = {.on = which == TQL_I_ROOT_NAME || which == TQL_I_ROOT_SERVICE,
+        .service = which == TQL_I_ROOT_SERVICE};
+    if (ts == NULL)
+        return over_budget(err);
+    TRY(targets_of(r, s, ts, err));
+    if (ts->n == 0 && !roots.on)
+        return EC_OK;
+    if (r->filter == NULL)
+        return all_values(v, s, ts, &roots, err);
+    for (uint32_t k = 0; k < r->filter->n_groups; k++) {
+        if (pinned(r->attr, &r->filter->groups[k]) != NULL)
+            continue;
+        for (size_t i = 0; i < ts->n;
+             i++) { /* another filter: other rows of the same codes count */
+            ts->t[i].codes = (struct seen_codes){0};
+            ts->t[i].numbers = (struct seen_numbers){0};
+        }
+        TRY(matching_values(v, s, &r->filter->groups[k], ts, &roots, err));
+    }
+    return EC_OK;
+}
+
+/* Answers that need no data. */
+static bool fixed_values(struct values *v, enum ec *ret_ec, struct err *err)
+{
+    static const char *const status[] = {"error", "ok", "unset"};
+    static const char *const kind[] = {
+        "client", "consumer", "internal", "producer", "server", "unspecified"};
+    enum tql_intrinsic which = v->req->attr == NULL ? TQL_I_NONE : v->req->attr->intrinsic;
+    *ret_ec = EC_OK;
+    if (which == TQL_I_STATUS || which == TQL_I_KIND) {
+        const char *const *names = which == TQL_I_STATUS ? status : kind;
+        size_t n = which == TQL_I_STATUS ? ARRAY_LEN(status) : ARRAY_LEN(kind);
+        for (size_t i = 0; i < n && *ret_ec == EC_OK; i++)
+            *ret_ec = add(v, KIND_KEYWORD, str_from(names[i]), err);
+        return true;
+    }
+    if (v->v1 && str_eq(v->req->v1_name, STR("status.code"))) {
+        for (size_t i = 0; i < ARRAY_LEN(status) && *ret_ec == EC_OK; i++)
+            *ret_ec = add(v, KIND_STRING, str_from(status[i]), err);
+    } else if (v->v1 && str_eq(v->req->v1_name, STR("error"))) {
+        *ret_ec = add(v, KIND_STRING, STR("true"), err);
+    }
+    return false; /* what is stored under these names counts too */
+}
+
+static enum ec add_pinned(struct values *v, struct err *err)
+{
+    for (uint32_t k = 0; v->req->filter != NULL && k < v->req->filter->n_groups; k++) {
+        const struct tql_static *lit = pinned(v->req->attr, &v->req->filter->groups[k]);
+        if (lit == NULL)
+            continue;
+        struct qval q = qval_of_static(lit);
+        TRY(add_qval(v, &q, err));
+    }
+    return EC_OK;
+}
+
+static enum ec fill(struct values *v, struct values_result *ret, struct err *err)
+{
+    struct tagset_entry *all;
+    TRY(tagset_sorted(&v->set, &all, err));
+    size_t n = v->req->limit == 0 ? v->set.n : MIN(v->set.n, v->req->limit);
+    struct tag_value *out = ARENA_ARRAY(v->set.arena, n, struct tag_value);
+    if (out == NULL)
+        return over_budget(err);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (struct tag_value){kind_names[all[i].kind], all[i].s};
+    ret->values = out;
+    ret->n = n;
+    return EC_OK;
+}
+
+enum ec query_values(const struct query_ctx *ctx, const struct values_request *req,
+    struct values_result *ret, struct err *err)
+{
+    struct values v = {
+        .ctx = ctx, .req = req, .set = {.arena = ctx->arena}, .v1 = req->attr == NULL};
+    struct source *sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
+    enum ec ec;
+    if (sources == NULL)
+        return over_budget(err);
+    *ret = (struct values_result){0};
+    bool done = fixed_values(&v, &ec, err);
+    if (ec == EC_OK && !done)
+        ec = add_pinned(&v, err);
+    for (size_t i = 0; i < ctx->n_parts && ec == EC_OK && !done; i++) {
+        struct source *s = &sources[i];
+        ec = query_source_open(ctx, s, ctx->parts[i], err);
+        if (ec != EC_OK || s->part == NULL || outside(req, &s->info))
+            continue;
+        ec = source_values(&v, s, err);
+        if (ec == EC_CORRUPT || ec == EC_IO) {
+            s->damaged = true;
+            ec = EC_OK;
+        }
+    }
+    if (ec == EC_OK)
+        ec = fill(&v, ret, err);
+    if (ec == EC_OK)
+        query_stats_fill(ctx, sources, &ret->stats);
+    for (size_t i = 0; i < ctx->n_parts; i++)
+        source_close(&sources[i]);
+    return ec;
+}
