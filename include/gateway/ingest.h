@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Admission and hand-over: from an OTLP request of a tenant to the store, with Tempo's distributor rules in
- * order and our answers: nothing accepted is dropped silently, one bad span does not reject its request.
+ * Admission and hand-over: from an OTLP request of a tenant to the store, with Tempo's distributor
+ * rules in order and our answers: nothing accepted is dropped silently, one bad span does not
+ * reject its request.
  *
- * Order: decode -> ingress bytes -> (no spans: success) -> tenant's bytes in flight -> rate limit -> received
- * counters and span log -> ids -> trace limits and append (store) -> commit. Thread-safe.
+ * Order: decode -> ingress bytes -> (no spans: success) -> tenant's bytes in flight -> rate limit
+ * -> received counters and span log -> ids -> trace limits and append (store) -> commit.
+ * Thread-safe.
  */
 #pragma once
 
@@ -38,8 +40,8 @@ struct ingest_result {
 enum ec ingest_new(const struct ingest_options *opt, struct ingest **ret, struct err *err) MUST_USE;
 void ingest_free(struct ingest *i); /* after the store has no append in flight */
 
-/* Runs admission and append on the calling thread. done is called exactly once, with every outcome, at once
- * or from a committer thread. `otlp` must live until ingest_submit returns, not until done.
+/* Runs admission and append on the calling thread. done is called exactly once, with every outcome,
+ * at once or from a committer thread. `otlp` must live until ingest_submit returns, not until done.
  * receiver and transport are metric labels ("otlp/otlp_receiver", "grpc"): static strings. */
 typedef void (*ingest_done_fn)(void *arg, const struct ingest_result *r);
 void ingest_submit(struct ingest *i, struct str tenant, struct bytes otlp, const char *receiver,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Per-tenant limits: Tempo's overrides (spec of Tempo's `overrides` block). Defaults come from the
- * configuration; a per-tenant file is read again every period; a tenant's entry (or "*") replaces the
- * defaults wholesale. Readers copy from an immutable snapshot; a broken file keeps the old one and sets
- * tempo_runtime_config_last_reload_successful to 0. Thread-safe.
+ * configuration; a per-tenant file is read again every period; a tenant's entry (or "*") replaces
+ * the defaults wholesale. Readers copy from an immutable snapshot; a broken file keeps the old one
+ * and sets tempo_runtime_config_last_reload_successful to 0. Thread-safe.
  *
- * Parsing the file is the configuration layer's work: the loader is handed in, so that the gateway does
- * not know YAML.
+ * Parsing the file is the configuration layer's work: the loader is handed in, so that the gateway
+ * does not know YAML.
  */
 #pragma once
 
@@ -53,8 +53,8 @@ enum ec overrides_new(const struct overrides_options *opt, struct overrides **re
 void overrides_free(struct overrides *o);
 /* Copies the tenant's limits. */
 void overrides_get(struct overrides *o, struct str tenant, struct limits *ret);
-/* True when the tenant (or "*") has an entry. */
-bool overrides_has_entry(struct overrides *o, struct str tenant);
+/* True when the tenant itself has an entry ("*" does not count). */
+bool overrides_has_own(struct overrides *o, struct str tenant);
 /* Reads the file again; the server's timer calls it every per_tenant_override_period. */
 void overrides_poll(struct overrides *o);
 /* Calls each entry of the snapshot, sorted by tenant. */

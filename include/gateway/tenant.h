@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Tenant ids from X-Scope-OrgID, by Tempo's rules (spec tempo-api.md 3.1, ingest.md 10.2). Ids are never paths. */
+ * Tenant ids from X-Scope-OrgID, by Tempo's rules (spec tempo-api.md 3.1, ingest.md 10.2). Ids are
+ * never paths. */
 #pragma once
 
 #include "base/arena.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Admission of OTLP requests.
  *
- * A request runs on its transport thread through decode, limits and store_append; what survives until the
- * commit is one small `struct pending`. Per-tenant state (token bucket, bytes in flight, metric series) is
- * found by one hash probe under a read lock and never freed before the ingest is.
+ * A request runs on its transport thread through decode, limits and store_append; what survives
+ * until the commit is one small `struct pending`. Per-tenant state (token bucket, bytes in flight,
+ * metric series) is found by one hash probe under a read lock and never freed before the ingest is.
  */
 #include "gateway/ingest.h"
 
@@ -216,7 +216,8 @@ static enum ec admit(
     return EC_OK;
 }
 
-/* Decodes, admits, appends. EC_OK with *ret_waiting: committed() is or will be called by the store. */
+/* Decodes, admits, appends. EC_OK with *ret_waiting: committed() is or will be called by the
+ * store. */
 static enum ec submit(struct pending *p, struct str tenant, struct bytes otlp, struct arena *arena,
     bool *ret_waiting, struct err *err)
 {

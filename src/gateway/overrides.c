@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Snapshots of per-tenant limits.
  *
- * A snapshot is an arena with entries sorted by tenant, reference-counted; the current one is swapped under
- * a mutex that is held for a pointer copy only. overrides_get holds a reference while it searches.
+ * A snapshot is an arena with entries sorted by tenant, reference-counted; the current one is
+ * swapped under a mutex that is held for a pointer copy only. overrides_get holds a reference while
+ * it searches.
  */
 #include "gateway/overrides.h"
 
@@ -207,10 +208,11 @@ void overrides_get(struct overrides *o, struct str tenant, struct limits *ret)
     snapshot_unref(s);
 }
 
-bool overrides_has_entry(struct overrides *o, struct str tenant)
+bool overrides_has_own(struct overrides *o, struct str tenant)
 {
     struct snapshot_limits *s = snapshot_get(o);
-    bool has = snapshot_find(s, tenant) != NULL;
+    const struct tenant_entry *e = snapshot_find(s, tenant);
+    bool has = e != NULL && str_eq(e->tenant, tenant);
     snapshot_unref(s);
     return has;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The admission table: lookups under a read lock, inserts under the write lock, entries never move. */
+ * The admission table: lookups under a read lock, inserts under the write lock, entries never
+ * move. */
 #include "tenants.h"
 
 #include <stdlib.h>
