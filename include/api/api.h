@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The endpoints: Tempo's HTTP API (port 3200), OTLP over HTTP and gRPC. The only layer besides cmd
+ * that sees everything: it turns exchanges into calls of gateway, store and query, and results into
+ * JSON or protobuf.
+ *
+ * Handlers that query run on the pool; the exchange waits meanwhile. Thread-safe after api_new.
+ */
+#pragma once
+
+#include "base/pool.h"
+#include "config/config.h"
+#include "gateway/ingest.h"
+#include "server/server.h"
+#include "storage/store.h"
+
+struct api;
+
+struct api_options {
+    const struct config *config;
+    struct store *store;
+    struct overrides *overrides;
+    struct ingest *ingest;
+    struct pool *pool;
+    struct budget *query_budget; /* of all queries together */
+    uint64_t query_bytes_max;    /* of one query; 0: 64 MiB */
+    const char *version, *revision, *branch, *build_user, *build_date;
+};
+
+enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err) MUST_USE;
+void api_free(struct api *a); /* after the server is drained */
+
+/* /ready: what is shown. Starting until set; stopping is final. Thread-safe. */
+enum api_state { API_STARTING, API_RUNNING, API_STOPPING };
+void api_set_state(struct api *a, enum api_state s);
+
+/* exchange handlers; ctx is the struct api. */
+void api_handle_http(void *ctx, struct exchange *ex);      /* 3200 */
+void api_handle_grpc(void *ctx, struct exchange *ex);      /* 3200 (streaming on), 9095 */
+void api_handle_internal(void *ctx, struct exchange *ex);  /* internal_server: /ready only */
+void api_handle_otlp_grpc(void *ctx, struct exchange *ex); /* 4317 */
+
+/* OTLP/HTTP listens on a configurable path: ctx is one of these, kept by the caller. */
+struct api_otlp_http {
+    struct api *api;
+    const char *path; /* "/v1/traces" */
+};
+void api_handle_otlp_http(void *ctx, struct exchange *ex); /* 4318 */

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Shared by the endpoint files: the api object, query jobs, error answers. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "api/api.h"
+#include "query/exec.h"
+
+#define OUTSTANDING_SLOTS 1024u /* power of two */
+
+struct api {
+    struct api_options opt;
+    _Atomic int state;   /* enum api_state */
+    struct regex **deny; /* url_deny_list, compiled */
+    size_t n_deny;
+    /* Requests waiting or running, by hash of the tenant header: two tenants may share a slot,
+     * which only makes the bound stricter for them. */
+    _Atomic uint32_t outstanding[OUTSTANDING_SLOTS];
+};
+
+/* A request that runs on the pool. */
+struct query_job;
+typedef void (*query_fn)(struct query_job *job);
+struct query_job {
+    struct api *api;
+    struct exchange *ex;
+    query_fn run;
+    struct str path_arg; /* the {name} segment, decoded */
+    struct str *tenants; /* sorted, distinct */
+    size_t n_tenants;
+    struct limits limits;       /* of the raw tenant header */
+    struct budget budget;       /* of this query, child of the query budget */
+    struct arena arena;         /* results and answer scratch, on the budget */
+    struct snapshot *snapshots; /* one per tenant, once taken */
+    size_t n_snapshots;
+    struct query_ctx ctx;
+    int64_t started_ns;
+    int64_t timeout_ns;
+    uint32_t slot;
+    const char *op; /* metric label: traces, search, metadata, metrics */
+};
+
+/* Takes the snapshots and fills job->ctx. */
+enum ec job_open(struct query_job *job, struct err *err) MUST_USE;
+/* Answers: the body is moved out of *take_body. */
+void job_respond(
+    struct query_job *job, unsigned status, const char *content_type, struct buf *take_body);
+/* 200 with the body, or the failure when it did not fit its budget. */
+void job_respond_ok(struct query_job *job, const char *content_type, struct buf *take_body);
+/* Bare text, no line feed: how Tempo words errors of the query path. */
+void job_fail(struct query_job *job, enum ec ec, const struct err *err);
+void job_fail_status(struct query_job *job, unsigned status, const char *text);
+void job_count_bytes(struct query_job *job, const struct query_stats *s);
+
+/* Accept header by substring, in Tempo's order. */
+enum accept { ACCEPT_JSON, ACCEPT_PROTOBUF, ACCEPT_LLM };
+enum accept job_accept(struct query_job *job);
+
+/* start/end/since of search and tag endpoints after parsing: unix ns, 0,0 for "no filter". */
+struct time_range {
+    uint64_t start_ns, end_ns;
+};
+enum ec job_clamped_range(struct query_job *job, struct time_range *ret, struct err *err) MUST_USE;
+enum ec job_check_range_length(struct query_job *job, const struct time_range *r, struct err *err)
+    MUST_USE;
+enum ec job_check_query_text(struct query_job *job, struct str q, struct err *err) MUST_USE;
+/* `metrics` of search answers and of tag answers. */
+void put_search_metrics(struct buf *out, const struct query_stats *s);
+void put_tag_metrics(struct buf *out, const struct query_stats *s);
+
+/* endpoints */
+void api_trace_v1(struct query_job *job);
+void api_trace_v2(struct query_job *job);
+void api_search(struct query_job *job);
+void api_tags_v1(struct query_job *job);
+void api_tags_v2(struct query_job *job);
+void api_values_v1(struct query_job *job);
+void api_values_v2(struct query_job *job);
+void api_metrics_refuse(struct query_job *job);
+void api_put_endpoints(struct api *a, struct buf *out);
+void api_status_page(struct api *a, struct exchange *ex, struct str name);
+void api_ready(struct api *a, struct exchange *ex);
+void api_buildinfo(struct api *a, struct exchange *ex);
+void api_metrics_text(struct api *a, struct exchange *ex);
+void api_echo(struct api *a, struct exchange *ex);
+/* text/plain with X-Content-Type-Options: nosniff and a line feed: net/http's Error. */
+void respond_http_error(struct exchange *ex, unsigned status, const char *text);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The JSON writer. */
+#include "json_out.h"
+
+#include <math.h>
+
+#include "query/format.h"
+
+/* Bytes that go out as they are; the rest take the slow way. */
+static bool plain(uint8_t c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' &&
+           c != 0x7f;
+}
+
+/* Length of the valid UTF-8 sequence at p, 0 when there is none. */
+static size_t utf8_len(const char *p, size_t n)
+{
+    uint8_t c = (uint8_t)p[0];
+    size_t len = c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+    return len != 0 && len <= n && str_utf8_valid(str_n(p, len)) ? len : 0;
+}
+
+static size_t put_special(struct buf *b, const char *p, size_t n)
+{
+    uint8_t c = (uint8_t)p[0];
+    switch (c) {
+    case '"':
+        buf_putz(b, "\\\"");
+        return 1;
+    case '\\':
+        buf_putz(b, "\\\\");
+        return 1;
+    case '\n':
+        buf_putz(b, "\\n");
+        return 1;
+    case '\r':
+        buf_putz(b, "\\r");
+        return 1;
+    case '\t':
+        buf_putz(b, "\\t");
+        return 1;
+    case '\b':
+        buf_putz(b, "\\b");
+        return 1;
+    case '\f':
+        buf_putz(b, "\\f");
+        return 1;
+    case 0x7f:
+        buf_putc(b, 0x7f);
+        return 1;
+    default:
+        break;
+    }
+    if (c < 0x80) {
+        buf_printf(b, "\\u%04x", c);
+        return 1;
+    }
+    size_t len = utf8_len(p, n);
+    if (len == 0) {
+        buf_putz(b, "\xef\xbf\xbd");
+        return 1;
+    }
+    if (len == 3 && memcmp(p, "\xe2\x80\xa8", 3) == 0)
+        buf_putz(b, "\\u2028");
+    else if (len == 3 && memcmp(p, "\xe2\x80\xa9", 3) == 0)
+        buf_putz(b, "\\u2029");
+    else
+        buf_put(b, p, len);
+    return len;
+}
+
+void json_str(struct buf *b, struct str s)
+{
+    buf_putc(b, '"');
+    for (size_t i = 0; i < s.n;) {
+        size_t from = i;
+        while (i < s.n && plain((uint8_t)s.p[i]))
+            i++;
+        buf_put(b, s.p + from, i - from);
+        if (i < s.n)
+            i += put_special(b, s.p + i, s.n - i);
+    }
+    buf_putc(b, '"');
+}
+
+void json_u64_str(struct buf *b, uint64_t v)
+{
+    char text[24];
+    size_t at = sizeof(text);
+    text[--at] = '"';
+    do {
+        text[--at] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v != 0);
+    text[--at] = '"';
+    buf_put(b, text + at, sizeof(text) - at);
+}
+
+void json_i64_str(struct buf *b, int64_t v)
+{
+    buf_printf(b, "\"%lld\"", (long long)v);
+}
+
+void json_double(struct buf *b, double v)
+{
+    char text[FORMAT_FLOAT_MAX];
+    if (isnan(v))
+        buf_putz(b, "\"NaN\"");
+    else if (isinf(v))
+        buf_putz(b, v > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+    else
+        buf_put(b, text, format_float_json(text, v));
+}
+
+void json_base64(struct buf *b, const void *p, size_t n)
+{
+    buf_putc(b, '"');
+    if (buf_reserve(b, base64_size(n)))
+        b->n += base64_encode((char *)b->p + b->n, bytes_n(p, n));
+    buf_putc(b, '"');
+}
+
+void json_key(struct buf *b, bool *first, const char *key)
+{
+    if (!*first)
+        buf_putc(b, ',');
+    *first = false;
+    buf_putc(b, '"');
+    buf_putz(b, key);
+    buf_putz(b, "\":");
+}
+
+static void json_list(struct buf *b, const struct value *v)
+{
+    const char *cursor = NULL;
+    bool first = true;
+    buf_putz(b, "{");
+    if (v->type == VALUE_ARRAY) {
+        for (struct value e; value_array_next(v->s, &cursor, &e); first = false) {
+            buf_putz(b, first ? "\"values\":[" : ",");
+            json_any_value(b, &e);
+        }
+    } else {
+        for (struct attr e; value_kvlist_next(v->s, &cursor, &e); first = false) {
+            buf_putz(b, first ? "\"values\":[" : ",");
+            json_key_value(b, e.key, &e.value);
+        }
+    }
+    buf_putz(b, first ? "}" : "]}");
+}
+
+void json_any_value(struct buf *b, const struct value *v)
+{
+    switch (v->type) {
+    case VALUE_STR:
+        buf_putz(b, "{\"stringValue\":");
+        json_str(b, v->s);
+        break;
+    case VALUE_INT:
+        buf_putz(b, "{\"intValue\":");
+        json_i64_str(b, v->i);
+        break;
+    case VALUE_DOUBLE:
+        buf_putz(b, "{\"doubleValue\":");
+        json_double(b, v->d);
+        break;
+    case VALUE_BOOL:
+        buf_putz(b, v->b ? "{\"boolValue\":true" : "{\"boolValue\":false");
+        break;
+    case VALUE_BYTES:
+        buf_putz(b, "{\"bytesValue\":");
+        json_base64(b, v->s.p, v->s.n);
+        break;
+    case VALUE_ARRAY:
+        buf_putz(b, "{\"arrayValue\":");
+        json_list(b, v);
+        break;
+    case VALUE_KVLIST:
+        buf_putz(b, "{\"kvlistValue\":");
+        json_list(b, v);
+        break;
+    default:
+        buf_putc(b, '{');
+        break;
+    }
+    buf_putc(b, '}');
+}
+
+void json_key_value(struct buf *b, struct str key, const struct value *v)
+{
+    buf_putz(b, "{");
+    if (key.n != 0) {
+        buf_putz(b, "\"key\":");
+        json_str(b, key);
+        buf_putc(b, ',');
+    }
+    buf_putz(b, "\"value\":");
+    json_any_value(b, v);
+    buf_putc(b, '}');
+}

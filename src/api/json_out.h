@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * JSON as Tempo prints it (proto3 JSON by gogo/protobuf jsonpb and Go's encoder): compact, 64-bit
+ * integers as strings, `<`, `>`, `&`, U+2028 and U+2029 escaped, invalid UTF-8 replaced, Go's float
+ * form. Hot output: written straight into a buffer. */
+#pragma once
+
+#include "base/buf.h"
+#include "model/value.h"
+
+void json_str(struct buf *b, struct str s);
+void json_u64_str(struct buf *b, uint64_t v); /* "123" with quotes */
+void json_i64_str(struct buf *b, int64_t v);
+void json_double(struct buf *b, double v); /* NaN and infinities as strings */
+void json_base64(struct buf *b, const void *p, size_t n);
+/* ,"key": — the comma only when *first is false; sets it. `key` needs no escaping. */
+void json_key(struct buf *b, bool *first, const char *key);
+/* An AnyValue object: {"stringValue":"x"}. Depth is bounded by the decoder. */
+void json_any_value(struct buf *b, const struct value *v);
+/* {"key":"k","value":{...}} */
+void json_key_value(struct buf *b, struct str key, const struct value *v);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Starting a query endpoint on the pool. */
+#pragma once
+
+#include "api_internal.h"
+
+struct query_endpoint {
+    query_fn run;
+    const char *op;
+    bool trace; /* the trace-by-id timeout applies */
+};
+
+/* Checks tenant and deny list, takes a place in the queue, runs e->run on the pool; answers by
+ * itself when one of these refuses. `arg` must live as long as the exchange. */
+void query_job_start(
+    struct api *a, struct exchange *ex, const struct query_endpoint *e, struct str arg);
+void query_jobs_register(void);
