@@ -88,7 +88,7 @@ enum ec server_listen(struct server *s, const struct listener_options *opt, stru
 enum ec server_reload_tls(struct server *s, struct err *err);
 /* Stop accepting, GOAWAY, refuse new requests with 503; waits up to timeout for exchanges in
  * flight. */
-void server_drain(struct server *s, int64_t timeout_ns);
+bool server_drain(struct server *s, int64_t timeout_ns);
 void server_free(struct server *s);
 unsigned server_connections(const struct server *s);
 

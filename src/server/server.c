@@ -129,7 +129,7 @@ static bool wait_idle(struct server *s, int64_t deadline_ns)
     return rc != ETIMEDOUT;
 }
 
-void server_drain(struct server *s, int64_t timeout_ns)
+bool server_drain(struct server *s, int64_t timeout_ns)
 {
     if (!atomic_exchange_explicit(&s->draining, true, memory_order_relaxed)) {
         pthread_mutex_lock(&s->lock);
@@ -138,7 +138,7 @@ void server_drain(struct server *s, int64_t timeout_ns)
             loop_call(&s->loops[i], drain_loop, s);
         pthread_mutex_unlock(&s->lock);
     }
-    (void)wait_idle(s, clock_mono_ns() + MAX(timeout_ns, 1)); /* the caller goes on either way */
+    return wait_idle(s, clock_mono_ns() + MAX(timeout_ns, 1));
 }
 
 static void abandon_loop(struct loop *loop, void *ctx)
@@ -154,7 +154,7 @@ void server_free(struct server *s)
         return;
     bool running = s->n_loops != 0 && s->loops[s->n_loops - 1].started;
     if (running) {
-        server_drain(s, 1);
+        (void)server_drain(s, 1); /* waited for below, without a limit */
         atomic_store_explicit(&s->stopping, true, memory_order_relaxed);
         for (unsigned i = 0; i < s->n_loops; i++)
             loop_call(&s->loops[i], abandon_loop, NULL);
