@@ -168,8 +168,8 @@ struct groups {
 struct expander {
     struct arena *arena;
     struct err *err;
-    uint32_t max; /* groups */
-    bool unscoped;
+    uint32_t limit; /* groups, as error texts name it */
+    uint32_t max;   /* groups that this tag may have */
 };
 
 static enum ec over_budget(struct err *err)
@@ -207,7 +207,7 @@ static enum ec too_many(struct expander *x)
     return ERR(x->err, EC_INVALID,
         "maximum condition groups reached (limit: %u). Reduce the number of OR conditions in the "
         "query",
-        x->max);
+        x->limit);
 }
 
 static enum ec expand_or(
@@ -359,19 +359,12 @@ enum ec tql_filter_groups_parse(struct str text, const struct tql_attr *tag, uin
     *ret = NULL;
     if (e == NULL)
         return EC_OK;
-    struct expander x = {.arena = arena, .err = err};
-    x.max = groups_max == 0 ? GROUPS_DEFAULT : groups_max;
-    uint32_t limit = x.max;
+    uint32_t limit = groups_max == 0 ? GROUPS_DEFAULT : groups_max;
+    struct expander x = {.arena = arena, .err = err, .limit = limit, .max = limit};
     if (tag != NULL && tag->intrinsic == TQL_I_NONE && tag->scope == TQL_SCOPE_NONE)
-        x.max = MAX(1, x.max / 2); /* each group is evaluated once a scope */
+        x.max = MAX(1, limit / 2); /* each group is evaluated once a scope */
     struct groups g;
-    uint32_t shown = limit;
-    enum ec ec = expand(&x, e, &g);
-    if (ec == EC_INVALID) {
-        x.max = shown;
-        return too_many(&x);
-    }
-    TRY(ec);
+    TRY(expand(&x, e, &g));
     if (!scoped_only(&g))
         return EC_OK;
     for (uint32_t i = 0; i < g.n; i++)

@@ -10,6 +10,10 @@
 
 #include "lex.h"
 
+/* A run of one logical operator longer than this becomes a balanced tree: both are associative, and
+ * a query of a thousand alternatives must not be a thousand levels high. */
+#define RUN_LEFT_DEEP_MAX 32u
+
 struct tql_parser {
     struct tql_lexer lx;
     struct tql_token tok;

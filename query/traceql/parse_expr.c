@@ -11,9 +11,6 @@
 
 enum { PREC_LOGIC = 2, PREC_COMPARE, PREC_SUM, PREC_NOT, PREC_PRODUCT, PREC_POWER };
 
-/* A run of one logical operator longer than this becomes a balanced tree: both are associative, and
- * a query of a thousand alternatives must not be a thousand levels high. */
-#define RUN_LEFT_DEEP_MAX 32u
 /* Printing writes two nested constructs for some levels of a tree (operator and parenthesis). */
 #define DEPTH_MAX (2 * TQL_HEIGHT_MAX + 16)
 

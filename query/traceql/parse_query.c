@@ -17,8 +17,6 @@ enum {
     IS_ANY = 15,
 };
 
-#define RUN_LEFT_DEEP_MAX 32u
-
 struct item {
     unsigned classes; /* of IS_*; PLAIN and WRAPPED may be both */
     struct tql_spanset *ss;
