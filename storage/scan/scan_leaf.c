@@ -69,10 +69,28 @@ static uint64_t mask_of(uint32_t n) /* 1..64 bits */
             out[at / 64] = (r->negate ? ~bits : bits) & mask_of(m);                    \
         }                                                                              \
     }
-KERNEL_RANGES(kernel_u32, uint32_t, uint64_t, ranges_u64)
 KERNEL_RANGES(kernel_u64, uint64_t, uint64_t, ranges_u64)
 KERNEL_RANGES(kernel_i64, int64_t, int64_t, ranges_i64)
 KERNEL_RANGES(kernel_f64, double, double, ranges_f64)
+
+/* As the others, with the ranges cut to 32 bits: twice as many values in a register. */
+static void kernel_u32(const uint32_t *v, uint32_t n, const struct ranges_u64 *r, uint64_t *out)
+{
+    for (uint32_t at = 0; at < n; at += 64) {
+        uint8_t flags[64] = {0};
+        uint32_t m = MIN(n - at, 64u);
+        for (uint32_t k = 0; k < r->n; k++) {
+            if (r->r[k].lo > UINT32_MAX)
+                continue;
+            const uint32_t lo = (uint32_t)r->r[k].lo;
+            const uint32_t width = (uint32_t)MIN(r->r[k].hi, UINT32_MAX) - lo;
+            for (uint32_t i = 0; i < m; i++)
+                flags[i] |= v[at + i] - lo <= width;
+        }
+        uint64_t bits = pack64(flags);
+        out[at / 64] = (r->negate ? ~bits : bits) & mask_of(m);
+    }
+}
 
 static void kernel_codes(const uint32_t *v, uint32_t n, const uint32_t *codes, uint32_t n_codes,
     bool negate, uint64_t *out)
@@ -143,6 +161,7 @@ static enum ec col_dict(struct scan *s, const struct leaf *l, struct leaf_col *c
 static enum ec kernel_memo(const struct leaf *l, struct leaf_col *c, const struct col_view *v,
     uint64_t *out, struct err *err)
 {
+    uint64_t word = 0;
     for (uint32_t i = 0; i < v->n; i++) {
         uint32_t code = v->u32[i];
         uint64_t bit = (uint64_t)1 << (code % 64);
@@ -155,7 +174,11 @@ static enum ec kernel_memo(const struct leaf *l, struct leaf_col *c, const struc
             if (scan_value_holds(l->want, &x))
                 c->yes[code / 64] |= bit;
         }
-        out[i / 64] |= (c->yes[code / 64] >> (code % 64) & 1) << (i % 64);
+        word |= (c->yes[code / 64] >> (code % 64) & 1) << (i % 64);
+        if (i % 64 == 63 || i == v->n - 1) {
+            out[i / 64] = word;
+            word = 0;
+        }
     }
     return EC_OK;
 }
@@ -287,11 +310,16 @@ static enum ec leaf_objects(struct scan *s, const struct leaf *l, uint32_t g, ui
     TRY(part_view(s->r, g, col, &v, err));
     if (v.rows != NULL || v.n != n_spans || v.phys != PHYS_U32)
         return ERR(err, EC_CORRUPT, "column %u has %u values for %u spans", col, v.n, n_spans);
+    uint64_t word = 0;
     for (uint32_t i = 0; i < n_spans; i++) {
         uint32_t object = v.u32[i];
         if (UNLIKELY(object >= l->n_objects))
             return ERR(err, EC_CORRUPT, "column %u names row %u of %u", col, object, l->n_objects);
-        ret->w[i / 64] |= (l->object_bits[object / 64] >> (object % 64) & 1) << (i % 64);
+        word |= (l->object_bits[object / 64] >> (object % 64) & 1) << (i % 64);
+        if (i % 64 == 63 || i == n_spans - 1) {
+            ret->w[i / 64] = word;
+            word = 0;
+        }
     }
     return EC_OK;
 }
