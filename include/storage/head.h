@@ -28,8 +28,10 @@ void head_free(struct head *h);
 /* Marks spans over the limits as rejected (batch.spans[].reject, batch.n_rejected). Tenant's
  * lock. */
 void head_admit(struct head *h, struct batch *b, const struct head_limits *limits, uint32_t now_s);
-/* Reserves memory for everything an insert of this batch may need. EC_LIMIT when the budget
- * refuses. Tenant's lock. After it, head_insert cannot fail. */
+/* Reserves memory for everything an insert of this batch may need: an upper bound, of which
+ * head_insert gives the rest back. EC_LIMIT when the budget refuses or the head has no room for
+ * more rows; nothing has changed then. Tenant's lock. After it, head_insert cannot fail. A
+ * reservation that no insert follows is kept for the next one. */
 enum ec head_reserve(struct head *h, const struct batch *b, struct err *err) MUST_USE;
 /* Inserts the accepted spans and publishes them. *ret_dups: spans dropped as duplicates. Tenant's
  * lock. */
@@ -40,4 +42,5 @@ struct head_stats {
     uint32_t n_spans, n_traces, n_traces_live;
     uint32_t first_arrival_s, last_arrival_s;
 };
+/* Tenant's lock. memory_bytes is what the budget is charged for between inserts. */
 void head_stats(struct head *h, uint32_t now_s, struct head_stats *ret);
