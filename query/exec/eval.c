@@ -275,28 +275,31 @@ enum ec eval_attr_span_only(
     return bind_fetch(&ev->sources[r->src], b, r->g, r->off, ret, err);
 }
 
-enum ec eval_attr(struct eval *ev, const struct tql_attr *attr, uint32_t row, bool last,
-    struct qval *ret, struct err *err)
+/* The row whose attribute is meant: the span itself or its parent. PART_NONE: there is none. */
+static enum ec meant_row(
+    struct eval *ev, const struct tql_attr *attr, uint32_t row, uint32_t *ret, struct err *err)
+{
+    *ret = row;
+    if (!attr->parent)
+        return EC_OK;
+    TRY(qtrace_load_nest(ev->trace, err));
+    *ret = ev->trace->nest[row].parent_row;
+    return EC_OK;
+}
+
+enum ec eval_attr(
+    struct eval *ev, const struct tql_attr *attr, uint32_t row, struct qval *ret, struct err *err)
 {
     *ret = QVAL_NIL;
-    if (attr->parent) {
-        TRY(qtrace_load_nest(ev->trace, err));
-        row = ev->trace->nest[row].parent_row;
-        if (row == PART_NONE)
-            return EC_OK;
-    }
+    TRY(meant_row(ev, attr, row, &row, err));
+    if (row == PART_NONE)
+        return EC_OK;
     const struct qrow *r = &ev->trace->rows[row];
     if (eval_is_multi(attr)) {
         uint32_t from, to;
         TRY(multi_range(ev, attr, r, &from, &to, err));
-        for (uint32_t i = from; i < to; i++) {
-            struct qval v;
-            TRY(multi_value(ev, attr, r, i, &v, err));
-            if (v.kind != QV_NIL)
-                *ret = v;
-            if (v.kind != QV_NIL && !last)
-                break;
-        }
+        for (uint32_t i = from; i < to && ret->kind == QV_NIL; i++)
+            TRY(multi_value(ev, attr, r, i, ret, err));
         return EC_OK;
     }
     if (attr->intrinsic == TQL_I_INSTRUMENTATION_NAME ||
@@ -310,6 +313,38 @@ enum ec eval_attr(struct eval *ev, const struct tql_attr *attr, uint32_t row, bo
             return EC_OK;
     }
     return eval_attr_resource(ev, attr, row, ret, err);
+}
+
+/* Structural operators read the nested-set numbers of every span, whatever the conditions on them. */
+static bool read_by_structure(const struct eval *ev, const struct tql_attr *attr)
+{
+    return ev->q->structural && attr->intrinsic >= TQL_I_NESTED_SET_LEFT &&
+           attr->intrinsic <= TQL_I_NESTED_SET_PARENT;
+}
+
+enum ec eval_attr_shown(struct eval *ev, const struct tql_attr *attr, uint32_t row, bool whole,
+    struct qval *ret, struct err *err)
+{
+    struct qval v;
+    whole = whole || read_by_structure(ev, attr);
+    if (!eval_is_multi(attr)) {
+        TRY(eval_attr(ev, attr, row, ret, err));
+        if (!whole)
+            *ret = eval_visible(ev, attr, ret, ev->trace->scratch);
+        return EC_OK;
+    }
+    const struct qrow *r = &ev->trace->rows[row];
+    uint32_t from, to;
+    *ret = QVAL_NIL;
+    TRY(multi_range(ev, attr, r, &from, &to, err));
+    for (uint32_t i = from; i < to; i++) {
+        TRY(multi_value(ev, attr, r, i, &v, err));
+        if (!whole)
+            v = eval_visible(ev, attr, &v, ev->trace->scratch);
+        if (v.kind != QV_NIL)
+            *ret = v;
+    }
+    return EC_OK;
 }
 
 /* ---- leaves ---- */
@@ -454,7 +489,7 @@ static enum ec leaf_true(struct eval *ev, const struct tql_attr *attr, const str
     struct qval v;
     *ret = false;
     if (!eval_is_multi(attr)) {
-        TRY(eval_attr(ev, attr, row, false, &v, err));
+        TRY(eval_attr(ev, attr, row, &v, err));
         *ret = match_visible(ev, attr, l, &v);
         return EC_OK;
     }
@@ -479,7 +514,7 @@ static enum ec presence(struct eval *ev, const struct tql_expr *e, uint32_t row,
         return EC_OK;
     }
     if (!eval_is_multi(e->attr)) {
-        TRY(eval_attr(ev, e->attr, row, false, &v, err));
+        TRY(eval_attr(ev, e->attr, row, &v, err));
         *ret = absent ? v.kind == QV_NIL : qval_has(&v);
         return EC_OK;
     }
@@ -626,7 +661,7 @@ enum ec eval_expr(
         *ret = qval_of_static(&e->value);
         return EC_OK;
     case TQL_E_ATTR:
-        return eval_attr(ev, e->attr, row, false, ret, err);
+        return eval_attr(ev, e->attr, row, ret, err);
     case TQL_E_UNARY:
         return eval_unary(ev, e, row, ret, err);
     case TQL_E_SET:

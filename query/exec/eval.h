@@ -47,8 +47,12 @@ enum ec eval_expr(struct eval *ev, const struct tql_expr *e, uint32_t row, struc
  * one. */
 enum ec eval_filter(
     struct eval *ev, const struct tql_expr *e, uint32_t row, bool *ret, struct err *err) MUST_USE;
-/* Single value of an attribute; of several events (links) the first that has it, or the last. */
-enum ec eval_attr(struct eval *ev, const struct tql_attr *attr, uint32_t row, bool last,
+/* Single value of an attribute; of several events (links) the first that has it. */
+enum ec eval_attr(struct eval *ev, const struct tql_attr *attr, uint32_t row, struct qval *ret,
+    struct err *err) MUST_USE;
+/* What an answer shows of an attribute: its visible value (whole: all of it); of several events
+ * (links) the last one. */
+enum ec eval_attr_shown(struct eval *ev, const struct tql_attr *attr, uint32_t row, bool whole,
     struct qval *ret, struct err *err) MUST_USE;
 /* service.name of a row's resource, "" when missing or not a string. Lives as long as the
  * reader. */

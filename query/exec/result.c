@@ -173,9 +173,7 @@ static enum ec span_attrs(
         struct qval v;
         if (!listed(attr) || (use->n_conds == 0 && !use->selected && !use->any))
             continue;
-        TRY(eval_attr(ev, attr, row, true, &v, err));
-        if (!use->selected)
-            v = eval_visible(ev, attr, &v, ev->trace->scratch);
+        TRY(eval_attr_shown(ev, attr, row, use->selected, &v, err));
         (void)put_result(a, attr->name, &v, out, &n, &ok);
         if (attr->scope != TQL_SCOPE_NONE || attr->intrinsic != TQL_I_NONE || attr->parent || !ok)
             continue;
@@ -195,12 +193,23 @@ static enum ec span_attrs(
     return EC_OK;
 }
 
-static bool reads_name(const struct tql_query *q)
+/* The name is shown when the query reads it and, under conditions on it, when they admit it. */
+static bool shows_name(struct eval *ev, struct str name)
 {
-    for (uint32_t i = 0; i < q->n_attrs; i++)
-        if (q->attrs[i]->intrinsic == TQL_I_NAME &&
-            (q->uses[i].n_conds != 0 || q->uses[i].any || q->uses[i].selected))
+    const struct tql_query *q = ev->q;
+    for (uint32_t i = 0; i < q->n_attrs; i++) {
+        const struct tql_use *use = &q->uses[i];
+        struct qval v = qval_str(name);
+        if (q->attrs[i]->intrinsic != TQL_I_NAME)
+            continue;
+        if (use->selected)
             return true;
+        if (use->n_conds != 0 || use->any)
+            v = eval_visible(ev, q->attrs[i], &v, ev->trace->scratch);
+        else
+            continue;
+        return v.kind != QV_NIL;
+    }
     return false;
 }
 
@@ -215,12 +224,10 @@ static enum ec fill_span(
     TRY(qrow_u64(t, r, COL_SPAN_DURATION, &ret->duration_ns, err));
     if (ret->duration_ns > (uint64_t)INT64_MAX)
         ret->duration_ns = 0;
-    ret->has_name = reads_name(ev->q);
-    if (ret->has_name) {
-        TRY(qrow_str(t, r, COL_SPAN_NAME, &name, err));
-        if (!copy_str(a, name, &ret->name))
-            return over_budget(err);
-    }
+    TRY(qrow_str(t, r, COL_SPAN_NAME, &name, err));
+    ret->has_name = shows_name(ev, name);
+    if (ret->has_name && !copy_str(a, name, &ret->name))
+        return over_budget(err);
     return span_attrs(ev, row, a, ret, err);
 }
 

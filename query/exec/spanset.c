@@ -298,7 +298,7 @@ static enum ec takes_part(struct eval *ev, uint32_t row, bool *ret, struct err *
             *ret = true;
             return EC_OK;
         }
-        TRY(eval_attr(ev, q->conds[i].attr, row, false, &v, err));
+        TRY(eval_attr(ev, q->conds[i].attr, row, &v, err));
         v = eval_visible(ev, q->conds[i].attr, &v, ev->trace->scratch);
         *ret = v.kind != QV_NIL;
     }

@@ -14,6 +14,7 @@
 #include "result.h"
 #include "source.h"
 #include "tagset.h"
+#include "trace.h"
 
 /* Sorted by name: the order of the answer. */
 enum kind { KIND_BOOL, KIND_FLOAT, KIND_INT, KIND_KEYWORD, KIND_STRING };
@@ -210,7 +211,7 @@ struct target {
     struct seen_codes codes;
     struct seen_numbers numbers;
 };
-#define TARGETS_MAX (3 * VALUE_TYPES)
+#define TARGETS_MAX (3 * VALUE_TYPES + 1)
 
 struct targets {
     struct target t[TARGETS_MAX];
@@ -248,6 +249,8 @@ static enum ec targets_of(
 {
     ts->n = 0;
     if (r->attr == NULL) {
+        if (str_eq(r->v1_name, STR("name")))
+            TRY(add_column(s, TABLE_SPANS, COL_SPAN_NAME, ts, err));
         TRY(add_key(s, TABLE_SPANS, r->v1_name, ts, err));
         TRY(add_key(s, TABLE_RESOURCES, r->v1_name, ts, err));
         return add_key(s, TABLE_SCOPES, r->v1_name, ts, err);
@@ -523,6 +526,60 @@ static enum ec add_pinned(struct values *v, struct err *err)
     return EC_OK;
 }
 
+/* ---- nested-set numbers: computed, so every trace is assembled ---- */
+
+static bool is_nested(const struct tql_attr *attr)
+{
+    return attr != NULL && attr->intrinsic >= TQL_I_NESTED_SET_LEFT &&
+           attr->intrinsic <= TQL_I_NESTED_SET_PARENT;
+}
+
+static enum ec trace_numbers(struct values *v, struct source *sources, const struct trace_id *id,
+    struct arena *scratch, struct seen_numbers *seen, struct err *err)
+{
+    struct qtrace t;
+    bool ok = true;
+    TRY(qtrace_open(&t, sources, v->ctx->n_parts, id, scratch, err));
+    TRY(qtrace_load_nest(&t, err));
+    for (uint32_t i = 0; i < t.n && !full(v); i++) {
+        const struct qnest *n = &t.nest[i];
+        struct qval q = qval_int(v->req->attr->intrinsic == TQL_I_NESTED_SET_LEFT    ? n->left
+                                 : v->req->attr->intrinsic == TQL_I_NESTED_SET_RIGHT ? n->right
+                                                                                     : n->parent);
+        bool is_new = number_is_new(v, seen, (uint64_t)q.i, &ok);
+        if (!ok)
+            return over_budget(err);
+        if (is_new)
+            TRY(add_qval(v, &q, err));
+    }
+    return EC_OK;
+}
+
+/* Of all traces, whatever the filter: nobody completes these by hand. */
+static enum ec nested_values(struct values *v, struct source *sources, struct err *err)
+{
+    struct seen_numbers seen = {0};
+    struct arena scratch;
+    enum ec ec = EC_OK;
+    arena_init(&scratch, v->ctx->budget, 16u << 10);
+    for (size_t k = 0; k < v->ctx->n_parts && ec == EC_OK; k++) {
+        struct source *s = &sources[k];
+        if (s->part == NULL || outside(v->req, &s->info))
+            continue;
+        for (uint32_t i = 0; i < s->info.n_traces && ec == EC_OK && !full(v); i++) {
+            struct part_trace pt;
+            ec = i % 256 == 0 ? query_check_alive(v->ctx, err) : EC_OK;
+            if (ec == EC_OK)
+                ec = part_trace(s->r, i, &pt, err);
+            if (ec == EC_OK)
+                ec = trace_numbers(v, sources, &pt.id, &scratch, &seen, err);
+            arena_reset(&scratch);
+        }
+    }
+    arena_deinit(&scratch);
+    return ec;
+}
+
 static enum ec fill(struct values *v, struct values_result *ret, struct err *err)
 {
     struct tagset_entry *all;
@@ -554,7 +611,7 @@ enum ec query_values(const struct query_ctx *ctx, const struct values_request *r
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK && !done; i++) {
         struct source *s = &sources[i];
         ec = query_source_open(ctx, s, ctx->parts[i], err);
-        if (ec != EC_OK || s->part == NULL || outside(req, &s->info))
+        if (ec != EC_OK || s->part == NULL || outside(req, &s->info) || is_nested(req->attr))
             continue;
         ec = source_values(&v, s, err);
         if (ec == EC_CORRUPT || ec == EC_IO) {
@@ -562,6 +619,8 @@ enum ec query_values(const struct query_ctx *ctx, const struct values_request *r
             ec = EC_OK;
         }
     }
+    if (ec == EC_OK && is_nested(req->attr))
+        ec = nested_values(&v, sources, err);
     if (ec == EC_OK)
         ec = fill(&v, ret, err);
     if (ec == EC_OK)

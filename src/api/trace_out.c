@@ -139,11 +139,27 @@ static void put_span(struct buf *out, const struct read_span *s)
     buf_putz(out, "}}");
 }
 
+/* An empty service.name is no service.name: Tempo leaves it out of the trace. */
+static bool shown(const struct attr *a)
+{
+    return a->value.type != VALUE_STR || a->value.s.n != 0 || !str_eq(a->key, STR("service.name"));
+}
+
 static void put_resource(struct buf *out, const struct read_resource *r)
 {
-    bool f = true;
+    bool f = true, any = false;
     buf_putz(out, "\"resource\":{");
-    put_attrs(out, &f, r->attrs, r->n_attrs);
+    for (uint32_t i = 0; i < r->n_attrs; i++) {
+        if (!shown(&r->attrs[i]))
+            continue;
+        if (!any)
+            json_key(out, &f, "attributes");
+        buf_putc(out, any ? ',' : '[');
+        any = true;
+        json_key_value(out, r->attrs[i].key, &r->attrs[i].value);
+    }
+    if (any)
+        buf_putc(out, ']');
     put_u32(out, &f, "droppedAttributesCount", r->dropped_attrs);
     buf_putc(out, '}');
 }
@@ -278,7 +294,9 @@ void trace_out_proto(const struct trace_result *t, const struct trace_groups *g,
     for (uint32_t r = 0; r < g->n_resources; r++) {
         const struct read_resource *res = t->spans[g->order[at]].resource;
         size_t rs = pb_begin(out, 1), m = pb_begin(out, 1);
-        pb_attrs(out, 1, res->attrs, res->n_attrs);
+        for (uint32_t i = 0; i < res->n_attrs; i++)
+            if (shown(&res->attrs[i]))
+                pb_put_attr(out, 1, res->attrs[i].key, &res->attrs[i].value);
         pb_u32(out, 2, res->dropped_attrs);
         pb_end(out, m);
         for (; scope < g->resource_end[r]; scope++) {
