@@ -36,7 +36,10 @@ void conn_free(struct conn *c)
         c->loop->by_fd[c->fd] = NULL;
     connection_metrics_add(c->listener, -1);
     if (c->kind != CONN_H1) {
-        close(c->fd); /* leaves the epoll set by itself */
+        /* By hand: a descriptor with a duplicate (h2c upgrade) does not leave the set by
+         * closing. */
+        (void)epoll_ctl(c->loop->epfd, EPOLL_CTL_DEL, c->fd, NULL);
+        close(c->fd);
     }
     conn_unlink(c);
     c->next = c->loop->dead;
@@ -48,12 +51,42 @@ void conn_free_now(struct conn *c)
     ASSERT(c->magic == CONN_MAGIC);
     if (c->kind == CONN_H1)
         free(c->h1.cert_subject);
-    if (c->counted_peer)
+    if (c->counted_peer && !c->handed_over)
         peer_uncount(c->listener, &c->key);
-    atomic_fetch_sub_explicit(&c->listener->connections, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&c->listener->server->connections, 1, memory_order_relaxed);
+    if (!c->handed_over) {
+        atomic_fetch_sub_explicit(&c->listener->connections, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&c->listener->server->connections, 1, memory_order_relaxed);
+    }
     c->magic = 0;
     free(c);
+}
+
+static void conn_link(struct conn *c)
+{
+    c->prev = NULL;
+    c->next = c->loop->conns;
+    if (c->next != NULL)
+        c->next->prev = c;
+    c->loop->conns = c;
+    connection_metrics_add(c->listener, 1);
+}
+
+struct conn *conn_hand_over(struct conn *c, int fd)
+{
+    struct conn *n = xcalloc(1, sizeof(*n));
+    ASSERT(!c->handed_over && !c->dead);
+    n->magic = CONN_MAGIC;
+    n->fd = fd;
+    n->loop = c->loop;
+    n->listener = c->listener;
+    n->counted_peer = c->counted_peer;
+    n->key = c->key;
+    n->addr = c->addr;
+    n->addr_len = c->addr_len;
+    memcpy(n->peer, c->peer, sizeof(n->peer));
+    c->handed_over = true;
+    conn_link(n);
+    return n;
 }
 
 static void conn_become(struct conn *c, enum sniff what)
@@ -103,11 +136,7 @@ void conn_start(struct loop *loop, struct message *m)
     c->loop = loop;
     c->kind = CONN_SNIFF;
     c->poll.fn = conn_sniff;
-    c->next = loop->conns;
-    if (loop->conns != NULL)
-        loop->conns->prev = c;
-    loop->conns = c;
-    connection_metrics_add(c->listener, 1);
+    conn_link(c);
     c->deadline_ns = clock_mono_ns() + (int64_t)c->listener->opt.read_timeout_ms * NS_PER_MS;
     if (loop->stop || !loop_watch(loop, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, &c->poll))
         conn_free(c);

@@ -123,6 +123,7 @@ enum ec exchange_set_target(struct exchange *ex, struct str target)
 {
     struct str path = target, query = {"", 0};
     bool bad = false;
+    ex->target = target;
     if (str_starts(path, STR("http://")) || str_starts(path, STR("https://"))) {
         struct str rest; /* absolute form: the authority is not ours to judge */
         (void)str_cut(path, ':', &rest);

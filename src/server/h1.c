@@ -64,14 +64,19 @@ static enum MHD_Result h1_queue(struct exchange *ex, struct MHD_Connection *m)
     return ok;
 }
 
+void h1_wake(struct loop *loop)
+{
+    for (struct h1_daemon *d = loop->daemons; d != NULL; d = d->next)
+        d->ready = true;
+}
+
 void h1_answer_ready(struct exchange *ex)
 {
     if (!ex->suspended)
         return;
     ex->suspended = false;
     MHD_resume_connection(ex->mhd);
-    for (struct h1_daemon *d = ex->loop->daemons; d != NULL; d = d->next)
-        d->ready = true;
+    h1_wake(ex->loop);
 }
 
 bool h1_client_gone(struct exchange *ex)
@@ -198,7 +203,6 @@ static enum MHD_Result h1_access(void *ctx, struct MHD_Connection *m, const char
     const char *method, const char *version, const char *upload, size_t *upload_n, void **state)
 {
     (void)url;
-    (void)version;
     (void)ctx;
     struct exchange *ex = *state;
     ASSERT(ex != NULL && ex->mhd == m);
@@ -207,6 +211,8 @@ static enum MHD_Result h1_access(void *ctx, struct MHD_Connection *m, const char
         h1_client_subject(ex, m);
         if (!h1_head(ex, m, method))
             return h1_queue(ex, m);
+        if (h1_upgrade_wanted(ex, str_from(version)))
+            return h1_upgrade(ex, m) ? MHD_YES : MHD_NO;
         if (!ex->refused_early)
             return MHD_YES;
     }
@@ -282,8 +288,8 @@ static void h1_ready(struct pollable *p, uint32_t events)
 static struct h1_daemon *h1_daemon_new(struct loop *loop, struct listener *tls_listener)
 {
     struct h1_daemon *d = xcalloc(1, sizeof(*d));
-    unsigned flags =
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
+                     MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
     struct MHD_OptionItem tls[8];
     size_t n = 0;
     d->loop = loop;
@@ -344,8 +350,9 @@ void h1_run(struct loop *loop)
         if (!d->ready)
             continue;
         MHD_UNSIGNED_LONG_LONG ms;
+        d->ready = false; /* callbacks may set it again */
         (void)MHD_run(d->mhd);
-        d->ready = MHD_get_timeout(d->mhd, &ms) == MHD_YES && ms == 0;
+        d->ready |= MHD_get_timeout(d->mhd, &ms) == MHD_YES && ms == 0;
     }
 }
 

@@ -119,7 +119,7 @@ struct conn {
     struct loop *loop;
     struct listener *listener;
     struct conn *prev, *next, *dirty_next;
-    bool dirty, dead, counted_peer;
+    bool dirty, dead, counted_peer, handed_over;
     struct peer_key key;
     struct sockaddr_storage addr;
     socklen_t addr_len;
@@ -144,6 +144,8 @@ bool peer_count(
     struct listener *l, const struct peer_key *key, unsigned max); /* false: at the cap */
 void peer_uncount(struct listener *l, const struct peer_key *key);
 void conn_start(struct loop *loop, struct message *m); /* a dealt connection arrives on its loop */
+/* A connection on fd that takes the place of c, which no longer counts. Same loop. */
+struct conn *conn_hand_over(struct conn *c, int fd);
 void conn_free(struct conn *c); /* at the end of the batch; closes fd unless H1 */
 void conn_free_now(struct conn *c);
 
@@ -167,6 +169,7 @@ struct exchange {
     struct conn *conn; /* loop thread; NULL once the connection or stream is gone */
     struct arena arena;
     struct http_request req;
+    struct str target;      /* as received, with the query */
     struct header *headers; /* request; in the arena */
     size_t n_headers, cap_headers;
     size_t header_bytes;
@@ -250,10 +253,15 @@ void cors_headers(struct exchange *ex);   /* added to an actual answer */
 bool h1_adopt(struct conn *c); /* gives the fd to the loop's daemon; on false the conn is gone */
 void h1_answer_ready(struct exchange *ex);
 void h1_run(struct loop *loop);
+void h1_wake(struct loop *loop); /* the daemons have work that epoll does not show */
 bool h1_pending(struct loop *loop);
 void h1_sweep(struct conn *c);
 void h1_loop_free(struct loop *loop);
 void h1_drain(struct conn *c);
+/* h1_upgrade.c: the wish of "Upgrade: h2c", and its fulfilment (connection: struct
+ * MHD_Connection). */
+bool h1_upgrade_wanted(const struct exchange *ex, struct str version);
+bool h1_upgrade(struct exchange *ex, void *connection);
 bool h1_client_gone(struct exchange *ex); /* any thread */
 
 /* ---- h2.c, h2_io.c, h2_stream.c ---- */

@@ -161,7 +161,7 @@ bool net_answer(struct net *c, struct http_answer *a, bool no_body)
     assert_true(a->head.n > 12 && memcmp(a->head.p, "HTTP/1.1 ", 9) == 0);
     a->status = (unsigned)(a->head.p[9] - '0') * 100 + (unsigned)(a->head.p[10] - '0') * 10 +
                 (unsigned)(a->head.p[11] - '0');
-    if (a->status == 100)
+    if (a->status < 200)
         return true;
     struct str length;
     uint64_t n = 0;
@@ -317,6 +317,14 @@ struct h2_stream *h2_request(
     return s;
 }
 
+struct h2_stream *h2_upgraded(struct h2_client *c, const char *settings, size_t n)
+{
+    struct h2_stream *s = xcalloc(1, sizeof(*s));
+    s->id = 1;
+    assert_int_equal(nghttp2_session_upgrade2(c->session, (const uint8_t *)settings, n, 0, s), 0);
+    return s;
+}
+
 struct h2_stream *h2_grpc(
     struct h2_client *c, const char *path, const char *encoding, struct bytes framed)
 {
@@ -332,7 +340,12 @@ bool h2_step(struct h2_client *c, int timeout_ms)
     ssize_t n;
     while ((n = nghttp2_session_mem_send(c->session, &p)) > 0)
         if (!net_send(&c->net, p, (size_t)n))
-            break; /* what the server said before closing can still be read */
+            break;          /* what the server said before closing can still be read */
+    if (c->net.in.n != 0) { /* read together with the answer to an upgrade */
+        c->dead = nghttp2_session_mem_recv(c->session, c->net.in.p, c->net.in.n) < 0;
+        c->net.in.n = 0;
+        return !c->dead;
+    }
     struct pollfd fd = {.fd = c->net.fd, .events = POLLIN};
     bool pending = c->net.tls != NULL && gnutls_record_check_pending(c->net.tls) != 0;
     if (c->dead || (!pending && poll(&fd, 1, timeout_ms) <= 0))

@@ -72,6 +72,8 @@ void h2_free(struct h2_client *c);
 /* pairs: name, value, ..., NULL. The upload must live until the stream is done. */
 struct h2_stream *h2_request(
     struct h2_client *c, const char *const *pairs, struct bytes upload, bool has_body);
+/* The stream 1 of a connection that was upgraded with these SETTINGS. */
+struct h2_stream *h2_upgraded(struct h2_client *c, const char *settings, size_t n);
 struct h2_stream *h2_grpc(
     struct h2_client *c, const char *path, const char *encoding, struct bytes framed);
 bool h2_step(

@@ -112,6 +112,42 @@ static void test_h2__serves_requests_side_by_side(void **state)
     h2_free(c);
 }
 
+static void test_h2__upgrades_from_http1(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct net n = net_connect(fx.port, 0);
+        struct http_answer a;
+        struct str v;
+        /* SETTINGS: INITIAL_WINDOW_SIZE = 65535, as base64url */
+        assert_true(net_sendz(&n,
+            "GET /info?a=b HTTP/1.1\r\nHost: x\r\nX-Test: 7\r\nUpgrade: h2c\r\n"
+            "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAQAAP__\r\n\r\n"));
+        assert_true(net_answer(&n, &a, true));
+        assert_int_equal(a.status, 101);
+        assert_true(answer_header(&a, "upgrade", &v));
+        assert_str(v, "h2c");
+        answer_free(&a);
+        struct h2_client *c = h2_open(n, 0, true);
+        struct h2_stream *first = h2_upgraded(c, "\0\4\0\0\xff\xff", 6);
+        assert_true(h2_finish(c, first));
+        assert_int_equal(first->status, 200);
+        assert_str(buf_str(&first->body),
+            "GET /info raw=/info query=a=b h2=1 tls=0 cert=\na=b\nx-test=7 x1\n");
+        const char *echo[] = {
+            ":method", "POST", ":scheme", "http", ":path", "/echo", ":authority", "x", NULL};
+        struct h2_stream *s = h2_request(c, echo, bytes_n("abc", 3), true);
+        assert_true(h2_finish(c, s));
+        assert_str(buf_str(&s->body), "abc");
+        h2_stream_free(first);
+        h2_stream_free(s);
+        h2_free(c);
+    }
+    for (int i = 0; i < 1000 && server_connections(fx.server) != 0; i++)
+        fixture_sleep_ms(2);
+    assert_int_equal(server_connections(fx.server), 0); /* counted once, not twice */
+}
+
 static void test_grpc__answers_unary_calls(void **state)
 {
     (void)state;
@@ -166,6 +202,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_h1__reads_chunked_bodies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_h1__cleans_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_h2__serves_requests_side_by_side, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_h2__upgrades_from_http1, setup, teardown),
         cmocka_unit_test_setup_teardown(test_grpc__answers_unary_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(test_grpc__streams_from_another_thread, setup, teardown),
     };
