@@ -83,11 +83,11 @@ static void test_insert__random_requests_come_back(void **state)
     uint32_t n_spans = 0;
     budget_init(&budget, NULL, "t", 0);
     assert_ok(head_new(&budget, &h, err));
-    for (uint32_t i = 0; i < N; i++) { /* the last ones cross into a second group */
+    for (uint32_t i = 0; i < N; i++) { /* the last one crosses into a second group */
         request_begin(&q[i]);
         rnd_request(&q[i].raw, &rng,
             &(struct rnd_options){.n_resources = 1 + i % 3,
-                .n_spans = i < N - 2 ? 50 : 6000,
+                .n_spans = i < N - 1 ? 50 : 5600,
                 .n_traces = 2000,
                 .first_span_id = 1 + 100000 * i});
         request_decode(&q[i]);
