@@ -20,7 +20,7 @@ static struct probe_slots *probe_slots_new(struct head_mem *m, uint32_t bits)
 
 void probe_init(struct probe *p, struct head_mem *m)
 {
-    *p = (struct probe){0};
+    *p = (struct probe){.n = 0};
     atomic_store_explicit(&p->slots, probe_slots_new(m, PROBE_BITS_FIRST), memory_order_seq_cst);
     p->n_max = (1u << PROBE_BITS_FIRST) / 4 * 3;
 }
@@ -30,7 +30,7 @@ void probe_free(struct probe *p, struct head_mem *m)
     struct probe_slots *s = atomic_load_explicit(&p->slots, memory_order_relaxed);
     if (s != NULL)
         mem_free(m, s, probe_slots_bytes(32 - s->shift));
-    *p = (struct probe){0};
+    *p = (struct probe){.n = 0};
 }
 
 uint64_t probe_bound(const struct probe *p, uint64_t more)
