@@ -212,7 +212,8 @@ static enum ec schema_order(struct writer *w, struct block_schema *s, struct err
     s->pages = ARENA_ARRAY(&w->tmp, w->pages.n + 1, struct page_ref);
     if (s->chunks == NULL || s->pages == NULL)
         return writer_limit(err);
-    qsort(w->columns.p, w->columns.n, sizeof(*w->columns.p), column_order);
+    if (w->columns.n > 0)
+        qsort(w->columns.p, w->columns.n, sizeof(*w->columns.p), column_order);
     for (size_t i = 0; i < w->columns.n; i++) {
         struct block_column *c = &w->columns.p[i];
         uint32_t n = c->n_dict_pages + c->n_filter_pages;

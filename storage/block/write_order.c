@@ -196,7 +196,7 @@ static enum ec order_dedup(struct writer *w, struct order *o, struct err *err)
         uint32_t a = w->trace_first[t], z = w->trace_first[t + 1], mask = 0;
         if (z - a > DEDUP_LINEAR_MAX) {
             mask = 15;
-            while (mask < (z - a) * 2ULL)
+            while (mask + 1ULL < (z - a) * 2ULL)
                 mask = mask * 2 + 1;
             memset(o->scratch, 0, (mask + 1ULL) * 4);
         }

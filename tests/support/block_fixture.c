@@ -226,11 +226,12 @@ struct head *head_of_request(struct bytes request, uint32_t arrival_s)
     struct batch b;
     struct err err = {0};
     uint32_t dups;
-    const struct batch_limits limits = {0};
+    const struct batch_limits limits = {.span_bytes_max = 64 << 20};
     assert_int_equal(head_new(NULL, &h, &err), EC_OK);
     arena_init(&a, NULL, 0);
     if (batch_decode(&b, request, &limits, &a, &err) != EC_OK)
         fail_msg("%s", err_msg(&err));
+    assert_int_equal(b.n_rejected, 0);
     assert_int_equal(head_reserve(h, &b, &err), EC_OK);
     head_insert(h, &b, arrival_s, &dups);
     arena_deinit(&a);

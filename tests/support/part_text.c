@@ -135,11 +135,16 @@ static void put_attrs(struct buf *out, struct table_reader *t, col_id shape_col,
     must(part_shape(t->r, get_u32(t, shape_col, row), &cols, &n, &err), &err);
     buf_putz(out, " {");
     for (size_t k = 0; k < n; k++) {
-        size_t a = 0;
+        size_t a = 0, hi = n_attrs; /* ascending by column */
         uint32_t i;
-        while (a < n_attrs && attrs[a].col != cols[k])
-            a++;
-        if (a == n_attrs || !cursor_take(t, cols[k], row, &i)) {
+        while (a < hi) {
+            size_t mid = a + (hi - a) / 2;
+            if (attrs[mid].col < cols[k])
+                a = mid + 1;
+            else
+                hi = mid;
+        }
+        if (a == n_attrs || attrs[a].col != cols[k] || !cursor_take(t, cols[k], row, &i)) {
             fprintf(stderr, "part_text: row %u lacks column %u of its shape\n", row, cols[k]);
             abort();
         }
