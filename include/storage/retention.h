@@ -14,6 +14,7 @@ bool retention_expired(
 
 struct retention_item {
     int64_t newest_ns;
+    uint64_t end_ns; /* decides between blocks whose last spans came in the same second */
     uint64_t bytes;
     uint32_t index; /* the caller's */
 };

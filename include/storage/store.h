@@ -31,8 +31,8 @@ enum durability { DURABILITY_COMMIT, DURABILITY_INTERVAL, DURABILITY_NONE };
 struct tenant_limits {
     uint64_t trace_bytes_max;
     uint32_t traces_live_max;
-    uint32_t attr_bytes_max;
-    int64_t retention_ns; /* 0: the store's */
+    uint32_t attr_bytes_max; /* what batches are decoded with; 0: off. Replay cuts by it too */
+    int64_t retention_ns;    /* 0: the store's */
     bool compaction_disabled;
     uint64_t bytes_max; /* size limit of the tenant's blocks; 0: off */
 };

@@ -26,6 +26,8 @@ static int oldest_first(const void *a, const void *b)
     const struct retention_item *x = a, *y = b;
     if (x->newest_ns != y->newest_ns)
         return x->newest_ns < y->newest_ns ? -1 : 1;
+    if (x->end_ns != y->end_ns)
+        return x->end_ns < y->end_ns ? -1 : 1;
     return x->index < y->index ? -1 : x->index > y->index;
 }
 

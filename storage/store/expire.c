@@ -82,7 +82,11 @@ static void sized_add(struct sized_list *l, struct tenant *t, int64_t now_ns)
     for (size_t i = 0; i < n; i++) {
         const struct block_facts *f = &blocks[i]->facts;
         const struct retention_item item = {
-            retention_newest_ns(f, now_ns, RANGE_SLACK_NS), f->file_bytes, (uint32_t)l->blocks.n};
+            .newest_ns = retention_newest_ns(f, now_ns, RANGE_SLACK_NS),
+            .end_ns = f->max_end_ns,
+            .bytes = f->file_bytes,
+            .index = (uint32_t)l->blocks.n,
+        };
         VEC_PUSH(&l->items, item);
         VEC_PUSH(&l->blocks, blocks[i]); /* with the reference */
         VEC_PUSH(&l->tenants, t);

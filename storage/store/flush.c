@@ -93,6 +93,8 @@ static enum ec flush_write(
     CLEANUP(freep) char *tmp = block_path(t, ".tmp-", sh->uuid, "");
     CLEANUP(freep) char *final = block_path(t, "", sh->uuid, ".block");
     TRY(tenant_data_dir(t, err));
+    if (sh->tries > 0)
+        file_discard(t, "block.retry", tmp); /* files are created anew or not at all */
     TRY(part_reader_open(part, &s->work, &reader, err));
     struct block_write_options opt = {
         .io = s->opt.io,

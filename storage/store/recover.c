@@ -220,6 +220,8 @@ static const struct block_facts *known_find(const struct tenant_recovery *r, con
 {
     struct block_facts key;
     memcpy(key.uuid, uuid, 16);
+    if (r->known.n == 0)
+        return NULL; /* no catalog: bsearch wants an array even then */
     return bsearch(&key, r->known.p, r->known.n, sizeof(key), facts_by_uuid);
 }
 
@@ -421,6 +423,18 @@ static enum ec tenant_blocks_load(struct tenant *t, struct err *err)
 
 /* ---- all of it ---- */
 
+/* A tenant of which nothing is left leaves no directory. rmdir refuses where anything is in it. */
+static void empty_dirs_remove(struct tenant *t)
+{
+    struct io *io = t->store->opt.io;
+    if (t->blocks.n > 0 || t->head != NULL || t->sealed != NULL || t->wal != NULL)
+        return;
+    if (io_rmdir(io, "store.tenant_rmdir", t->data_dir, NULL) == EC_OK)
+        t->data_dir_made = false;
+    if (io_rmdir(io, "wal.tenant_rmdir", t->wal_dir, NULL) == EC_OK)
+        log_event(LOG_DEBUG, "empty tenant directory removed", LS("tenant", t->id));
+}
+
 static void recover_tenant(void *arg, size_t i)
 {
     struct recovery *r = arg;
@@ -434,6 +448,8 @@ static void recover_tenant(void *arg, size_t i)
     enum ec ec = tenant_blocks_load(t, &e);
     if (ec == EC_OK)
         ec = tenant_replay(t, &e);
+    if (ec == EC_OK)
+        empty_dirs_remove(t);
     tenant_recovery_free(t);
     if (ec == EC_OK)
         return;

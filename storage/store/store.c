@@ -112,6 +112,9 @@ static enum ec dirs_prepare(struct store *s, struct err *err)
         enum ec ec = io_mkdir_all(s->opt.io, "store.mkdir", dirs[i].root, err);
         if (ec == EC_OK)
             ec = io_fsync_dir(s->opt.io, "store.mkdir_sync", dirs[i].top, err);
+        /* A tenant's directory that a crash left behind is there, but perhaps not for good. */
+        if (ec == EC_OK)
+            ec = io_fsync_dir(s->opt.io, "store.root_sync", dirs[i].root, err);
         if (ec == EC_OK)
             ec = lock_take(s, dirs[i].root, dirs[i].what, dirs[i].fd, err);
         if (ec == EC_CONFLICT)
@@ -351,6 +354,7 @@ enum ec store_tenants(
     struct tenant_list all;
     ASSERT(s->magic == STORE_MAGIC);
     tenant_list(s, &all);
+    tenant_list_sort(&all);
     struct store_tenant *out = ARENA_ARRAY(arena, all.n + 1, struct store_tenant);
     uint32_t now_s = (uint32_t)(clock_wall_ns() / NS_PER_S);
     enum ec ec = out == NULL ? ERR(err, EC_LIMIT, "list of %zu tenants", all.n) : EC_OK;

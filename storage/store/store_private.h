@@ -185,7 +185,7 @@ struct store {
     pthread_mutex_t zombie_lock;
     struct zombie *zombies;
     pthread_mutex_t compact_lock, retain_lock, collect_lock;
-    _Atomic bool compact_queued, retain_queued;
+    _Atomic bool compact_queued, retain_queued, reap_queued;
     size_t compact_next; /* round robin over tenants; guarded by compact_lock */
 
     pthread_mutex_t buf_lock;
@@ -194,7 +194,7 @@ struct store {
 
     _Atomic bool disk_low, disk_early;
     _Atomic uint64_t disk_free;
-    int64_t disk_logged_ns;
+    _Atomic int64_t disk_logged_ns;
     int64_t clock_base_ns; /* wall - boot when opened */
     _Atomic bool retention_suspended;
     _Atomic uint64_t blocks_bytes;
@@ -214,12 +214,13 @@ struct tenant *tenant_find(struct store *s, struct str id); /* a reference or NU
 enum ec tenant_get(struct store *s, struct str id, struct tenant **ret, struct err *err) MUST_USE;
 struct tenant *tenant_ref(struct tenant *t);
 void tenant_unref(struct tenant *t);
-/* References to all tenants, sorted by id; free with tenant_list_free. */
+/* References to all tenants, in no order; free with tenant_list_free. */
 struct tenant_list {
     struct tenant **p;
     size_t n;
 };
 void tenant_list(struct store *s, struct tenant_list *ret);
+void tenant_list_sort(struct tenant_list *l); /* by id */
 void tenant_list_free(struct tenant_list *l);
 void tenant_limits(struct tenant *t, struct tenant_limits *ret);
 /* Directory name of a tenant id and back. False: not a name of ours. */

@@ -17,7 +17,8 @@
 #include "base/hash.h"
 #include "store_private.h"
 
-#define HEX_NAME_ID_MAX 120 /* ids up to this length are named in hex */
+#define HEX_NAME_ID_MAX  120        /* ids up to this length are named in hex */
+#define TENANTS_PER_OPEN (size_t)16 /* tenants known at most, for each that may have an open log */
 
 char *path_printf(const char *fmt, ...)
 {
@@ -186,6 +187,13 @@ static struct tenant *tenant_new(struct store *s, struct str id, uint64_t hash)
     return t;
 }
 
+/* Names come from outside. What is on disk already is always taken in. */
+static size_t tenants_max(const struct store *s)
+{
+    return atomic_load(&s->state) == STORE_OPENING ? SIZE_MAX
+                                                   : TENANTS_PER_OPEN * s->opt.tenants_open_max;
+}
+
 enum ec tenant_get(struct store *s, struct str id, struct tenant **ret, struct err *err)
 {
     if (id.n == 0 || id.n > TENANT_ID_MAX)
@@ -196,6 +204,10 @@ enum ec tenant_get(struct store *s, struct str id, struct tenant **ret, struct e
         pthread_rwlock_wrlock(&s->registry);
         t = bucket_find(s, id, hash);
         if (t == NULL) {
+            if (s->n_tenants >= tenants_max(s)) {
+                pthread_rwlock_unlock(&s->registry);
+                return ERR(err, EC_LIMIT, "%zu tenants is the limit", s->n_tenants);
+            }
             t = tenant_new(s, id, hash);
             t->bucket_next = s->buckets[hash % STORE_BUCKETS];
             s->buckets[hash % STORE_BUCKETS] = t;
@@ -224,7 +236,11 @@ void tenant_list(struct store *s, struct tenant_list *ret)
             ret->p[ret->n++] = tenant_ref(t);
     ASSERT(ret->n == s->n_tenants);
     pthread_rwlock_unlock(&s->registry);
-    qsort(ret->p, ret->n, sizeof(*ret->p), tenant_by_id);
+}
+
+void tenant_list_sort(struct tenant_list *l)
+{
+    qsort(l->p, l->n, sizeof(*l->p), tenant_by_id);
 }
 
 void tenant_list_free(struct tenant_list *l)

@@ -4,7 +4,7 @@
  * The tick answers acks that waited too long, queues idle marks and interval syncs, looks at the
  * disk, seals what is old or large, and puts flush, retention and compaction on the pool. It never
  * writes data itself, so a slow disk does not delay the answers that it owes. While nothing is
- * appended it sleeps for a whole check period; while tenants are hot it wakes every 50 ms.
+ * appended it wakes once a second; while tenants are hot, every 50 ms.
  *
  * Segments are prepared (allocated, zeroed, synced) by their own thread: it takes long, and a
  * committer or the low-priority pool thread busy with a merge would make an append wait for it.
@@ -15,6 +15,7 @@
 #include "store_private.h"
 
 #define TICK_HOT_NS  (50 * NS_PER_MS)
+#define TICK_IDLE_NS NS_PER_S
 #define IDLE_MARK_NS (100 * NS_PER_MS)
 
 bool store_job(struct store *s, uint64_t key, void (*fn)(void *arg), void *arg)
@@ -114,8 +115,27 @@ static void tenant_tick(struct tenant *t, int64_t now_ns, bool interval)
     pthread_mutex_unlock(&t->lock);
 }
 
+static void reap_job(void *arg)
+{
+    struct store *s = arg;
+    atomic_store(&s->reap_queued, false);
+    zombies_reap(s, false);
+    store_job_done(s);
+}
+
+static bool zombies_waiting(struct store *s)
+{
+    pthread_mutex_lock(&s->zombie_lock);
+    bool any = s->zombies != NULL;
+    pthread_mutex_unlock(&s->zombie_lock);
+    return any;
+}
+
 static void background_due(struct store *s, int64_t now_ns)
 {
+    if (zombies_waiting(s) && !atomic_exchange(&s->reap_queued, true) &&
+        !store_job(s, 3, reap_job, s))
+        atomic_store(&s->reap_queued, false);
     if (now_ns >= s->next_retain_ns && !atomic_exchange(&s->retain_queued, true)) {
         s->next_retain_ns = now_ns + s->opt.retention_period_ns;
         if (!store_job(s, 1, retain_job, s))
@@ -137,7 +157,6 @@ static void tick_check(struct store *s, int64_t now_ns, const struct tenant_list
     flush_pressure(s);
     for (size_t i = 0; i < all->n; i++)
         flush_schedule(all->p[i]);
-    zombies_reap(s, false);
     if (s->opt.bytes_max != 0 && atomic_load(&s->blocks_bytes) > s->opt.bytes_max)
         s->next_retain_ns = now_ns; /* a size limit does not wait for the period */
     background_due(s, now_ns);
@@ -176,7 +195,7 @@ static void *tick_main(void *arg)
     struct store *s = arg;
     bool now = false;
     for (;;) {
-        int64_t wait = s->opt.check_period_ns;
+        int64_t wait = MIN(s->opt.check_period_ns, TICK_IDLE_NS);
         if (tenants_hot(s))
             wait = MIN(wait, TICK_HOT_NS);
         if (s->opt.durability == DURABILITY_INTERVAL)
