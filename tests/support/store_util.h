@@ -28,11 +28,12 @@ struct test_store {
     uint64_t base_ns; /* start of the spans */
 };
 
-static inline void test_store_init(struct test_store *t, struct io *io)
+/* In a directory that exists; it is removed by test_store_deinit. */
+static inline void test_store_init_at(struct test_store *t, const char *dir, struct io *io)
 {
     struct err err;
     log_level_min = getenv("TEST_LOG") != NULL ? LOG_DEBUG : LOG_ERROR + 1;
-    *t = (struct test_store){.dir = tmpdir_new()};
+    *t = (struct test_store){.dir = xstrdup(dir)};
     t->wal_dir = path_printf("%s/wal", t->dir);
     t->data_dir = path_printf("%s/data", t->dir);
     budget_init(&t->budget, NULL, "test", 0);
@@ -49,6 +50,13 @@ static inline void test_store_init(struct test_store *t, struct io *io)
         .check_period_ns = 3600 * NS_PER_S,
         .compaction_period_ns = 3600 * NS_PER_S,
         .retention_period_ns = 3600 * NS_PER_S};
+}
+
+static inline void test_store_init(struct test_store *t, struct io *io)
+{
+    char *dir = tmpdir_new();
+    test_store_init_at(t, dir, io);
+    free(dir);
 }
 
 static inline void test_store_open(struct test_store *t)
@@ -150,8 +158,8 @@ static inline void test_sleep_ms(long ms)
 
 static inline enum ec test_ack_wait(struct test_ack *a)
 {
-    for (int i = 0; i < 20000 && atomic_load(&a->calls) == 0; i++)
-        test_sleep_ms(1);
+    for (int i = 0; i < 400000 && atomic_load(&a->calls) == 0; i++)
+        usleep(50);
     assert_int_equal(atomic_load(&a->calls), 1);
     return a->ec;
 }
