@@ -179,20 +179,38 @@ static enum ec inflate_snappy(struct bytes in, struct sink *s, struct err *err)
     return EC_OK;
 }
 
-/* CRC-32C (Castagnoli), bit-reflected polynomial 0x82f63b78, four bits at a step: 64 bytes of
- * table. */
-static uint32_t crc32c(struct bytes b)
+/* CRC-32C (Castagnoli), bit-reflected polynomial 0x82f63b78. Four bits at a step from 64 bytes of
+ * table; where the CPU has the instruction, eight bytes at a step. */
+static uint32_t crc32c_table(uint32_t c, const uint8_t *p, size_t n)
 {
     static const uint32_t table[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc,
         0x5125dad3, 0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
         0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
-    uint32_t c = ~0u;
-    for (size_t i = 0; i < b.n; i++) {
-        c ^= b.p[i];
+    for (size_t i = 0; i < n; i++) {
+        c ^= p[i];
         c = c >> 4 ^ table[c & 15];
         c = c >> 4 ^ table[c & 15];
     }
-    return ~c;
+    return c;
+}
+
+#ifdef __x86_64__
+__attribute__((target("sse4.2"))) static uint32_t crc32c_cpu(uint32_t c, const uint8_t *p, size_t n)
+{
+    uint64_t wide = c;
+    for (; n >= 8; p += 8, n -= 8)
+        wide = __builtin_ia32_crc32di(wide, get_u64le(p));
+    return crc32c_table((uint32_t)wide, p, n);
+}
+#endif
+
+static uint32_t crc32c(struct bytes b)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("sse4.2"))
+        return ~crc32c_cpu(~0u, b.p, b.n);
+#endif
+    return ~crc32c_table(~0u, b.p, b.n);
 }
 
 static enum ec snappy_chunk(uint8_t type, struct bytes data, struct sink *s, struct err *err)
