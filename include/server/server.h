@@ -138,8 +138,8 @@ void exchange_respond(struct exchange *ex, unsigned status, const char *content_
     struct buf *take_body, bool compress);
 void exchange_respond_text(
     struct exchange *ex, unsigned status, const char *text); /* text/plain; charset=utf-8 */
-/* Request metric labels: the handler names the route ("api_search"); default "other". Static
- * string. */
+/* Request metric label: the handler names the route as soon as it knows it ("api_search"; for gRPC
+ * the full method name); default "other". A static string, so that clients cannot invent labels. */
 void exchange_set_route(struct exchange *ex, const char *route);
 
 /* gRPC: zero or more messages, then one finish. details (may be empty) is the encoded

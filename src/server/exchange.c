@@ -38,14 +38,13 @@ struct exchange *exchange_new(struct loop *loop, struct listener *l, struct conn
     buf_init(&ex->wire, l->opt.body_budget);
     ex->req.peer = arena_str(&ex->arena, ex->req.peer); /* the connection may go first */
     atomic_fetch_add_explicit(&l->server->exchanges, 1, memory_order_relaxed);
-    request_metrics_begin(l);
     return ex;
 }
 
 static void exchange_free(struct exchange *ex)
 {
     struct server *s = ex->listener->server;
-    request_metrics_end(ex->listener);
+    request_metrics_end(ex);
     arena_deinit(&ex->arena);
     buf_deinit(&ex->wire);
     buf_deinit(&ex->body);
@@ -313,4 +312,5 @@ bool exchange_canceled(struct exchange *ex)
 void exchange_set_route(struct exchange *ex, const char *route)
 {
     ex->route = route;
+    request_metrics_route(ex);
 }

@@ -40,17 +40,31 @@ static struct str protocol_of(const struct listener *l)
     return l->opt.handler == NULL ? STR("grpc") : STR("http");
 }
 
-void request_metrics_begin(const struct listener *l)
+static struct str method_label(const struct exchange *ex)
 {
-    /* The route is known only after the handler has looked; the gauge is kept by protocol. */
-    if (l->opt.request_metrics)
-        metric_add(metric_series2(&inflight, protocol_of(l), STR("")), 1);
+    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+    if (ex->req.is_grpc)
+        return STR("gRPC");
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (str_eqz(ex->req.method, known[i]))
+            return ex->req.method;
+    return STR("other"); /* clients do not choose our label values */
 }
 
-void request_metrics_end(const struct listener *l)
+void request_metrics_route(struct exchange *ex)
 {
-    if (l->opt.request_metrics)
-        metric_add(metric_series2(&inflight, protocol_of(l), STR("")), -1);
+    if (!ex->listener->opt.request_metrics)
+        return;
+    request_metrics_end(ex);
+    ex->inflight = metric_series2(&inflight, method_label(ex), str_from(ex->route));
+    metric_add(ex->inflight, 1);
+}
+
+void request_metrics_end(struct exchange *ex)
+{
+    if (ex->inflight != NULL)
+        metric_add(ex->inflight, -1);
+    ex->inflight = NULL;
 }
 
 void connection_metrics_add(const struct listener *l, double by)
@@ -61,22 +75,15 @@ void connection_metrics_add(const struct listener *l, double by)
 
 void request_metrics_observe(const struct exchange *ex)
 {
-    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
     char status[12];
     if (!ex->listener->opt.request_metrics)
         return;
-    struct str values[4] = {STR("other"), str_from(ex->route), {0}, STR("false")};
+    struct str values[4] = {method_label(ex), str_from(ex->route), {0}, STR("false")};
     if (ex->req.is_grpc) {
-        values[0] = STR("gRPC");
-        if (str_eqz(values[1], "other") && ex->state == EX_HANDLING && ex->grpc_status != 12)
-            values[1] = ex->req.grpc_path; /* a method that exists: the set is closed */
         values[2] = ex->grpc_status == 0   ? STR("success")
                     : ex->grpc_status == 1 ? STR("cancel")
                                            : STR("error");
     } else {
-        for (size_t i = 0; i < ARRAY_LEN(known); i++)
-            if (str_eqz(ex->req.method, known[i]))
-                values[0] = ex->req.method;
         snprintf(status, sizeof(status), "%u", ex->status);
         values[2] = str_from(status);
     }

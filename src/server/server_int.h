@@ -180,6 +180,7 @@ struct exchange {
     atomic_bool answered, canceled;
     int64_t start_ns;
     const char *route;
+    struct metric *inflight; /* counted there, or NULL */
 
     /* the answer, written by the answering thread before `answered` is published */
     unsigned status;
@@ -235,8 +236,8 @@ void exchange_refuse(struct exchange *ex, unsigned status, const char *text);
 
 /* ---- metrics.c ---- */
 void request_metrics_register(void);
-void request_metrics_begin(const struct listener *l);
-void request_metrics_end(const struct listener *l);
+void request_metrics_route(struct exchange *ex); /* in flight under its route from now on */
+void request_metrics_end(struct exchange *ex);
 void request_metrics_observe(const struct exchange *ex);
 void connection_metrics_add(const struct listener *l, double by);
 

@@ -166,6 +166,7 @@ static void handle_grpc(void *ctx, struct exchange *ex)
     const struct http_request *r = exchange_request(ex);
     atomic_fetch_add(&f->handled, 1);
     if (str_eqz(r->grpc_path, "/t.S/Echo")) {
+        exchange_set_route(ex, "/t.S/Echo");
         (void)grpc_send(ex, r->body);
         grpc_finish(ex, 0, STR(""), (struct bytes){0});
     } else if (str_eqz(r->grpc_path, "/t.S/Fail")) {
