@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -28,6 +29,8 @@ struct net net_connect(unsigned port, int receive_buffer)
     if (receive_buffer != 0)
         setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
     assert_int_equal(connect(c.fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    int on = 1;
+    setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return c;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Protection: header and URL caps, connection caps, slow clients, floods, cancellation, drain. */
+#include <pthread.h>
 #include <sys/resource.h>
 
 #include "base/clock.h"
