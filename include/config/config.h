@@ -67,7 +67,7 @@ struct config_log_spans {
 
 struct config {
     /* command line */
-    bool expand_env, verify, print_version, print_help, health;
+    bool expand_env, verify, portable, print_version, print_help, health;
     const char *file, *health_url, *target;
 
     bool multitenancy, stream_over_http;
@@ -99,10 +99,11 @@ struct config {
     uint64_t compaction_objects_max, compaction_bytes_max;
     uint32_t compaction_inputs_min, compaction_inputs_max;
     bool compaction_disabled;
+    const char *retention_source; /* the key that `retention` comes from; "default" */
 
     int64_t search_timeout, trace_timeout, api_timeout, query_end_cutoff;
     uint32_t search_default_limit, search_max_limit, search_default_spss, search_max_spss;
-    int64_t search_max_duration, metrics_max_duration;
+    int64_t search_max_duration, metrics_max_duration, metrics_timeout;
     uint32_t metrics_max_exemplars, metrics_max_series, metrics_max_intervals;
     uint32_t max_outstanding_per_tenant, max_query_bytes, query_workers;
     bool multi_tenant_queries, mcp_enabled;
@@ -115,6 +116,7 @@ struct config {
     struct arena arena; /* owns the strings */
     struct config_warning {
         const char *msg, *explain;
+        const char *key; /* the key at fault, or NULL */
         bool fails_verify;
     } * warnings;
     size_t n_warnings;

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The command line in the syntax of Go's flag package: one or two dashes, -name=value or -name
+ * value, booleans only with `=`. Most flags stand for a key and are kept in the document, where
+ * they win over the file. */
+#include <stdio.h>
+#include <string.h>
+
+#include "doc.h"
+
+enum flag_kind {
+    FLAG_KEY,   /* stands for the key at `path`, which gives the type */
+    FLAG_BOOL,  /* no key: a boolean of struct config at `offset`, or nothing */
+    FLAG_VALUE, /* no key: a string of struct config at `offset`, or nothing */
+};
+
+#define NOWHERE UINT16_MAX
+
+struct flag {
+    const char *name;
+    enum flag_kind kind;
+    const char *path;
+    uint16_t offset;
+    const char *usage;
+};
+
+/* clang-format off */
+#define KEYED(name, path, usage) {name, FLAG_KEY, path, NOWHERE, usage}
+#define FIELD(name, kind, field, usage) {name, kind, NULL, (uint16_t)offsetof(struct config, field), usage}
+#define IGNORED(name, kind, usage) {name, kind, NULL, NOWHERE, usage}
+#define LIMIT "default of a tenant's limit"
+static const struct flag flags[] = {
+    FIELD("config.file", FLAG_VALUE, file, "configuration file to load"),
+    FIELD("config.expand-env", FLAG_BOOL, expand_env, "expand ${VAR} in the configuration files"),
+    FIELD("config.verify", FLAG_BOOL, verify, "check the configuration and exit"),
+    FIELD("config.portable", FLAG_BOOL, portable, "refuse keys that Tempo does not have"),
+    FIELD("version", FLAG_BOOL, print_version, "print the version and exit"),
+    FIELD("help", FLAG_BOOL, print_help, "print this text and exit"),
+    FIELD("h", FLAG_BOOL, print_help, "print this text and exit"),
+    FIELD("health", FLAG_BOOL, health, "ask -health.url and exit: 0 when it answers 200"),
+    FIELD("health.url", FLAG_VALUE, health_url, "address to ask (default http://localhost:3200/ready)"),
+    KEYED("target", "target", "module to run: all"),
+    KEYED("multitenancy.enabled", "multitenancy_enabled", "tenant from X-Scope-OrgID"),
+    KEYED("auth.enabled", "auth_enabled", "old name of -multitenancy.enabled"),
+    KEYED("http-api-prefix", "http_api_prefix", "prefix of the query API's routes"),
+    KEYED("shutdown-delay", "shutdown_delay", "time between unready and closing the listeners"),
+    KEYED("log.level", "server.log_level", "debug, info, warn or error"),
+    KEYED("log.format", "server.log_format", "logfmt or json"),
+    KEYED("server.path-prefix", "server.http_path_prefix", "prefix of every HTTP route"),
+    KEYED("server.http-read-timeout", "server.http_server_read_timeout", "time to read a request"),
+    KEYED("server.http-write-timeout", "server.http_server_write_timeout", "time to write an answer"),
+    KEYED("server.http-idle-timeout", "server.http_server_idle_timeout", "idle connections are closed after this"),
+    KEYED("server.http-conn-limit", "server.http_listen_conn_limit", "most HTTP connections"),
+    KEYED("server.grpc-conn-limit", "server.grpc_listen_conn_limit", "most gRPC connections"),
+    KEYED("server.grpc-max-recv-msg-size-bytes", "server.grpc_server_max_recv_msg_size", "largest gRPC request"),
+    KEYED("server.grpc-max-send-msg-size-bytes", "server.grpc_server_max_send_msg_size", "largest gRPC answer"),
+    KEYED("server.grpc-max-concurrent-streams", "server.grpc_server_max_concurrent_streams", "streams on a connection"),
+    KEYED("server.http-tls-cert-path", "server.http_tls_config.cert_file", "certificate of the HTTP API"),
+    KEYED("server.http-tls-key-path", "server.http_tls_config.key_file", "its private key"),
+    KEYED("server.http-tls-client-auth", "server.http_tls_config.client_auth_type", "client certificates"),
+    KEYED("server.http-tls-ca-path", "server.http_tls_config.client_ca_file", "their authorities"),
+    KEYED("server.grpc-tls-cert-path", "server.grpc_tls_config.cert_file", "certificate of the gRPC API"),
+    KEYED("server.grpc-tls-key-path", "server.grpc_tls_config.key_file", "its private key"),
+    KEYED("server.grpc-tls-client-auth", "server.grpc_tls_config.client_auth_type", "client certificates"),
+    KEYED("server.grpc-tls-ca-path", "server.grpc_tls_config.client_ca_file", "their authorities"),
+    KEYED("compactor.disabled", "compactor.disabled", "no merging of blocks"),
+    KEYED("compactor.compaction.block-retention", "compactor.compaction.block_retention", "blocks older than this are deleted"),
+    KEYED("compactor.compaction.compaction.block-retention", "compactor.compaction.block_retention", "the same"),
+    KEYED("config.per-user-override-config", "overrides.per_tenant_override_config", "file with limits per tenant"),
+    KEYED("config.per-user-override-period", "overrides.per_tenant_override_period", "how often to read it"),
+    KEYED("config.enable-legacy-overrides", "overrides.enable_legacy_overrides", "no effect: always on"),
+    KEYED("distributor.rate-limit-strategy", "overrides.defaults.ingestion.rate_strategy", LIMIT),
+    KEYED("distributor.ingestion-rate-limit-bytes", "overrides.defaults.ingestion.rate_limit_bytes", LIMIT),
+    KEYED("distributor.ingestion-burst-size-bytes", "overrides.defaults.ingestion.burst_size_bytes", LIMIT),
+    KEYED("ingester.max-traces-per-user", "overrides.defaults.ingestion.max_traces_per_user", LIMIT),
+    KEYED("ingester.max-global-traces-per-user", "overrides.defaults.ingestion.max_global_traces_per_user", LIMIT),
+    KEYED("ingester.max-bytes-per-trace", "overrides.defaults.global.max_bytes_per_trace", LIMIT),
+    KEYED("querier.max-bytes-per-tag-values-query", "overrides.defaults.read.max_bytes_per_tag_values_query", LIMIT),
+    KEYED("querier.max-blocks-per-tag-values-query", "overrides.defaults.read.max_blocks_per_tag_values_query", LIMIT),
+    KEYED("distributor.log-received-spans.enabled", "distributor.log_received_spans.enabled", "log received spans"),
+    KEYED("distributor.log-received-spans.include-attributes", "distributor.log_received_spans.include_all_attributes", "with attributes"),
+    KEYED("distributor.log-received-spans.filter-by-status-error", "distributor.log_received_spans.filter_by_status_error", "only errors"),
+    KEYED("distributor.log-discarded-spans.enabled", "distributor.log_discarded_spans.enabled", "log refused spans"),
+    KEYED("distributor.log-discarded-spans.include-attributes", "distributor.log_discarded_spans.include_all_attributes", "with attributes"),
+    KEYED("distributor.log-discarded-spans.filter-by-status-error", "distributor.log_discarded_spans.filter_by_status_error", "only errors"),
+    KEYED("query-frontend.mcp-server.enabled", "query_frontend.mcp_server.enabled", "no effect"),
+    KEYED("enable-go-runtime-metrics", "enable_go_runtime_metrics", "no effect"),
+    KEYED("span-profiling", "span_profiling", "no effect"),
+    IGNORED("mem-ballast-size-mbs", FLAG_VALUE, "no effect"),
+    IGNORED("mutex-profile-fraction", FLAG_VALUE, "no effect"),
+    IGNORED("block-profile-threshold", FLAG_VALUE, "no effect"),
+};
+/* clang-format on */
+
+/* Flags named as their key, with dashes for underscores: -storage.trace.s3.secret_key. */
+static const struct {
+    const char *flag, *path;
+} families[] = {{"storage.trace.", "storage.trace."}, {"server.", "server."},
+    {"internal-server.", "internal_server."}};
+/* Whole families without effect; their types do not matter. */
+static const char *const ignored_families[] = {"memberlist.", "usage-report."};
+
+static const struct flag *flag_find(struct str name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        if (str_eqz(name, flags[i].name))
+            return &flags[i];
+    return NULL;
+}
+
+/* The key of a flag of a family; NULL when it has none. */
+static const char *family_path(struct config *c, struct str name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        struct str prefix = str_from(families[i].flag);
+        if (!str_starts(name, prefix) || name.n > SCHEMA_PATH_MAX)
+            continue;
+        char *path = arena_printf(
+            &c->arena, "%s%.*s", families[i].path, (int)(name.n - prefix.n), name.p + prefix.n);
+        ASSERT(path != NULL);
+        for (char *p = path; *p != 0; p++)
+            if (*p == '-')
+                *p = '_';
+        const struct key *k = schema_at(path);
+        return k != NULL && k->type < KT_STRINGS ? path : NULL;
+    }
+    return NULL;
+}
+
+static bool is_ignored_family(struct str name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(ignored_families); i++)
+        if (str_starts(name, str_from(ignored_families[i])))
+            return true;
+    return false;
+}
+
+static enum ec bad_value(struct str name, struct str value, const char *why, struct err *err)
+{
+    return ERR(err, EC_INVALID, "invalid value \"%.*s\" for flag -%.*s: %s", (int)MIN(value.n, 200),
+        value.p, STR_ARG(name), why);
+}
+
+/* Go's flag syntax, not YAML's: "yes" is no boolean here, and text is taken as it is. */
+static enum ec set_key(
+    struct config *c, const char *path, struct str name, struct str value, struct err *err)
+{
+    const struct key *k = schema_at(path);
+    struct node *n = node_scalar(&c->arena, value);
+    struct value v;
+    char problem[PROBLEM_MAX];
+    bool ok = true, b;
+
+    ASSERT(k != NULL);
+    switch ((enum key_type)k->type) {
+    case KT_BOOL:
+        if (!bool_parse_go(value, &b))
+            return ERR(err, EC_INVALID, "invalid boolean value \"%.*s\" for -%.*s: parse error",
+                (int)MIN(value.n, 200), value.p, STR_ARG(name));
+        n->s = b ? STR("true") : STR("false");
+        break;
+    case KT_INT:
+        ok = int_parse_go(value, true, 64, &v.i);
+        break;
+    case KT_UINT32:
+        ok = int_parse_go(value, false, 32, &v.i);
+        break;
+    case KT_UINT64:
+        ok = int_parse_go(value, false, 64, &v.i);
+        break;
+    case KT_DURATION:
+        ok = duration_parse_go(value, &v.i);
+        break;
+    case KT_STRING:
+        n->plain = false;
+        break;
+    default:
+        ok = value.n > 0 && value_parse((enum key_type)k->type, n, &v, problem);
+        break;
+    }
+    if (!ok)
+        return bad_value(name, value, "parse error", err);
+    doc_set_flag(c->doc, path, n);
+    return EC_OK;
+}
+
+static enum ec set_field(struct config *c, const struct flag *f, struct str value, struct err *err)
+{
+    void *target = (char *)c + f->offset;
+    bool b;
+    if (f->kind == FLAG_VALUE) {
+        if (f->offset != NOWHERE)
+            *(const char **)target = value.p; /* argv, or after its `=`: ends with NUL */
+        return EC_OK;
+    }
+    if (!bool_parse_go(value, &b))
+        return ERR(err, EC_INVALID, "invalid boolean value \"%.*s\" for -%s: parse error",
+            (int)MIN(value.n, 200), value.p, f->name);
+    if (f->offset != NOWHERE)
+        *(bool *)target = b;
+    return EC_OK;
+}
+
+static bool flag_is_bool(const struct flag *f, const char *path)
+{
+    return path != NULL ? schema_at(path)->type == KT_BOOL : f != NULL && f->kind == FLAG_BOOL;
+}
+
+/* One flag; *i moves over a value that is a word of its own. */
+static enum ec parse_one(struct config *c, int argc, char **argv, int *i, struct err *err)
+{
+    const char *text = argv[*i] + (argv[*i][1] == '-' ? 2 : 1);
+    struct str value = {0}, name = str_cut(str_from(text), '=', &value);
+    bool has_value = strchr(text, '=') != NULL;
+    const struct flag *f = flag_find(name);
+    const char *path = f != NULL ? f->path : family_path(c, name);
+    bool b;
+
+    if (name.n == 0 || name.p[0] == '-')
+        return ERR(err, EC_INVALID, "bad flag syntax: %s", argv[*i]);
+    if (f == NULL && path == NULL && !is_ignored_family(name))
+        return ERR(
+            err, EC_INVALID, "flag provided but not defined: -%.*s", (int)MIN(name.n, 200), name.p);
+    bool more = *i + 1 < argc;
+    if (!has_value && f != NULL && strcmp(f->name, "config.verify") == 0) {
+        /* No boolean flag in Tempo, so that "-config.verify true" is common; bare means true. */
+        has_value = more && bool_parse_go(str_from(argv[*i + 1]), &b);
+        value = has_value ? str_from(argv[++*i]) : STR("true");
+    } else if (!has_value && flag_is_bool(f, path)) {
+        value = STR("true");
+    } else if (!has_value && f == NULL && path == NULL) {
+        *i += more && argv[*i + 1][0] != '-';
+    } else if (!has_value) {
+        if (!more)
+            return ERR(err, EC_INVALID, "flag needs an argument: -%.*s", STR_ARG(name));
+        value = str_from(argv[++*i]);
+    }
+    if (path != NULL)
+        return set_key(c, path, name, value, err);
+    return f == NULL ? EC_OK : set_field(c, f, value, err);
+}
+
+enum ec flags_parse(struct config *c, int argc, char **argv, struct err *err)
+{
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] != '-' || argv[i][1] == 0)
+            break;
+        if (strcmp(argv[i], "--") == 0)
+            break;
+        TRY(parse_one(c, argc, argv, &i, err));
+        if (c->print_help)
+            break;
+    }
+    return EC_OK;
+}
+
+void config_usage(struct buf *out)
+{
+    buf_putz(out, "Usage of tempo:\n");
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        const struct flag *f = &flags[i];
+        const struct key *k = f->path == NULL ? NULL : schema_at(f->path);
+        buf_printf(
+            out, "  -%s%s\n    \t%s", f->name, flag_is_bool(f, f->path) ? "" : " value", f->usage);
+        if (k != NULL && k->dflt != NULL && k->dflt[0] != 0 && k->type != KT_BOOL)
+            buf_printf(out, " (default %s)", k->dflt);
+        buf_putc(out, '\n');
+    }
+    buf_putz(out, "  -server.*, -internal-server.*, -storage.trace.* value\n"
+                  "    \tas the key of the same name\n"
+                  "  -memberlist.*, -usage-report.* value\n    \tno effect\n");
+}

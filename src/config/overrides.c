@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The per-tenant overrides file: `overrides:` -> tenant -> limits, scoped or flat.
+ *
+ * An entry replaces the defaults as a whole: what it does not set is zero, as in Tempo, except
+ * rate_strategy and max_condition_groups_per_tag_query, which always come from the defaults. With
+ * overrides.inherit_defaults it starts from the defaults instead. Called from a timer: no state. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "doc.h"
+
+#define TENANTS_MAX 5000
+
+static void free_buf(struct buf *b)
+{
+    buf_deinit(b);
+}
+
+static enum ec report(const char *file, struct problems *p, struct err *err)
+{
+    size_t n = MIN(p->lines.n, (size_t)600);
+    while (n > 0 && p->lines.p[n - 1] != '\n')
+        n--;
+    enum ec ec =
+        ERR(err, EC_INVALID, "failed to load runtime config: %.300s: yaml: unmarshal errors:\n%.*s",
+            file, n > 0 ? (int)n - 1 : 0, (const char *)p->lines.p);
+    buf_deinit(&p->lines);
+    return ec;
+}
+
+/* The flat shape, when more of its keys are known there. */
+static const struct block *shape_of(const struct node *n)
+{
+    size_t scoped = 0, flat = 0;
+    for (uint32_t i = 0; n->kind == NODE_MAP && i < n->n; i++) {
+        scoped += schema_key(&schema_limits, n->pairs[i].key) != NULL;
+        flat += schema_key(&schema_limits_flat, n->pairs[i].key) != NULL;
+    }
+    return flat > scoped ? &schema_limits_flat : &schema_limits;
+}
+
+static void warn_entry(const struct config_tenant *t)
+{
+    if (t->limits.rate_limit_bytes == 0 || t->limits.burst_size_bytes == 0)
+        log_event(LOG_WARN, "overrides entry lets the tenant ingest nothing",
+            LS("tenant", t->tenant),
+            LZ("explain",
+                "an entry replaces the defaults, and its rate_limit_bytes or burst_size_bytes is not set"));
+}
+
+static enum ec load_entry(const struct config *c, struct arena *arena, const struct node_pair *pair,
+    struct config_tenant *t, struct problems *p, struct err *err)
+{
+    static const struct node empty = {.kind = NODE_MAP};
+    const struct node *n = node_is_null(pair->value) ? &empty : pair->value;
+    const struct block *shape = shape_of(n);
+    char path[SCHEMA_PATH_MAX / 2];
+
+    decode_block(shape, n, p);
+    t->tenant = arena_str(arena, pair->key);
+    if (t->tenant.p == NULL)
+        return ERR(err, EC_LIMIT, "overrides over their memory budget");
+    t->limits = doc_bool(c->doc, "overrides.inherit_defaults")
+                    ? c->limits
+                    : (struct config_limits){.rate_global = c->limits.rate_global,
+                          .max_condition_groups_per_tag_query =
+                              c->limits.max_condition_groups_per_tag_query};
+    if (p->n > 0)
+        return EC_OK; /* to report what is wrong with the other entries too */
+    snprintf(
+        path, sizeof(path), "overrides of tenant %.*s", (int)MIN(pair->key.n, 40), pair->key.p);
+    TRY(bind_block(arena, shape, path, n, &t->limits, false, err));
+    t->limits.max_condition_groups_per_tag_query = c->limits.max_condition_groups_per_tag_query;
+    return EC_OK;
+}
+
+static enum ec load_tenants(const struct config *c, struct arena *arena, const struct node *root,
+    struct config_tenant **ret, size_t *ret_n, struct err *err)
+{
+    struct problems p = {.arena = arena};
+    const struct node *list = node_get(root, STR("overrides"));
+    char text[PROBLEM_MAX];
+
+    *ret = NULL;
+    *ret_n = 0;
+    for (uint32_t i = 0; root != NULL && root->kind == NODE_MAP && i < root->n; i++)
+        if (!str_eqz(root->pairs[i].key, "overrides")) {
+            snprintf(text, sizeof(text),
+                "field %.*s not found in type overrides.perTenantOverrides",
+                (int)MIN(root->pairs[i].key.n, 100), root->pairs[i].key.p);
+            problem_add(&p, root->pairs[i].line, text, NULL);
+        }
+    if (root != NULL && !node_is_null(root) && root->kind != NODE_MAP)
+        problem_add(&p, root->line, "cannot unmarshal into overrides.perTenantOverrides", NULL);
+    if (!node_is_null(list) && list->kind != NODE_MAP)
+        problem_add(&p, list->line, "cannot unmarshal into map[string]*overrides.Overrides", NULL);
+    if (p.n > 0)
+        return report(c->overrides_file, &p, err);
+    if (node_is_null(list))
+        return EC_OK;
+    if (list->n > TENANTS_MAX)
+        return ERR(err, EC_LIMIT, "overrides for over %d tenants", TENANTS_MAX);
+    struct config_tenant *tenants = ARENA_ARRAY(arena, list->n, struct config_tenant);
+    if (tenants == NULL)
+        return ERR(err, EC_LIMIT, "overrides over their memory budget");
+    for (uint32_t i = 0; i < list->n; i++) {
+        for (uint32_t j = 0; j < i; j++)
+            if (str_eq(list->pairs[i].key, list->pairs[j].key))
+                problem_add(&p, list->pairs[i].line, "tenant already set in map", NULL);
+        enum ec ec = load_entry(c, arena, &list->pairs[i], &tenants[i], &p, err);
+        if (ec != EC_OK) {
+            buf_deinit(&p.lines);
+            return ec;
+        }
+    }
+    if (p.n > 0)
+        return report(c->overrides_file, &p, err);
+    for (uint32_t i = 0; i < list->n; i++)
+        warn_entry(&tenants[i]);
+    *ret = tenants;
+    *ret_n = list->n;
+    return EC_OK;
+}
+
+enum ec config_overrides_load(const struct config *c, uint64_t last_hash, struct arena *arena,
+    struct config_tenant **ret, size_t *ret_n, uint64_t *ret_hash, struct err *err)
+{
+    CLEANUP(free_buf) struct buf text = BUF_INIT;
+    CLEANUP(free_buf) struct buf expanded = BUF_INIT;
+    struct node *root;
+
+    enum ec ec = file_read(c->overrides_file, &text, err);
+    uint64_t hash = hash64(text.p, text.n);
+    if (ec == EC_OK && hash == last_hash) {
+        *ret = NULL;
+        *ret_n = 0;
+        *ret_hash = hash;
+        return EC_OK;
+    }
+    if (ec == EC_OK && c->expand_env)
+        ec = env_expand(buf_str(&text), &expanded, err);
+    if (ec == EC_OK)
+        ec = node_parse(c->expand_env ? buf_str(&expanded) : buf_str(&text), arena, &root, err);
+    if (ec != EC_OK) {
+        err_prefix(err, "failed to load runtime config: %.300s", c->overrides_file);
+        return ec;
+    }
+    TRY(load_tenants(c, arena, root, ret, ret_n, err));
+    *ret_hash = hash;
+    return EC_OK;
+}

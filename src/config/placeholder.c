@@ -1,2 +1,0 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-typedef int placeholder_config; /* an ISO C file must not be empty */
