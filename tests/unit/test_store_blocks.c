@@ -420,6 +420,45 @@ static char *first_block(struct test_store *t)
     return path;
 }
 
+/* Damage in one input must not keep its window from being merged for ever. */
+static void test_compact__leaves_a_damaged_input_out_after_three_tries(void **state)
+{
+    (void)state;
+    struct test_store t;
+    struct err err;
+    struct io_stat st;
+    uint8_t junk[64];
+    int fd, failures = 0;
+    test_store_init(&t, NULL);
+    test_store_open(&t);
+    many_blocks(&t, 5, 40);
+    CLEANUP(freep) char *path = first_block(&t);
+    assert_ok(io_stat(&io_real, "test", path, &st, &err), err);
+    memset(junk, 0x5a, sizeof(junk));
+    assert_ok(io_open(&io_real, "test", path, O_RDWR, 0, &fd, &err), err);
+    for (uint64_t at = 64; at + 1024 < st.size; at += sizeof(junk)) /* pages, not the footer */
+        assert_ok(io_pwrite(&io_real, "test", fd, junk, sizeof(junk), at, &err), err);
+    io_close(&io_real, "test", fd, NULL);
+    double before = metric_value(store_metrics.compact_errors);
+    while (failures < 6 && store_compact(t.s, &err) != EC_OK)
+        failures++;
+    assert_int_equal(failures, COMPACT_STRIKES_MAX);
+    assert_true(metric_value(store_metrics.compact_errors) - before == COMPACT_STRIKES_MAX);
+    assert_int_equal(test_files(&t, TENANT, ".block"), 2); /* the damaged one, and the others' */
+    struct snapshot snap;
+    struct test_seen seen = {0};
+    assert_ok(store_snapshot(t.s, TENANT, &snap, &err), err);
+    assert_int_equal(snap.n, 2);
+    for (size_t i = 0; i < snap.n; i++)
+        if (snap.facts[i].bytes != st.size)
+            test_part_see(&t, TENANT, snap.parts[i], &seen);
+    assert_int_equal(seen.ids.n, 160);
+    test_seen_free(&seen);
+    snapshot_release(&snap);
+    test_store_close(&t, true);
+    test_store_deinit(&t);
+}
+
 static void test_recover__unreadable_and_missing_blocks_are_told_and_survived(void **state)
 {
     (void)state;
@@ -640,6 +679,7 @@ int main(void)
         cmocka_unit_test(test_snapshot__outlives_flush_compaction_and_retention),
         cmocka_unit_test(test_compact__contents_stay_and_files_become_few),
         cmocka_unit_test(test_compact__merges_spans_that_came_twice),
+        cmocka_unit_test(test_compact__leaves_a_damaged_input_out_after_three_tries),
         cmocka_unit_test(test_compact__off_for_a_tenant_leaves_retention_on),
         cmocka_unit_test(test_retain__by_age_and_tenant),
         cmocka_unit_test(test_retain__a_clock_leap_suspends_it),
