@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The server process: builds the parts bottom-up, waits for signals, takes them down in order.
+ *
+ * Start: budgets, pool, overrides, store (replay), ingest, api, listeners. The API listener opens
+ * before the store so that /ready can say "replaying".
+ * Stop (SIGTERM, SIGINT): /ready turns 503, shutdown_delay, drain, store_close, then memory. A
+ * second signal exits at once; the WAL makes that safe. SIGHUP re-reads certificates and overrides.
+ *
+ * INVARIANT: the store is closed before the server is freed: commits in flight still answer
+ * exchanges.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "cmd.h"
+
+#define DRAIN_MAX (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
+#define OTLP_ENCODINGS \
+    (ENC_GZIP | ENC_ZSTD | ENC_DEFLATE | ENC_SNAPPY | ENC_SNAPPY_FRAMED | ENC_LZ4)
+#define GRPC_ENCODINGS (ENC_GZIP | ENC_ZSTD | ENC_SNAPPY_FRAMED)
+
+struct process {
+    const struct config *config;
+    struct budget memory, bodies, ingest_budget, queries, storage;
+    struct pool *pool;
+    struct overrides *overrides;
+    struct store *store;
+    struct ingest *ingest;
+    struct api *api;
+    struct server *server;
+    struct api_otlp_http otlp_http[CONFIG_RECEIVERS_MAX];
+};
+
+/* ---- glue between config and gateway types ---- */
+
+static void limits_from(const struct config_limits *c, struct limits *l)
+{
+    *l = (struct limits){
+        .rate_global = c->rate_global,
+        .rate_limit_bytes = c->rate_limit_bytes,
+        .burst_size_bytes = c->burst_size_bytes,
+        .max_traces_per_user = c->max_traces_per_user,
+        .max_global_traces_per_user = c->max_global_traces_per_user,
+        .max_attribute_bytes = c->max_attribute_bytes,
+        .artificial_delay_ns = c->artificial_delay,
+        .retry_info_enabled = c->retry_info_enabled,
+        .max_bytes_per_tag_values_query = c->max_bytes_per_tag_values_query,
+        .max_blocks_per_tag_values_query = c->max_blocks_per_tag_values_query,
+        .max_condition_groups_per_tag_query = c->max_condition_groups_per_tag_query,
+        .max_search_duration_ns = c->max_search_duration,
+        .max_metrics_duration_ns = c->max_metrics_duration,
+        .unsafe_query_hints = c->unsafe_query_hints,
+        .left_pad_trace_ids = c->left_pad_trace_ids,
+        .block_retention_ns = c->block_retention,
+        .compaction_window_ns = c->compaction_window,
+        .compaction_disabled = c->compaction_disabled,
+        .compaction_max_bytes = c->compaction_max_bytes,
+        .max_bytes_per_trace = c->max_bytes_per_trace,
+    };
+}
+
+static enum ec load_overrides(void *ctx, uint64_t last_hash, struct arena *arena,
+    struct tenant_entry **ret, size_t *ret_n, uint64_t *ret_hash, struct err *err)
+{
+    struct config_tenant *from;
+    size_t n;
+    TRY(config_overrides_load(ctx, last_hash, arena, &from, &n, ret_hash, err));
+    struct tenant_entry *to = ARENA_ARRAY(arena, n, struct tenant_entry);
+    ASSERT(to != NULL); /* the snapshot's arena has no budget; the file's size is bounded */
+    for (size_t i = 0; i < n; i++) {
+        to[i].tenant = from[i].tenant;
+        limits_from(&from[i].limits, &to[i].limits);
+    }
+    *ret = to;
+    *ret_n = n;
+    return EC_OK;
+}
+
+static void store_limits(void *ctx, struct str tenant, struct tenant_limits *ret)
+{
+    struct process *p = ctx;
+    struct limits l;
+    overrides_get(p->overrides, tenant, &l);
+    *ret = (struct tenant_limits){
+        .trace_bytes_max = l.max_bytes_per_trace,
+        .traces_live_max = l.max_traces_per_user,
+        .attr_bytes_max = l.max_attribute_bytes,
+        .retention_ns = l.block_retention_ns,
+        .compaction_disabled = l.compaction_disabled,
+        .bytes_max = l.compaction_max_bytes,
+    };
+}
+
+/* ---- start ---- */
+
+static void init_budgets(struct process *p)
+{
+    uint64_t total = p->config->memory_budget;
+    budget_init(&p->memory, NULL, "memory", 0);
+    budget_init(&p->bodies, &p->memory, "request bodies", total / 8);
+    budget_init(&p->ingest_budget, &p->memory, "decoded requests", total / 8);
+    budget_init(&p->queries, &p->memory, "queries", total / 4);
+    budget_init(
+        &p->storage, &p->memory, "storage", 0); /* heads, cache and builders have their own caps */
+}
+
+static enum ec start_storage(struct process *p, struct err *err)
+{
+    const struct config *c = p->config;
+    struct overrides_options oo = {.load = c->overrides_file == NULL ? NULL : load_overrides,
+        .load_ctx = (void *)(uintptr_t)c};
+    limits_from(&c->limits, &oo.defaults);
+    TRY(overrides_new(&oo, &p->overrides, err));
+    uint64_t heads = c->max_live_traces_bytes != 0
+                         ? MIN(c->max_live_traces_bytes, c->memory_budget / 2)
+                         : c->memory_budget / 4;
+    struct store_options so = {
+        .io = io_from_environment(),
+        .wal_dir = c->wal_path,
+        .data_dir = c->local_path,
+        .budget = &p->storage,
+        .head_bytes_max = heads,
+        .cache_bytes_max = c->memory_budget / 8,
+        .pool = p->pool,
+        .durability = strcmp(c->durability, "none") == 0       ? DURABILITY_NONE
+                      : strcmp(c->durability, "interval") == 0 ? DURABILITY_INTERVAL
+                                                               : DURABILITY_COMMIT,
+        .durability_interval_ns = c->durability_interval,
+        .block_raw_bytes_max = c->block_bytes_max,
+        .block_age_max_ns = c->block_age_max,
+        .check_period_ns = MIN(c->flush_check_period, NS_PER_S),
+        .retention_ns = c->retention,
+        .retention_period_ns = c->retention_interval,
+        .compaction_window_ns = c->compaction_window,
+        .compaction_period_ns = c->compaction_cycle,
+        .compaction_inputs_max = c->compaction_inputs_max,
+        .compaction_spans_max = c->compaction_objects_max,
+        .compaction_bytes_max = c->compaction_bytes_max,
+        .compaction_disabled = c->compaction_disabled,
+        .bytes_max = c->store_bytes_max,
+        .min_free_bytes = c->min_free_bytes,
+        .wal_compress_level = -1,
+        .limits = store_limits,
+        .limits_ctx = p,
+    };
+    TRY(store_open(&so, &p->store, err));
+    struct ingest_options io = {
+        .store = p->store,
+        .overrides = p->overrides,
+        .inflight = &p->ingest_budget,
+        .inflight_tenant_bytes_max = MAX(c->memory_budget / 32, 16u << 20),
+        .max_attribute_bytes = c->max_attribute_bytes,
+        .retry_after_ns = c->retry_after,
+        .log_received = {c->log_received_spans.enabled,
+            c->log_received_spans.include_all_attributes,
+            c->log_received_spans.filter_by_status_error},
+        .log_discarded = {c->log_discarded_spans.enabled,
+            c->log_discarded_spans.include_all_attributes,
+            c->log_discarded_spans.filter_by_status_error},
+    };
+    return ingest_new(&io, &p->ingest, err);
+}
+
+static struct tls_options tls_from(const struct config_tls *t)
+{
+    const char *auth = t->client_auth_type == NULL ? "" : t->client_auth_type;
+    bool required = strcmp(auth, "RequireAndVerifyClientCert") == 0 ||
+                    strcmp(auth, "RequireAnyClientCert") == 0;
+    return (struct tls_options){
+        .cert_file = t->cert_file,
+        .key_file = t->key_file,
+        .cert_pem = t->cert_pem,
+        .key_pem = t->key_pem,
+        .client_ca_file = t->client_ca_file,
+        .client_cert_required = required,
+        .min_version = t->min_version,
+        .max_version = t->max_version,
+        .cipher_suites = t->cipher_suites,
+        .reload_interval_ns = t->reload_interval,
+    };
+}
+
+static enum ec listen_on(struct process *p, struct listener_options *o, struct err *err)
+{
+    struct listener *l;
+    unsigned port;
+    o->body_budget = &p->bodies;
+    TRY(server_listen(p->server, o, &l, &port, err));
+    log_event(LOG_INFO, "listening", LZ("listener", o->name), LZ("address", o->address),
+        LU("port", port), LB("tls", o->tls.cert_file != NULL || o->tls.cert_pem != NULL));
+    return EC_OK;
+}
+
+static enum ec listen_api(struct process *p, struct err *err)
+{
+    const struct config_server *s = &p->config->server;
+    char address[300];
+    snprintf(address, sizeof(address), "%s:%u", s->http_listen_address, s->http_listen_port);
+    struct listener_options http = {
+        .name = "http",
+        .address = address,
+        .tls = tls_from(&s->http_tls),
+        .http1 = true,
+        .http2 = true,
+        .grpc = p->config->stream_over_http,
+        .request_metrics = true,
+        .body_bytes_max = 1u << 20,
+        .inflated_bytes_max = 4u << 20,
+        .grpc_message_bytes_max = s->grpc_max_recv,
+        .encodings = ENC_GZIP | ENC_SNAPPY_FRAMED,
+        .connections_max = s->http_conn_limit,
+        .read_timeout_ms = (unsigned)(s->read_timeout / NS_PER_MS),
+        .idle_timeout_ms = (unsigned)(s->idle_timeout / NS_PER_MS),
+        .handler = api_handle_http,
+        .grpc_handler = api_handle_grpc,
+        .ctx = p->api,
+    };
+    TRY(listen_on(p, &http, err));
+    snprintf(address, sizeof(address), "%s:%u", s->grpc_listen_address, s->grpc_listen_port);
+    struct listener_options grpc = http;
+    grpc.name = "grpc";
+    grpc.tls = tls_from(&s->grpc_tls);
+    grpc.http1 = false;
+    grpc.grpc = true;
+    grpc.streams_max = s->grpc_max_streams;
+    grpc.connections_max = s->grpc_conn_limit;
+    TRY(listen_on(p, &grpc, err));
+    if (!p->config->internal_server_on)
+        return EC_OK;
+    const struct config_server *in = &p->config->internal_server;
+    snprintf(address, sizeof(address), "%s:%u", in->http_listen_address, in->http_listen_port);
+    struct listener_options internal = {.name = "internal",
+        .address = address,
+        .tls = tls_from(&in->http_tls),
+        .http1 = true,
+        .handler = api_handle_internal,
+        .ctx = p->api};
+    return listen_on(p, &internal, err);
+}
+
+static enum ec listen_receivers(struct process *p, struct err *err)
+{
+    const struct config *c = p->config;
+    for (size_t i = 0; i < c->n_otlp_grpc; i++) {
+        const struct config_receiver *r = &c->otlp_grpc[i];
+        struct listener_options o = {
+            .name = "otlp-grpc",
+            .address = r->endpoint,
+            .tls = tls_from(&r->tls),
+            .http2 = true,
+            .grpc = true,
+            .body_bytes_max = r->max_recv_msg_bytes + 5,
+            .grpc_message_bytes_max = r->max_recv_msg_bytes,
+            .encodings = GRPC_ENCODINGS,
+            .streams_max = r->max_concurrent_streams,
+            .keepalive_time_ms = (unsigned)(r->keepalive_time / NS_PER_MS),
+            .keepalive_timeout_ms = (unsigned)(r->keepalive_timeout / NS_PER_MS),
+            .grpc_handler = api_handle_otlp_grpc,
+            .ctx = p->api,
+        };
+        o.tls.client_cert_required = o.tls.client_ca_file != NULL;
+        TRY(listen_on(p, &o, err));
+    }
+    for (size_t i = 0; i < c->n_otlp_http; i++) {
+        const struct config_receiver *r = &c->otlp_http[i];
+        p->otlp_http[i] = (struct api_otlp_http){.api = p->api, .path = r->traces_url_path};
+        struct cors_options cors = {.allowed_origins = r->cors_allowed_origins,
+            .allowed_headers = r->cors_allowed_headers,
+            .max_age_s = r->cors_max_age_s};
+        struct listener_options o = {
+            .name = "otlp-http",
+            .address = r->endpoint,
+            .tls = tls_from(&r->tls),
+            .http1 = true,
+            .http2 = true,
+            .body_bytes_max = r->max_request_body_size,
+            .inflated_bytes_max = r->max_request_body_size,
+            .encodings = OTLP_ENCODINGS,
+            .cors = r->cors_allowed_origins != NULL && r->cors_allowed_origins[0] != NULL,
+            .cors_options = &cors,
+            .read_timeout_ms = (unsigned)(r->read_timeout / NS_PER_MS),
+            .idle_timeout_ms = (unsigned)(r->idle_timeout / NS_PER_MS),
+            .handler = api_handle_otlp_http,
+            .ctx = &p->otlp_http[i],
+        };
+        o.tls.client_cert_required = o.tls.client_ca_file != NULL;
+        TRY(listen_on(p, &o, err));
+    }
+    return EC_OK;
+}
+
+static enum ec start(struct process *p, struct err *err)
+{
+    const struct config *c = p->config;
+    init_budgets(p);
+    struct pool_options po = {.n_normal = c->query_workers, .n_low = c->block_workers};
+    TRY(pool_new(&po, &p->pool, err));
+    TRY(start_storage(p, err));
+    struct api_options ao = {
+        .config = c,
+        .store = p->store,
+        .overrides = p->overrides,
+        .ingest = p->ingest,
+        .pool = p->pool,
+        .query_budget = &p->queries,
+        .query_bytes_max = MAX(c->memory_budget / 8, 16u << 20),
+        .version = VIVACE_VERSION,
+        .revision = VIVACE_VERSION,
+        .branch = "vivace",
+        .build_user = "",
+        .build_date = "",
+    };
+    TRY(api_new(&ao, &p->api, err));
+    struct server_options so = {0};
+    TRY(server_new(&so, &p->server, err));
+    TRY(listen_api(p, err));
+    api_set_state(p->api, API_RUNNING);
+    return listen_receivers(p, err);
+}
+
+/* ---- stop ---- */
+
+/* Few heads are flushed, so that nothing is left to replay; very many are left to the WAL, because
+ * a stop must take less than two seconds. */
+static bool flush_at_stop(struct process *p)
+{
+    struct store_tenant *tenants;
+    size_t n, with_data = 0;
+    uint64_t spans = 0;
+    struct arena a;
+    if (p->config->flush_all_on_shutdown)
+        return true;
+    arena_init(&a, NULL, 0);
+    bool known = store_tenants(p->store, &a, &tenants, &n, NULL) == EC_OK;
+    for (size_t i = 0; known && i < n; i++) {
+        spans += tenants[i].head.n_spans;
+        with_data += tenants[i].head.n_spans != 0;
+    }
+    arena_deinit(&a);
+    return known && spans <= 1000000 && with_data <= 32;
+}
+
+static int stop(struct process *p, int exit_code)
+{
+    struct err err = {0};
+    bool drained = true;
+    if (p->api != NULL)
+        api_set_state(p->api, API_STOPPING);
+    if (p->server != NULL && p->config->shutdown_delay > 0 && exit_code == 0) {
+        struct timespec t = {.tv_sec = p->config->shutdown_delay / NS_PER_S,
+            .tv_nsec = p->config->shutdown_delay % NS_PER_S};
+        nanosleep(&t, NULL);
+    }
+    if (p->server != NULL)
+        drained =
+            server_drain(p->server, MIN(p->config->server.graceful_shutdown_timeout, DRAIN_MAX));
+    if (p->store != NULL && store_close(p->store, flush_at_stop(p), &err) != EC_OK) {
+        log_event(
+            LOG_ERROR, "store did not close cleanly; the next start replays its log", LE(&err));
+        exit_code = 1;
+    }
+    if (!drained) { /* a query still runs: everything durable is closed, so leave */
+        log_event(LOG_INFO, "stopped with requests in flight");
+        _exit(exit_code);
+    }
+    pool_free(p->pool);
+    server_free(p->server);
+    api_free(p->api);
+    ingest_free(p->ingest);
+    overrides_free(p->overrides);
+    log_event(LOG_INFO, "stopped");
+    return exit_code;
+}
+
+static void reload(struct process *p)
+{
+    struct err err = {0};
+    if (server_reload_tls(p->server, &err) != EC_OK)
+        log_event(LOG_ERROR, "certificates were not reloaded", LE(&err));
+    overrides_poll(p->overrides);
+    log_event(LOG_INFO, "reloaded certificates and overrides");
+}
+
+static void exit_at_once(int sig)
+{
+    (void)sig;
+    _exit(0); /* what is acked is on disk; the next start replays */
+}
+
+/* Waits for a signal that ends the process; meanwhile polls the overrides file. */
+static void wait_for_stop(struct process *p, const sigset_t *set)
+{
+    int64_t period = p->config->overrides_period > 0 ? p->config->overrides_period : 10 * NS_PER_S;
+    for (;;) {
+        struct timespec t = {.tv_sec = period / NS_PER_S, .tv_nsec = period % NS_PER_S};
+        int sig = sigtimedwait(set, NULL, &t);
+        if (sig == SIGHUP)
+            reload(p);
+        else if (sig < 0 && errno == EAGAIN)
+            overrides_poll(p->overrides);
+        else if (sig == SIGTERM || sig == SIGINT) {
+            log_event(LOG_INFO, "stopping", LZ("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
+            return;
+        }
+    }
+}
+
+/* Each request has an arena of its own. With glibc's defaults its chunks go back to the kernel with
+ * the request and come again as page faults: 0.25 us of CPU a span. Keep up to 64 MiB on the free
+ * list. */
+static void keep_freed_memory(void)
+{
+    mallopt(M_TRIM_THRESHOLD, 64 << 20);
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_ARENA_MAX, 4);
+}
+
+int cmd_serve(const struct config *c)
+{
+    struct process *p = xcalloc(1, sizeof(*p));
+    struct err err = {0};
+    sigset_t set;
+    int64_t started = clock_mono_ns();
+    p->config = c;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: all inherit it */
+    signal(SIGPIPE, SIG_IGN);
+    keep_freed_memory();
+    log_event(LOG_INFO, "Starting Vivace", LZ("version", VIVACE_VERSION));
+    int exit_code = 0;
+    if (start(p, &err) != EC_OK) {
+        log_event(LOG_ERROR, "error running Tempo", LE(&err));
+        exit_code = stop(p, 1);
+    } else {
+        log_event(LOG_INFO, "Vivace is ready", LD("start", clock_mono_ns() - started),
+            LZ("data", c->local_path), LD("retention", c->retention));
+        wait_for_stop(p, &set);
+        signal(SIGTERM, exit_at_once);
+        signal(SIGINT, exit_at_once);
+        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        exit_code = stop(p, 0);
+    }
+    free(p);
+    return exit_code;
+}

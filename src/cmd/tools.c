@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Offline subcommands: fsck, wal-dump, block-dump. They read; only fsck -repair writes. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "cmd.h"
+#include "storage/block.h"
+#include "storage/fsck.h"
+#include "storage/wal.h"
+
+static void print_line(void *ctx, const char *line)
+{
+    (void)ctx;
+    puts(line);
+}
+
+int cmd_fsck(int argc, char **argv)
+{
+    const char *data = NULL, *wal = NULL;
+    bool repair = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "-repair") == 0 || strcmp(argv[i], "--repair") == 0) {
+            repair = true;
+        } else if (strcmp(argv[i], "-data") == 0 && i + 1 < argc) {
+            data = argv[++i];
+        } else if (strcmp(argv[i], "-wal") == 0 && i + 1 < argc) {
+            wal = argv[++i];
+        } else {
+            data = NULL;
+            break;
+        }
+    }
+    if (data == NULL) {
+        fputs(
+            "usage: vivace fsck [-repair] -data DIR [-wal DIR]\n"
+            "  DIR: storage.trace.local.path and storage.trace.wal.path; the server must not run\n",
+            stderr);
+        return 2;
+    }
+    struct fsck_options opt = {.io = &io_real,
+        .wal_dir = wal == NULL ? data : wal,
+        .data_dir = data,
+        .repair = repair,
+        .report = print_line};
+    struct fsck_result r = {0};
+    struct err err = {0};
+    if (fsck_run(&opt, &r, &err) != EC_OK) {
+        fprintf(stderr, "fsck: %s\n", err_msg(&err));
+        return 2;
+    }
+    printf("%llu tenants, %llu segments, %llu records, %llu blocks, %llu spans, %llu problems\n",
+        (unsigned long long)r.tenants, (unsigned long long)r.segments,
+        (unsigned long long)r.records, (unsigned long long)r.blocks, (unsigned long long)r.spans,
+        (unsigned long long)r.problems);
+    return r.problems == 0 ? 0 : 1;
+}
+
+static void print_record(void *ctx, const struct wal_dump_record *r)
+{
+    (void)ctx;
+    printf("%s segment=%llu offset=%llu lsn=%llu arrival=%u bytes=%zu skipped=%u acked=%s%s%s\n",
+        r->path, (unsigned long long)r->segment, (unsigned long long)r->offset,
+        (unsigned long long)r->rec.lsn, r->rec.arrival_s, r->rec.otlp.n, r->rec.n_skip,
+        r->acked ? "yes" : "no",
+        r->problem == NULL ? "" : " problem=", r->problem == NULL ? "" : r->problem);
+}
+
+int cmd_wal_dump(int argc, char **argv)
+{
+    if (argc != 2) {
+        fputs("usage: vivace wal-dump DIR\n  DIR: one tenant's folder below @wal\n", stderr);
+        return 2;
+    }
+    struct wal_recovery r = {0};
+    struct err err = {0};
+    if (wal_scan(&io_real, argv[1], print_record, NULL, &r, &err) != EC_OK) {
+        fprintf(stderr, "wal-dump: %s\n", err_msg(&err));
+        return 2;
+    }
+    printf("%llu segments, %llu records, %llu torn tails, %llu damaged records, last lsn %llu\n",
+        (unsigned long long)r.segments, (unsigned long long)r.records,
+        (unsigned long long)r.torn_tails, (unsigned long long)r.damaged_records,
+        (unsigned long long)r.last_lsn);
+    return r.damaged_records == 0 ? 0 : 1;
+}
+
+int cmd_block_dump(int argc, char **argv)
+{
+    if (argc < 2) {
+        fputs("usage: vivace block-dump FILE...\n", stderr);
+        return 2;
+    }
+    for (int i = 1; i < argc; i++) {
+        struct buf out = BUF_INIT;
+        struct err err = {0};
+        if (block_dump(&io_real, argv[i], &out, &err) != EC_OK) {
+            fprintf(stderr, "block-dump: %s\n", err_msg(&err));
+            buf_deinit(&out);
+            return 2;
+        }
+        fwrite(out.p, 1, out.n, stdout);
+        buf_deinit(&out);
+    }
+    return 0;
+}
