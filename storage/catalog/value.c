@@ -101,7 +101,8 @@ enum ec catalog_block_value_get(struct bytes value, const uint8_t uuid[CATALOG_U
         .lsn_last = get_u64le(p + BV_LSN_LAST),
         .n_inputs = get_u32le(p + BV_N_INPUTS),
     };
-    if (fields - BV_INPUTS != (uint64_t)f.n_inputs * CATALOG_UUID_BYTES)
+    if (fields - BV_INPUTS != (uint64_t)f.n_inputs * CATALOG_UUID_BYTES ||
+        get_u32le(p + BV_N_INPUTS + 4) != 0)
         return ERR(err, EC_CORRUPT, "catalog: block value: %u inputs in %zu bytes", f.n_inputs,
             fields - BV_INPUTS);
     memcpy(f.uuid, uuid, CATALOG_UUID_BYTES);
