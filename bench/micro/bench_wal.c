@@ -3,9 +3,9 @@
  *
  *     bench_wal [DIR [CORPUS]]
  *
- * DIR (default: the current one) should be on the disk that counts. CORPUS is u32le length + request,
- * repeated; without it requests are made up, of which zstd halves. Times are wall time; CPU is
- * the process's. */
+ * DIR (default: the current one) should be on the disk that counts. CORPUS is u32le length +
+ * request, repeated; without it requests are made up, of which zstd halves. Times are wall time;
+ * CPU is the process's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

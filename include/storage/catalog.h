@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The catalog: small facts in LMDB (one environment, synchronous): tenants and their blocks. It is a
- * cache of what block footers say: deleting it and restarting gives the same answers.
+ * The catalog: small facts in LMDB (one environment, synchronous): tenants and their blocks. It is
+ * a cache of what block footers say: deleting it and restarting gives the same answers.
  *
  * One write transaction makes a set of changes visible and durable. Thread-safe. MAP_FULL grows the
  * map and retries; a fatal environment is reopened, then reported as EC_CORRUPT so that the store
@@ -26,7 +26,8 @@ enum ec catalog_commit(struct catalog *c, struct str tenant, const struct block_
     size_t n_adds, const uint8_t (*removes)[16], size_t n_removes, struct err *err) MUST_USE;
 /* Removes the tenant and all its blocks from the catalog. */
 enum ec catalog_tenant_remove(struct catalog *c, struct str tenant, struct err *err) MUST_USE;
-/* Every block of every tenant, in one read snapshot. A code other than EC_OK stops it. */
+/* Every block of every tenant, in one read snapshot. A code other than EC_OK stops it. `each` must
+ * not call into the catalog: a writer may have to wait for this snapshot to end. */
 enum ec catalog_each(struct catalog *c,
     enum ec (*each)(void *ctx, struct str tenant, const struct block_facts *f, struct err *err),
     void *ctx, struct err *err) MUST_USE;

@@ -5,13 +5,13 @@
  * One record is one accepted request (atomic after a crash). LSNs count records from 1; a number is
  * never given out twice, so there are holes after failed syncs and crashes. wal_append writes the
  * record into the current segment and returns its LSN; it is not durable yet. wal_sync makes
- * everything appended so far durable (one fdatasync) and is called by the store's committer threads,
- * never by a request thread. Ack only when the durable LSN is >= the record's, after refusing those
- * that a failed wal_sync named: the durable LSN passes them with the next records.
+ * everything appended so far durable (one fdatasync) and is called by the store's committer
+ * threads, never by a request thread. Ack only when the durable LSN is >= the record's, after
+ * refusing those that a failed wal_sync named: the durable LSN passes them with the next records.
  *
- * Threads: append calls of one wal are serialised by the caller (the tenant's lock); everything else
- * may run on other threads at the same time. At most one of wal_sync and wal_mark_idle at a time
- * (asserted).
+ * Threads: append calls of one wal are serialised by the caller (the tenant's lock); everything
+ * else may run on other threads at the same time. At most one of wal_sync and wal_mark_idle at a
+ * time (asserted).
  *
  * INVARIANT: a file that has seen a crash or a failed sync is never appended to.
  * INVARIANT: after a failed sync, the LSNs above the durable one are never acknowledged.
@@ -29,9 +29,9 @@ struct wal_options {
     struct str tenant;          /* raw id, stored in segment headers and checked */
     uint64_t segment_bytes_min; /* first segment; 0: 128 KiB. Doubles with use up to max */
     uint64_t segment_bytes_max; /* 0: 64 MiB */
-    /* Records that blocks already hold: LSNs given out are above it, whatever the directory says (an
-     * empty one, or a torn tail that the blocks outlived). Otherwise a new record could take the
-     * number of one that a block covers, and the next replay would skip it. */
+    /* Records that blocks already hold: LSNs given out are above it, whatever the directory says
+     * (an empty one, or a torn tail that the blocks outlived). Otherwise a new record could take
+     * the number of one that a block covers, and the next replay would skip it. */
     uint64_t lsn_floor;
 };
 
@@ -50,8 +50,9 @@ struct wal_record {
 /* zstd's fast side: some 500 MB/s, and OTLP shrinks to a quarter. */
 #define WAL_COMPRESS_LEVEL_DEFAULT (-1)
 
-/* Encodes a record as it goes to disk, but for the LSNs (compresses when that pays; level 0: never).
- * `ret` is overwritten; its memory is reused, so keep one per thread. Done outside the tenant's lock. */
+/* Encodes a record as it goes to disk, but for the LSNs (compresses when that pays; level 0:
+ * never). `ret` is overwritten; its memory is reused, so keep one per thread. Done outside the
+ * tenant's lock. */
 enum ec wal_record_encode(
     struct buf *ret, const struct wal_record *rec, int compress_level, struct err *err) MUST_USE;
 
@@ -59,7 +60,7 @@ struct wal_recovery { /* what opening found */
     uint64_t records, bytes, segments;
     uint64_t torn_tails;      /* cut, nothing acknowledged was lost */
     uint64_t damaged_records; /* acknowledged data that is unreadable: loud */
-    uint64_t set_aside;       /* files renamed to *.damaged */
+    uint64_t set_aside;       /* damaged files: renamed to *.damaged now, or when released */
     uint64_t last_lsn;
 };
 
@@ -75,23 +76,25 @@ enum ec wal_open(const struct wal_options *opt, wal_replay_fn replay, void *ctx,
  * rotate to the next (prepared) segment. EC_NOSPACE, EC_IO: the record has no LSN and is not
  * acknowledged; the same buffer may be appended again. */
 enum ec wal_append(struct wal *w, struct buf *encoded, uint64_t *ret_lsn, struct err *err) MUST_USE;
-/* Makes all appended records durable; *ret_lsn is the new durable LSN. EC_IO: the segment is sealed at
- * its last durable LSN, a new one takes the next append; *ret_failed_from..*ret_failed_to are the
- * LSNs whose waiters must be refused. */
+/* Makes all appended records durable; *ret_lsn is the new durable LSN. EC_IO: the segment is sealed
+ * at its last durable LSN, a new one takes the next append; *ret_failed_from..*ret_failed_to are
+ * the LSNs whose waiters must be refused. */
 enum ec wal_sync(struct wal *w, uint64_t *ret_lsn, uint64_t *ret_failed_from,
     uint64_t *ret_failed_to, struct err *err) MUST_USE;
 uint64_t wal_durable_lsn(const struct wal *w);
 uint64_t wal_last_lsn(const struct wal *w); /* appended, perhaps not durable */
 unsigned wal_failed_syncs_in_row(const struct wal *w);
-/* Appends the marker record that carries the durable LSN when the log has been idle (>= 100 ms since the
- * last append and the tail is not marked yet). Called by the committer; syncs itself. */
+/* Appends the marker record that carries the durable LSN when the log has been idle (>= 100 ms
+ * since the last append and the tail is not marked yet). Called by the committer; syncs itself. */
 enum ec wal_mark_idle(struct wal *w, int64_t now_mono_ns, struct err *err) MUST_USE;
-/* Ends the current segment so that everything up to wal_last_lsn can be released later. Caller's lock. */
+/* Ends the current segment so that everything up to wal_last_lsn can be released later. Caller's
+ * lock. */
 enum ec wal_rotate(struct wal *w, struct err *err) MUST_USE;
-/* Deletes segments all of whose records have lsn <= the given one. */
+/* Deletes segments all of whose records have lsn <= the given one, oldest first; damaged ones are
+ * set aside. Syncs the directory. Any thread, without the tenant's lock. */
 enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err) MUST_USE;
-/* Prepares the next segment file (preallocated, zeroed, synced) when the current is past half: called in
- * the background so that the ack path never waits for it. */
+/* Prepares the next segment file (preallocated, zeroed, synced) when the current is past half:
+ * called in the background so that the ack path never waits for it. */
 enum ec wal_prepare_next(struct wal *w, struct err *err) MUST_USE;
 void wal_usage(struct wal *w, uint64_t *ret_bytes, uint64_t *ret_segments);
 /* Clean stop: sync, write the clean-end mark, close. The wal is gone whatever the outcome. */

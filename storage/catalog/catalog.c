@@ -3,16 +3,17 @@
  *
  *     tenants  id -> version       blocks  (tenant, uuid) -> facts       facts  key -> value
  *
- * Synchronous (no NOSYNC, no WRITEMAP: a stray pointer must not reach the pages). Every change is one
- * transaction, run by catalog_write, the only place that knows about growing and reopening:
+ * Synchronous (no NOSYNC, no WRITEMAP: a stray pointer must not reach the pages). Every change is
+ * one transaction, run by catalog_write, the only place that knows about growing and reopening:
  *   MAP_FULL      the map is doubled and the transaction runs again;
  *   MAP_RESIZED   another process grew it: adopted, again;
- *   PANIC, CORRUPTED, PAGE_NOTFOUND and their like: the environment is closed and opened anew once; if
+ *   PANIC, CORRUPTED, PAGE_NOTFOUND and their like: the environment is closed and opened anew once;
+ *   if
  *                 that does not help, EC_CORRUPT, and the owner rebuilds from block footers.
  *
- * Locks: `lock` is held for reading by every transaction, for writing while the map is resized or the
- * environment replaced (LMDB wants no transaction alive then). LMDB orders writers itself. Readers use
- * NOTLS, so a slot belongs to the transaction, not to the thread.
+ * Locks: `lock` is held for reading by every transaction, for writing while the map is resized or
+ * the environment replaced (LMDB wants no transaction alive then). LMDB orders writers itself.
+ * Readers use NOTLS, so a slot belongs to the transaction, not to the thread.
  */
 #include "storage/catalog.h"
 

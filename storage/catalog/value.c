@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Catalog keys and values. A value begins with its version and ends with a checksum over key parts and
- * fields: LMDB checks none of its pages. */
+ * Catalog keys and values. A value begins with its version and ends with a checksum over key parts
+ * and fields: LMDB checks none of its pages. */
 #include "value.h"
 
 #include <assert.h>

@@ -13,8 +13,8 @@
 /* LMDB's limit for keys is 511 bytes as compiled by everybody. */
 #define CATALOG_KEY_BYTES_MAX 511u
 
-/* Block key: length of the tenant id (1), the id, the uuid. A tenant's blocks are one key range, and
- * no id is a prefix of another's range. */
+/* Block key: length of the tenant id (1), the id, the uuid. A tenant's blocks are one key range,
+ * and no id is a prefix of another's range. */
 size_t catalog_block_key_put(
     uint8_t out[CATALOG_KEY_BYTES_MAX], struct str tenant, const uint8_t uuid[CATALOG_UUID_BYTES]);
 bool catalog_block_key_get(struct bytes key, struct str *ret_tenant, const uint8_t **ret_uuid);

@@ -71,8 +71,8 @@ static inline uint64_t wal_record_bytes(uint64_t body_bytes)
            ~(uint64_t)(WAL_RECORD_ALIGN - 1);
 }
 
-/* The body of a START record. LSNs of earlier segments: above end_lsn they are void (never replayed),
- * above sealed_lsn they are never missed (nobody was told that they are durable). */
+/* The body of a START record. LSNs of earlier segments: above end_lsn they are void (never
+ * replayed), above sealed_lsn they are never missed (nobody was told that they are durable). */
 struct wal_start {
     uint64_t first_lsn; /* of this segment */
     uint64_t sealed_lsn, end_lsn;

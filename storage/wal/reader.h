@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reads one segment record by record, past damage: at bytes that are no record it looks for the next
- * valid header with the segment's salt. Judges nothing: recover.c does.
+ * Reads one segment record by record, past damage: at bytes that are no record it looks for the
+ * next valid header with the segment's salt. Judges nothing: recover.c does.
  *
- * Memory: one window, grown to the largest record met (at most 64 MiB and a header). Not thread-safe.
+ * Memory: one window, grown to the largest record met (at most 64 MiB and a header). Not
+ * thread-safe.
  */
 #pragma once
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The body of a DATA record: facts of the request, skip list, the request itself.
  *
- * Encoding runs outside the tenant's lock. The record is laid out as it goes to disk, header first and
- * padded, so that append only fills in the LSNs and writes once. WHY is the body's checksum not seeded:
- * salt and LSN are not known here; the header's checksum is seeded and covers the body's, which binds
- * the body to its place just as well without a pass over the payload under the lock.
+ * Encoding runs outside the tenant's lock. The record is laid out as it goes to disk, header first
+ * and padded, so that append only fills in the LSNs and writes once. WHY is the body's checksum not
+ * seeded: salt and LSN are not known here; the header's checksum is seeded and covers the body's,
+ * which binds the body to its place just as well without a pass over the payload under the lock.
  */
 #include "base/compress.h"
 #include "format.h"

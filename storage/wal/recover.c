@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Recovery in two passes. The first reads headers: which LSNs are known to be durable, and what each
- * START says of the segments before it. With that the second checks every body in LSN order and
- * decides at each gap: never acknowledged and excused, damaged, or torn.
+ * Recovery in two passes. The first reads headers: which LSNs are known to be durable, and what
+ * each START says of the segments before it. With that the second checks every body in LSN order
+ * and decides at each gap: never acknowledged and excused, damaged, or torn.
  *
  * The rule has one place, wal_gap_judge. Missing LSNs are
  *   excused   when a START says that nobody was told of them (failed sync, earlier crash);
@@ -60,7 +60,8 @@ static enum ec wal_recover_list(struct wal_recover *r, struct err *err)
     return EC_OK;
 }
 
-/* A header that is valid but of another file or tenant is as bad as none: its records are not ours. */
+/* A header that is valid but of another file or tenant is as bad as none: its records are not ours.
+ * */
 static bool wal_header_is_ours(const struct wal_recover *r, const struct wal_found *f)
 {
     const struct wal_file_header *h = &r->reader.head;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Segment files: names, creation, removal.
  *
- * A file is made under a temporary name, filled with zeros, headed, synced, renamed, and its directory
- * synced, before the first record goes in. INVARIANT: a file with a segment's name had a valid header
- * on disk once; one without is damaged, never half made.
+ * A file is made under a temporary name, filled with zeros, headed, synced, renamed, and its
+ * directory synced, before the first record goes in. INVARIANT: a file with a segment's name had a
+ * valid header on disk once; one without is damaged, never half made.
  */
 #pragma once
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The live log of one tenant: append, group commit, rotation, release.
+ * The live log of one tenant: append and group commit. files.c rotates and releases, open.c opens.
  *
  *     append -> current segment --full, rotate--> older segments --release--> gone
  *                 |  pwrite only                     |
@@ -8,101 +8,31 @@
  * Locks, in this order (a holder takes only later ones):
  *   release_mu  one release at a time.
  *   tail_mu     the current segment: who holds it may write there. Held over the one pwrite.
- *   prepare_mu  the next segment file: held while it is made, so that an append that finds none waits
+ *   prepare_mu  the next segment file: held while it is made, so that an append that finds none
+ *   waits
  *               for the one in the making instead of making a second.
  *   mu          the list and all counters; never held over I/O.
- * wal_sync takes none but mu: it pins the segments it syncs (syncs > 0), so that none of their files
- * is closed under it; who drops a pinned segment leaves closing it to the sync.
+ * wal_sync takes none but mu: it pins the segments it syncs (syncs > 0), so that none of their
+ * files is closed under it; who drops a pinned segment leaves closing it to the sync.
  *
- * A failed sync: everything not durable at that moment is void, in whatever segment. The next segment's
- * START says so. WHY void rather than retried: after a failed fdatasync the kernel may call the lost
- * pages clean, and a second fdatasync would succeed without them.
+ * A failed sync: everything not durable at that moment is void, in whatever segment. The next
+ * segment's START says so. WHY void rather than retried: after a failed fdatasync the kernel may
+ * call the lost pages clean, and a second fdatasync would succeed without them.
  */
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-
 #include "base/clock.h"
-#include "recover.h"
-#include "segment.h"
+#include "log.h"
 
-#define WAL_OBJECT_MAGIC        0x77616c31u
-#define WAL_SEGMENT_BYTES_MIN   (128u << 10)
-#define WAL_SEGMENT_BYTES_MAX   (64u << 20)
-#define WAL_IDLE_NS             (100 * NS_PER_MS)
-#define WAL_START_RECORD_BYTES  (WAL_RECORD_HEADER_BYTES + WAL_START_BODY_BYTES)
-#define WAL_SEGMENT_OVERHEAD    (WAL_DATA_OFFSET + WAL_START_RECORD_BYTES)
-#define WAL_RECORDS_PER_SEGMENT 4u /* at least, where the maximum allows */
-
-/* What the next START must say of the segments before it, when that is not simply "all valid". */
-enum wal_break_state {
-    WAL_BREAK_NONE,
-    WAL_BREAK_PENDING, /* no START says it yet */
-    WAL_BREAK_WRITTEN, /* in a START that is not durable yet */
-};
-
-struct wal {
-    unsigned magic;
-    struct io *io;
-    char *dir;
-    char *tenant;
-    size_t tenant_n;
-    uint64_t bytes_min, bytes_max;
-
-    pthread_mutex_t release_mu, tail_mu, prepare_mu, mu;
-
-    int64_t last_append_ns; /* guarded by tail_mu */
-    bool marked;            /* guarded by tail_mu: the last record's durability is on disk */
-
-    struct wal_segment *prepared; /* guarded by prepare_mu; set and cleared under mu too */
-    uint64_t next_number;         /* guarded by prepare_mu */
-
-    /* Guarded by mu. `cur` and its pos are written under tail_mu as well. */
-    struct wal_segment *cur; /* also the last of segs, or NULL */
-    VEC(struct wal_segment *) segs;
-    VEC(struct wal_segment *) syncing; /* of the running wal_sync */
-    bool sync_running;
-    uint64_t next_bytes; /* size of the next segment */
-    uint64_t record_max; /* largest record since the last release of everything */
-    enum wal_break_state brk;
-    uint64_t brk_sealed, brk_end;
-    bool sync_covers_brk;                   /* the running sync makes the START with it durable */
-    uint64_t void_lsn;                      /* up to here, what was not durable is void */
-    _Atomic uint64_t last_lsn, durable_lsn; /* written under mu, read anywhere */
-    _Atomic unsigned failed_syncs;
-};
-
-static void wal_check(const struct wal *w)
-{
-    ASSERT(w != NULL);
-    ASSERT(w->magic == WAL_OBJECT_MAGIC);
-}
-
-static uint64_t wal_last(const struct wal *w)
-{
-    return atomic_load_explicit(&w->last_lsn, memory_order_acquire);
-}
-
-static uint64_t wal_durable(const struct wal *w)
-{
-    return atomic_load_explicit(&w->durable_lsn, memory_order_acquire);
-}
-
-static struct str wal_tenant(const struct wal *w)
-{
-    return str_n(w->tenant, w->tenant_n);
-}
+#define WAL_TRIES_MAX 8u /* segments that one append may lose to failing syncs */
 
 /* Segment sizes. */
 
-static uint64_t wal_round_up(uint64_t n)
+uint64_t wal_round_up(uint64_t n)
 {
     return (n + WAL_SEGMENT_ALIGN - 1) & ~(uint64_t)(WAL_SEGMENT_ALIGN - 1);
 }
 
-/* Size of a segment that must hold one record of `need` bytes: as planned, larger for large records,
- * and exactly as large as it must be past the maximum. */
+/* Size of a segment that must hold one record of `need` bytes: as planned, larger for large
+ * records, and exactly as large as it must be past the maximum. */
 static uint64_t wal_segment_size(struct wal *w, uint64_t need)
 {
     pthread_mutex_lock(&w->mu);
@@ -114,7 +44,8 @@ static uint64_t wal_segment_size(struct wal *w, uint64_t need)
     return wal_round_up(MAX(size, need + WAL_SEGMENT_OVERHEAD));
 }
 
-/* Full segments double the next; one that was sealed early shrinks it towards what was used. mu held. */
+/* Full segments double the next; one that was sealed early shrinks it towards what was used. mu
+ * held. */
 static void wal_next_bytes_plan(struct wal *w, const struct wal_segment *s)
 {
     if (!s->sealed) {
@@ -130,7 +61,7 @@ static void wal_next_bytes_plan(struct wal *w, const struct wal_segment *s)
 /* Dropping segments. */
 
 /* Frees a segment that is in no list, or leaves it to the sync that holds it. mu held. */
-static void wal_segment_drop(struct wal *w, struct wal_segment *s)
+void wal_segment_drop(struct wal *w, struct wal_segment *s)
 {
     if (s->syncs > 0)
         s->gone = true;
@@ -140,7 +71,7 @@ static void wal_segment_drop(struct wal *w, struct wal_segment *s)
 
 /* The current segment is written no more. tail_mu held. Its file stays open while it is dirty: the
  * next sync covers it and closes it. */
-static void wal_tail_end(struct wal *w)
+void wal_tail_end(struct wal *w)
 {
     pthread_mutex_lock(&w->mu);
     struct wal_segment *s = w->cur;
@@ -215,7 +146,7 @@ static enum ec wal_start_write(struct wal *w, struct wal_segment *s, struct wal_
 }
 
 /* Opens the next segment for a record of `need` bytes. tail_mu held, no current segment. */
-static enum ec wal_tail_begin(struct wal *w, uint64_t need, struct err *err)
+enum ec wal_tail_begin(struct wal *w, uint64_t need, struct err *err)
 {
     struct wal_segment *s;
     struct wal_start st;
@@ -279,8 +210,8 @@ static enum ec wal_tail_room(struct wal *w, uint64_t size, struct err *err)
     return wal_tail_begin(w, size, err);
 }
 
-/* Writes one sealed record at the tail. *ret_void: a sync failed meanwhile and took the segment with
- * it; the record must go to the next one. tail_mu held. */
+/* Writes one sealed record at the tail. *ret_void: a sync failed meanwhile and took the segment
+ * with it; the record must go to the next one. tail_mu held. */
 static enum ec wal_tail_write(struct wal *w, uint8_t *rec, uint64_t size, uint64_t lsn,
     bool is_data, bool *ret_void, struct err *err)
 {
@@ -315,11 +246,17 @@ enum ec wal_append(struct wal *w, struct buf *encoded, uint64_t *ret_lsn, struct
     ASSERT(encoded->n >= WAL_RECORD_HEADER_BYTES);
     ASSERT(encoded->n == wal_record_bytes(get_u32le(encoded->p)));
     uint64_t lsn = 0;
+    unsigned tries = 0;
     bool again = true;
     enum ec ec = EC_OK;
 
     pthread_mutex_lock(&w->tail_mu);
     while (ec == EC_OK && again) {
+        if (tries++ == WAL_TRIES_MAX) {
+            ec = ERR(err, EC_IO, "wal %s: syncs failed under %u segments in a row", w->dir,
+                WAL_TRIES_MAX);
+            break;
+        }
         ec = wal_tail_room(w, encoded->n, err);
         lsn = wal_last(w) + 1;
         if (ec == EC_OK)
@@ -449,8 +386,9 @@ unsigned wal_failed_syncs_in_row(const struct wal *w)
     return atomic_load_explicit(&w->failed_syncs, memory_order_relaxed);
 }
 
-/* Writes a mark behind the last record, if all of it is durable and no mark says so yet. tail_mu held. */
-static enum ec wal_mark_write(struct wal *w, uint8_t flags, bool *ret_written, struct err *err)
+/* Writes a mark behind the last record, if all of it is durable and no mark says so yet. tail_mu
+ * held. */
+enum ec wal_mark_write(struct wal *w, uint8_t flags, bool *ret_written, struct err *err)
 {
     uint8_t rec[WAL_RECORD_HEADER_BYTES];
     struct wal_record_header h = {
@@ -486,319 +424,4 @@ enum ec wal_mark_idle(struct wal *w, int64_t now_mono_ns, struct err *err)
     pthread_mutex_unlock(&w->tail_mu);
     TRY(ec);
     return written ? wal_sync(w, &lsn, &from, &to, err) : EC_OK;
-}
-
-/* Rotation, release, preparation. */
-
-enum ec wal_rotate(struct wal *w, struct err *err)
-{
-    (void)err; /* may have to write one day: callers handle failure already */
-    wal_check(w);
-    pthread_mutex_lock(&w->tail_mu);
-    pthread_mutex_lock(&w->mu);
-    if (w->cur != NULL)
-        w->cur->sealed =
-            true; /* it stays the tail for the mark that tells damage from a torn tail */
-    pthread_mutex_unlock(&w->mu);
-    pthread_mutex_unlock(&w->tail_mu);
-    return EC_OK;
-}
-
-/* An idle tenant owns no file: drops the prepared one when nothing else is left. */
-static enum ec wal_prepared_drop(struct wal *w, bool only_idle, struct err *err)
-{
-    enum ec ec = EC_OK;
-
-    pthread_mutex_lock(&w->prepare_mu);
-    pthread_mutex_lock(&w->mu);
-    struct wal_segment *s = w->prepared;
-    if (only_idle && w->segs.n > 0)
-        s = NULL;
-    if (s != NULL)
-        w->prepared = NULL;
-    if (w->segs.n == 0)
-        w->record_max = 0;
-    pthread_mutex_unlock(&w->mu);
-    if (s != NULL) {
-        ec = wal_segment_remove(w->io, w->dir, s, err);
-        wal_segment_free(w->io, s);
-    }
-    pthread_mutex_unlock(&w->prepare_mu);
-    return ec;
-}
-
-/* The oldest segment if all of it may go, else NULL. */
-static struct wal_segment *wal_release_next(struct wal *w, uint64_t lsn)
-{
-    pthread_mutex_lock(&w->mu);
-    struct wal_segment *s = w->segs.n > 0 ? w->segs.p[0] : NULL;
-    if (s != NULL && (s == w->cur || s->last_lsn > lsn))
-        s = NULL;
-    pthread_mutex_unlock(&w->mu);
-    return s;
-}
-
-/* A sealed tail whose records may all go needs no mark any more; one without records nothing at all. */
-static void wal_sealed_end(struct wal *w, uint64_t lsn)
-{
-    pthread_mutex_lock(&w->tail_mu);
-    struct wal_segment *s = w->cur;
-    if (s != NULL && (s->sealed || s->last_lsn == 0) && s->last_lsn <= lsn)
-        wal_tail_end(w);
-    pthread_mutex_unlock(&w->tail_mu);
-}
-
-enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err)
-{
-    struct wal_segment *s;
-    enum ec ec = EC_OK;
-
-    wal_check(w);
-    pthread_mutex_lock(&w->release_mu);
-    wal_sealed_end(w, lsn);
-    /* Only this function shortens the list at its head, and s is not the current one: it stays. */
-    while (ec == EC_OK && (s = wal_release_next(w, lsn)) != NULL) {
-        ec = wal_segment_remove(w->io, w->dir, s, err);
-        if (ec != EC_OK)
-            break;
-        pthread_mutex_lock(&w->mu);
-        ASSERT(w->segs.p[0] == s);
-        w->segs.n--;
-        memmove(w->segs.p, w->segs.p + 1, w->segs.n * sizeof(w->segs.p[0]));
-        wal_segment_drop(w, s);
-        pthread_mutex_unlock(&w->mu);
-    }
-    if (ec == EC_OK)
-        ec = wal_prepared_drop(w, true, err);
-    pthread_mutex_unlock(&w->release_mu);
-    return ec;
-}
-
-enum ec wal_prepare_next(struct wal *w, struct err *err)
-{
-    struct wal_segment *s = NULL;
-    enum ec ec = EC_OK;
-
-    wal_check(w);
-    pthread_mutex_lock(&w->prepare_mu);
-    pthread_mutex_lock(&w->mu);
-    bool due = w->cur != NULL && w->prepared == NULL && w->cur->pos > w->cur->bytes / 2;
-    uint64_t size = due ? MIN(w->bytes_max, MAX(w->next_bytes, w->cur->bytes) * 2) : 0;
-    uint64_t record_max = w->record_max;
-    pthread_mutex_unlock(&w->mu);
-    if (due) {
-        size = wal_round_up(MAX(size, record_max + WAL_SEGMENT_OVERHEAD));
-        ec = wal_segment_create(w->io, w->dir, wal_tenant(w), w->next_number, size, &s, err);
-    }
-    if (s != NULL) {
-        w->next_number++;
-        pthread_mutex_lock(&w->mu);
-        w->prepared = s;
-        pthread_mutex_unlock(&w->mu);
-    }
-    pthread_mutex_unlock(&w->prepare_mu);
-    return ec;
-}
-
-void wal_usage(struct wal *w, uint64_t *ret_bytes, uint64_t *ret_segments)
-{
-    uint64_t bytes = 0;
-
-    wal_check(w);
-    pthread_mutex_lock(&w->mu);
-    for (size_t i = 0; i < w->segs.n; i++)
-        bytes += w->segs.p[i]->bytes;
-    *ret_segments = w->segs.n;
-    if (w->prepared != NULL)
-        bytes += w->prepared->bytes;
-    *ret_bytes = bytes;
-    pthread_mutex_unlock(&w->mu);
-}
-
-/* Opening and closing. */
-
-struct wal_open_ctx {
-    wal_replay_fn replay;
-    void *ctx;
-};
-
-static enum ec wal_open_visit(void *ctx, const struct wal_visit *v, struct err *err)
-{
-    struct wal_open_ctx *open = ctx;
-    if (v->problem != NULL || open->replay == NULL)
-        return EC_OK;
-    return open->replay(open->ctx, v->rec, err);
-}
-
-/* Survivors above the durable LSN may be in the page cache only: makes them durable where the disk
- * allows. False: they stay unacknowledged, and are not missed should they vanish. */
-static bool wal_open_sync(struct wal *w, const struct wal_recover *r)
-{
-    for (size_t i = 0; i < r->files.n; i++) {
-        const struct wal_found *f = &r->files.p[i];
-        int fd;
-        bool new_start = f->started && f->start.first_lsn > r->durable_lsn;
-        if (f->bad || (f->last_lsn <= r->durable_lsn && !new_start))
-            continue;
-        if (io_open(w->io, "wal.recover_open", f->path, O_RDONLY, 0, &fd, NULL) != EC_OK)
-            return false;
-        enum ec ec = io_fdatasync(w->io, "wal.recover_sync", fd, NULL);
-        (void)io_close(w->io, "wal.recover_close", fd, NULL); /* nothing was written */
-        if (ec != EC_OK)
-            return false;
-    }
-    return true;
-}
-
-/* Takes over what recovery found: files to keep until release, files to remove at once. */
-static enum ec wal_open_files(struct wal *w, struct wal_recover *r, struct err *err)
-{
-    for (size_t i = 0; i < r->leftovers.n; i++)
-        TRY(io_unlink(w->io, "wal.recover_sweep", r->leftovers.p[i], err));
-    for (size_t i = 0; i < r->files.n; i++) {
-        struct wal_found *f = &r->files.p[i];
-        struct wal_segment s = {.number = f->number, .path = f->path, .damaged = f->damaged};
-        if (f->empty || f->bad) {
-            TRY(wal_segment_remove(w->io, w->dir, &s, err));
-            continue;
-        }
-        struct wal_segment *kept = xcalloc(1, sizeof(*kept));
-        *kept = (struct wal_segment){.number = f->number,
-            .path = TAKE_PTR(f->path),
-            .fd = -1,
-            .bytes = f->file_bytes,
-            .pos = f->end_off,
-            .first_lsn = f->started ? f->start.first_lsn : f->first_lsn,
-            .last_lsn = MIN(f->last_lsn, f->cut_lsn),
-            .damaged = f->damaged};
-        VEC_PUSH(&w->segs, kept);
-    }
-    return EC_OK;
-}
-
-/* There are readable records that recovery did not take, and no START that says so. Without one they
- * could come back once the segments before them are released. Only a try: a full disk must not keep
- * the server from starting, and unacknowledged records do no worse than that. */
-static void wal_open_seal(struct wal *w)
-{
-    uint64_t lsn, from, to;
-
-    pthread_mutex_lock(&w->tail_mu);
-    enum ec ec = wal_tail_begin(w, 0, NULL);
-    pthread_mutex_unlock(&w->tail_mu);
-    if (ec == EC_OK)
-        ec = wal_sync(w, &lsn, &from, &to, NULL);
-    (void)ec;
-}
-
-static enum ec wal_open_recover(struct wal *w, struct wal_recover *r, struct wal_open_ctx *open,
-    uint64_t floor, struct err *err)
-{
-    TRY(wal_recover_run(r, wal_open_visit, open, err));
-    /* A number that was ever given out is not given out again, whatever became of its record. */
-    uint64_t last = MAX(MAX(r->lsn_max, r->durable_lsn), floor), durable = last;
-    if (r->files.n > 0) {
-        /* Headers repeat the durable LSN: it must not claim the numbers that were only given out. */
-        durable = r->durable_lsn;
-        if (wal_open_sync(w, r))
-            durable = MAX(durable, r->replayed_lsn);
-        w->brk = WAL_BREAK_PENDING;
-        w->brk_end = r->replayed_lsn;
-        w->brk_sealed = MIN(r->replayed_lsn, durable);
-    }
-    TRY(wal_open_files(w, r, err));
-    atomic_store(&w->last_lsn, last);
-    atomic_store(&w->durable_lsn, durable);
-    w->void_lsn = last;
-    w->next_number = r->number_max + 1;
-    r->sum.last_lsn = last;
-    if (r->void_unsealed)
-        wal_open_seal(w);
-    return EC_OK;
-}
-
-static struct wal *wal_new(const struct wal_options *opt)
-{
-    struct wal *w = xcalloc(1, sizeof(*w));
-
-    w->magic = WAL_OBJECT_MAGIC;
-    w->io = opt->io == NULL ? &io_real : opt->io;
-    w->dir = xstrdup(opt->dir);
-    w->tenant = xstrndup(opt->tenant.p, opt->tenant.n);
-    w->tenant_n = opt->tenant.n;
-    w->bytes_min = opt->segment_bytes_min == 0 ? WAL_SEGMENT_BYTES_MIN : opt->segment_bytes_min;
-    w->bytes_max = opt->segment_bytes_max == 0 ? WAL_SEGMENT_BYTES_MAX : opt->segment_bytes_max;
-    w->bytes_min = wal_round_up(MAX(w->bytes_min, 2 * (uint64_t)WAL_DATA_OFFSET));
-    w->bytes_max = wal_round_up(MAX(w->bytes_max, w->bytes_min));
-    w->next_bytes = w->bytes_min;
-    w->marked = true;
-    pthread_mutex_init(&w->release_mu, NULL);
-    pthread_mutex_init(&w->tail_mu, NULL);
-    pthread_mutex_init(&w->prepare_mu, NULL);
-    pthread_mutex_init(&w->mu, NULL);
-    return w;
-}
-
-enum ec wal_open(const struct wal_options *opt, wal_replay_fn replay, void *ctx,
-    struct wal_recovery *ret_recovery, struct wal **ret, struct err *err)
-{
-    struct wal_open_ctx open = {replay, ctx};
-    struct wal_recover r;
-
-    if (opt->tenant.n == 0 || opt->tenant.n > WAL_TENANT_BYTES_MAX)
-        return ERR(err, EC_INVALID, "wal: tenant id of %zu bytes, allowed are 1 to %u",
-            opt->tenant.n, WAL_TENANT_BYTES_MAX);
-    struct wal *w = wal_new(opt);
-    wal_recover_init(&r, w->io, w->dir, wal_tenant(w));
-    enum ec ec = wal_dir_make(w->io, w->dir, err);
-    if (ec == EC_OK)
-        ec = wal_open_recover(w, &r, &open, opt->lsn_floor, err);
-    if (ec == EC_OK) {
-        *ret_recovery = r.sum;
-        *ret = TAKE_PTR(w);
-    }
-    wal_recover_deinit(&r);
-    wal_abandon(w);
-    return ec;
-}
-
-void wal_abandon(struct wal *w)
-{
-    if (w == NULL)
-        return;
-    wal_check(w);
-    ASSERT(!w->sync_running);
-    for (size_t i = 0; i < w->segs.n; i++)
-        wal_segment_free(w->io, w->segs.p[i]);
-    wal_segment_free(w->io, w->prepared);
-    VEC_FREE(&w->segs);
-    VEC_FREE(&w->syncing);
-    pthread_mutex_destroy(&w->release_mu);
-    pthread_mutex_destroy(&w->tail_mu);
-    pthread_mutex_destroy(&w->prepare_mu);
-    pthread_mutex_destroy(&w->mu);
-    free(w->dir);
-    free(w->tenant);
-    w->magic = 0;
-    free(w);
-}
-
-enum ec wal_close(struct wal *w, struct err *err)
-{
-    uint64_t lsn, from, to;
-    bool written = false;
-
-    wal_check(w);
-    enum ec ec = wal_sync(w, &lsn, &from, &to, err);
-    if (ec == EC_OK) {
-        pthread_mutex_lock(&w->tail_mu);
-        w->marked = false;
-        ec = wal_mark_write(w, WAL_FLAG_CLEAN, &written, err);
-        pthread_mutex_unlock(&w->tail_mu);
-    }
-    if (ec == EC_OK && written)
-        ec = wal_sync(w, &lsn, &from, &to, err);
-    (void)wal_prepared_drop(w, false, NULL); /* else the next open removes it */
-    wal_abandon(w);
-    return ec;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The catalog's keys and values from any bytes. Input: length of the key (1 byte), key, value. With the
- * key's length's top bit set the value's checksum is repaired. What decodes encodes to the same. */
+ * The catalog's keys and values from any bytes. Input: length of the key (1 byte), key, value. With
+ * the key's length's top bit set the value's checksum is repaired. What decodes encodes to the
+ * same. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * WAL recovery on any bytes: no crash, order kept, scan and open agree, and the log goes on after it.
+ * WAL recovery on any bytes: no crash, order kept, scan and open agree, and the log goes on after
+ * it.
  *
  * Byte 0 of the input chooses what the harness repairs, so that mutation gets past the checksums:
  * 1 file headers are made by the harness, else the input brings one; 2 record headers; 4 bodies.

@@ -108,7 +108,8 @@ static struct sim_inode *sim_inode_new(struct io_sim *s, bool is_dir)
     return i;
 }
 
-/* Walks to the directory that holds the last component, which is copied to `name` (empty for "/"). */
+/* Walks to the directory that holds the last component, which is copied to `name` (empty for "/").
+ * */
 static struct sim_inode *sim_parent(struct io_sim *s, const char *path, char name[SIM_NAME_MAX])
 {
     struct sim_inode *dir = s->root;

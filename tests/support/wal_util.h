@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * For tests of the WAL: records whose contents are a formula of their LSN, and a place that collects
- * what a replay delivers. Included by programs that link cmocka. */
+ * For tests of the WAL: records whose contents are a formula of their LSN, and a place that
+ * collects what a replay delivers. Included by programs that link cmocka. */
 #pragma once
 
 #include "storage/wal.h"

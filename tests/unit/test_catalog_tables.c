@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The catalog: commits are seen and survive, maps grow, damage is EC_CORRUPT, threads do not meet. */
+ * The catalog: commits are seen and survive, maps grow, damage is EC_CORRUPT, threads do not meet.
+ * */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Power loss and kill at any operation of random append, sync, rotate, release and reopen sequences.
+ * Power loss and kill at any operation of random append, sync, rotate, release and reopen
+ * sequences.
  *
  * A ledger holds what the log owes. After each crash, also one in the middle of recovery:
  *   every record that a sync covered and that was not released is replayed, with its contents (D1);
- *   nothing is replayed that was not appended, nothing twice, nothing that an earlier recovery did not
- *   show (D4, D5);
+ *   nothing is replayed that was not appended, nothing twice, nothing that an earlier recovery did
+ *   not show (D4, D5);
  *   after a kill without power loss, every record that append accepted is replayed;
  *   no damage is reported, as none was done.
- * Each round prints its seed when it fails: WAL_CRASH_SEED=n repeats it alone, WAL_CRASH_ROUNDS=n runs
- * more of them.
+ * Each round prints its seed when it fails: WAL_CRASH_SEED=n repeats it alone, WAL_CRASH_ROUNDS=n
+ * runs more of them.
  */
 #include <stdio.h>
 #include <stdlib.h>

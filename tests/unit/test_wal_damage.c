@@ -93,7 +93,8 @@ static void make_image(const char *dir, struct image *img, bool marked)
     wal_seen_deinit(&seen);
 }
 
-/* Puts the image there alone, opens, checks that what came back is right; the log stays as found. */
+/* Puts the image there alone, opens, checks that what came back is right; the log stays as found.
+ * */
 static void reopen(
     const char *dir, const struct image *img, struct wal_seen *seen, struct wal_recovery *rec)
 {
@@ -302,8 +303,8 @@ static void test_damage__a_missing_segment_is_counted(void **state)
     wal_abandon(w);
     assert_int_equal(unlink(tmpdir_path(*state, "0000000000000002.wal")), 0);
     assert_int_equal(open_log(*state, &seen, &rec, &w), EC_OK);
-    /* The last segment's START knows only what was durable when it began: with nothing synced before
-     * it, the hole cannot be told from a torn tail. */
+    /* The last segment's START knows only what was durable when it began: with nothing synced
+     * before it, the hole cannot be told from a torn tail. */
     assert_true(seen.n < 30);
     assert_true(rec.damaged_records + rec.torn_tails >= 1);
     wal_abandon(w);

@@ -271,6 +271,42 @@ static void test_faults__a_full_disk_recovers_by_itself(void **state)
     fault_io_free(f);
 }
 
+/* A START that could not be made durable is written again with the same words in each new segment;
+ * however often the sync fails, files do not pile up beyond one per failure. */
+static void test_faults__failing_syncs_do_not_pile_up_files(void **state)
+{
+    struct fault_io *f = fault_io_new(NULL);
+    char *dir = tmpdir_new();
+    struct scenario s = {.io = fault_io_io(f), .dir = dir};
+    struct wal_options opt = options(&s);
+    struct wal_recovery rec;
+    struct wal *w;
+    struct err err;
+    uint64_t lsn, from, to;
+
+    (void)state;
+    assert_ok(wal_open(&opt, NULL, NULL, &rec, &w, &err), err);
+    fault_io_fail(f, "wal.sync", "fdatasync", 1, EIO, true);
+    for (uint64_t n = 1; n <= 5; n++) {
+        wal_util_append(w, n, 100, 0);
+        assert_ec(wal_sync(w, &lsn, &from, &to, &err), EC_IO);
+        assert_int_equal(from, n);
+        assert_int_equal(to, n);
+        assert_int_equal(wal_failed_syncs_in_row(w), n);
+        assert_int_equal(wal_util_files(dir, ".wal"), n);
+    }
+    assert_int_equal(wal_durable_lsn(w), 0);
+    fault_io_clear(f);
+    wal_util_append(w, 6, 100, 0);
+    wal_util_sync(w, 6);
+    assert_ok(wal_rotate(w, &err), err);
+    assert_ok(wal_release(w, 6, &err), err);
+    assert_int_equal(wal_util_files(dir, ""), 0);
+    assert_ok(wal_close(w, &err), err);
+    tmpdir_free(dir);
+    fault_io_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_faults__a_read_error_is_tried_again),
         cmocka_unit_test(test_faults__an_unreadable_page_is_loud),
         cmocka_unit_test(test_faults__a_failed_sync_is_not_repeated),
+        cmocka_unit_test(test_faults__failing_syncs_do_not_pile_up_files),
         cmocka_unit_test(test_faults__a_full_disk_recovers_by_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Appends, syncs, preparation, rotation and release from several threads at once. Run under TSan. */
+ * Appends, syncs, preparation, rotation and release from several threads at once. Run under TSan.
+ * */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>

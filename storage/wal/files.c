@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Rotation, release and preparation: which segment files a live log owns. Not on the ack path. */
+#include "log.h"
+
+enum ec wal_rotate(struct wal *w, struct err *err)
+{
+    (void)err; /* may have to write one day: callers handle failure already */
+    wal_check(w);
+    pthread_mutex_lock(&w->tail_mu);
+    pthread_mutex_lock(&w->mu);
+    if (w->cur != NULL)
+        w->cur->sealed =
+            true; /* it stays the tail for the mark that tells damage from a torn tail */
+    pthread_mutex_unlock(&w->mu);
+    pthread_mutex_unlock(&w->tail_mu);
+    return EC_OK;
+}
+
+/* An idle tenant owns no file: drops the prepared one when nothing else is left. */
+enum ec wal_prepared_drop(struct wal *w, bool only_idle, struct err *err)
+{
+    enum ec ec = EC_OK;
+
+    pthread_mutex_lock(&w->prepare_mu);
+    pthread_mutex_lock(&w->mu);
+    struct wal_segment *s = w->prepared;
+    if (only_idle && w->segs.n > 0)
+        s = NULL;
+    if (s != NULL)
+        w->prepared = NULL;
+    if (w->segs.n == 0)
+        w->record_max = 0;
+    pthread_mutex_unlock(&w->mu);
+    if (s != NULL) {
+        ec = wal_segment_remove(w->io, w->dir, s, err);
+        wal_segment_free(w->io, s);
+    }
+    pthread_mutex_unlock(&w->prepare_mu);
+    return ec;
+}
+
+/* The oldest segment if all of it may go, else NULL. */
+static struct wal_segment *wal_release_next(struct wal *w, uint64_t lsn)
+{
+    pthread_mutex_lock(&w->mu);
+    struct wal_segment *s = w->segs.n > 0 ? w->segs.p[0] : NULL;
+    if (s != NULL && (s == w->cur || s->last_lsn > lsn))
+        s = NULL;
+    pthread_mutex_unlock(&w->mu);
+    return s;
+}
+
+/* A sealed tail whose records may all go needs no mark any more; one without records nothing at
+ * all. */
+static void wal_sealed_end(struct wal *w, uint64_t lsn)
+{
+    pthread_mutex_lock(&w->tail_mu);
+    struct wal_segment *s = w->cur;
+    if (s != NULL && (s->sealed || s->last_lsn == 0) && s->last_lsn <= lsn)
+        wal_tail_end(w);
+    pthread_mutex_unlock(&w->tail_mu);
+}
+
+enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err)
+{
+    struct wal_segment *s;
+    enum ec ec = EC_OK;
+
+    wal_check(w);
+    pthread_mutex_lock(&w->release_mu);
+    wal_sealed_end(w, lsn);
+    /* Only this function shortens the list at its head, and s is not the current one: it stays. */
+    while (ec == EC_OK && (s = wal_release_next(w, lsn)) != NULL) {
+        ec = wal_segment_remove(w->io, w->dir, s, err);
+        if (ec != EC_OK)
+            break;
+        pthread_mutex_lock(&w->mu);
+        ASSERT(w->segs.p[0] == s);
+        w->segs.n--;
+        memmove(w->segs.p, w->segs.p + 1, w->segs.n * sizeof(w->segs.p[0]));
+        wal_segment_drop(w, s);
+        pthread_mutex_unlock(&w->mu);
+    }
+    if (ec == EC_OK)
+        ec = wal_prepared_drop(w, true, err);
+    pthread_mutex_unlock(&w->release_mu);
+    return ec;
+}
+
+enum ec wal_prepare_next(struct wal *w, struct err *err)
+{
+    struct wal_segment *s = NULL;
+    enum ec ec = EC_OK;
+
+    wal_check(w);
+    pthread_mutex_lock(&w->prepare_mu);
+    pthread_mutex_lock(&w->mu);
+    bool due = w->cur != NULL && w->prepared == NULL && w->cur->pos > w->cur->bytes / 2;
+    uint64_t size = due ? MIN(w->bytes_max, MAX(w->next_bytes, w->cur->bytes) * 2) : 0;
+    uint64_t record_max = w->record_max;
+    pthread_mutex_unlock(&w->mu);
+    if (due) {
+        size = wal_round_up(MAX(size, record_max + WAL_SEGMENT_OVERHEAD));
+        ec = wal_segment_create(w->io, w->dir, wal_tenant(w), w->next_number, size, &s, err);
+    }
+    if (s != NULL) {
+        w->next_number++;
+        pthread_mutex_lock(&w->mu);
+        w->prepared = s;
+        pthread_mutex_unlock(&w->mu);
+    }
+    pthread_mutex_unlock(&w->prepare_mu);
+    return ec;
+}
+
+void wal_usage(struct wal *w, uint64_t *ret_bytes, uint64_t *ret_segments)
+{
+    uint64_t bytes = 0;
+
+    wal_check(w);
+    pthread_mutex_lock(&w->mu);
+    for (size_t i = 0; i < w->segs.n; i++)
+        bytes += w->segs.p[i]->bytes;
+    *ret_segments = w->segs.n;
+    if (w->prepared != NULL)
+        bytes += w->prepared->bytes;
+    *ret_bytes = bytes;
+    pthread_mutex_unlock(&w->mu);
+}
