@@ -27,7 +27,8 @@ QUERY(api_tags_v1, "metadata", false);
 QUERY(api_tags_v2, "metadata", false);
 QUERY(api_values_v1, "metadata", false);
 QUERY(api_values_v2, "metadata", false);
-QUERY(api_metrics_refuse, "metrics", false);
+QUERY(api_metrics_range, "metrics", false);
+QUERY(api_metrics_instant, "metrics", false);
 
 static void status_config(struct api *a, struct exchange *ex)
 {
@@ -74,9 +75,9 @@ static const struct route routes[] = {
     {"/api/v2/search/tag/{", "/values", "api_v2_search_tag_tagname_values", ANY, true, true,
         &api_values_v2_endpoint, NULL},
     {"/api/metrics/query_range", NULL, "api_metrics_query_range", ANY, true, false,
-        &api_metrics_refuse_endpoint, NULL},
+        &api_metrics_range_endpoint, NULL},
     {"/api/metrics/query", NULL, "api_metrics_query", ANY, true, false,
-        &api_metrics_refuse_endpoint, NULL},
+        &api_metrics_instant_endpoint, NULL},
 };
 
 void api_put_endpoints(struct api *a, struct buf *out)
@@ -204,30 +205,6 @@ void api_handle_grpc(void *ctx, struct exchange *ex)
     buf_printf(&b, "unknown service " STR_FMT, (int)MIN(service.n, 200), service.p);
     grpc_finish(ex, 12, buf_str(&b), (struct bytes){0});
     buf_deinit(&b);
-}
-
-/* TraceQL metrics: a valid query gets a clear refusal, an invalid one the error it would get
- * anyway. */
-void api_metrics_refuse(struct query_job *job)
-{
-    struct str q = {0};
-    struct tql_query *query;
-    struct err err = {0};
-    enum tql_error_class class = TQL_ERROR_NONE;
-    bool range = str_ends(exchange_request(job->ex)->path, STR("query_range"));
-    if (!exchange_param(job->ex, "q", &q))
-        (void)exchange_param(job->ex, "query", &q); /* absent: the parser words the error */
-    enum ec ec = job_check_query_text(job, q, &err);
-    if (ec == EC_OK) {
-        ec = tql_compile(q, &job->arena, &query, &class, &err);
-        if (ec == EC_INVALID && (!range || class == TQL_ERROR_CHECK))
-            err_prefix(&err, "compiling query");
-    }
-    if (ec == EC_OK && query->metric == NULL)
-        ec = ERR(&err, EC_INVALID, "not a metrics query");
-    if (ec == EC_OK)
-        ec = ERR(&err, EC_UNSUPPORTED, "TraceQL metrics are not supported by this release");
-    job_fail(job, ec, &err);
 }
 
 enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err)

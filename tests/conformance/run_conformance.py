@@ -17,7 +17,7 @@ import run  # noqa: E402
 from server import Server  # noqa: E402
 
 GROUPS = ["basic", "types", "quoting", "scopes", "search", "trace", "tags", "values", "ops",
-          "invalid", "structural", "pipeline"]
+          "invalid", "structural", "pipeline", "metrics"]
 
 
 def one_round(server, label, corpus, cases, delta, only, verbose):

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Accumulators: cells per series and time bucket, found by label values. One thread at a time;
+ * workers fill their own and acc_merge adds them up. Everything lives in the given arena. */
+#pragma once
+
+#include "../exec/qval.h"
+#include "query/exec.h"
+
+#define ACC_LABELS_MAX 6 /* five of by() and one more: histogram bucket; compare uses three */
+
+enum acc_kind { ACC_COUNT, ACC_MIN, ACC_MAX, ACC_SUM, ACC_AVG };
+
+struct acc_series {
+    struct qval *labels; /* n_labels of the accumulator */
+    uint64_t hash;
+    double *v;     /* count, minimum, maximum or sum; MIN, MAX, SUM: NaN until something was seen */
+    double *comp;  /* SUM, AVG: compensation of the sum */
+    double *count; /* AVG: observations */
+};
+
+struct acc {
+    struct arena *arena;
+    enum acc_kind kind;
+    uint32_t n_buckets, n_labels;
+    struct acc_series **series; /* in order of appearance */
+    uint32_t n, cap;
+    uint32_t *slots; /* 1 + index into series; 0: free */
+    uint32_t n_slots;
+};
+
+void acc_init(
+    struct acc *a, struct arena *arena, enum acc_kind kind, uint32_t n_buckets, uint32_t n_labels);
+/* Label strings are copied for a new series. EC_LIMIT when the arena refuses. */
+enum ec acc_series(
+    struct acc *a, const struct qval *labels, struct acc_series **ret, struct err *err) MUST_USE;
+void acc_add(const struct acc *a, struct acc_series *s, uint32_t bucket, double value);
+enum ec acc_merge(struct acc *into, const struct acc *from, struct err *err) MUST_USE;
+/* The sample of a bucket; NaN: none. */
+double acc_sample(const struct acc *a, const struct acc_series *s, uint32_t bucket);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From accumulators to the series of an answer: labels, quantiles, exemplars, order. */
+#pragma once
+
+#include "collect.h"
+
+struct series_list {
+    struct metrics_series *p;
+    size_t n, cap;
+};
+
+/* Series of the metrics function, sorted. Labels are copied into ctx->arena. */
+enum ec finish_series(struct collector *c, struct series_list *ret, struct err *err) MUST_USE;
+/* q over counts per exponent (value 2^exponent); 0 without data. */
+double finish_quantile(const double counts[65], double q);
+/* Second stages, in place: series may lose samples and vanish. */
+enum ec second_stages(const struct tql_query *q, const struct query_ctx *ctx, uint32_t n_buckets,
+    struct series_list *list, struct err *err) MUST_USE;
