@@ -95,7 +95,9 @@ static void store_limits(void *ctx, struct str tenant, struct tenant_limits *ret
     *ret = (struct tenant_limits){
         .trace_bytes_max = l.max_bytes_per_trace,
         .traces_live_max = l.max_traces_per_user,
-        .attr_bytes_max = l.max_attribute_bytes,
+        /* Replay cuts by this: it must be what admission decodes with. */
+        .attr_bytes_max =
+            l.max_attribute_bytes != 0 ? l.max_attribute_bytes : p->config->max_attribute_bytes,
         .retention_ns = l.block_retention_ns,
         .compaction_disabled = l.compaction_disabled,
         .bytes_max = l.compaction_max_bytes,
@@ -150,7 +152,7 @@ static enum ec start_storage(struct process *p, struct err *err)
         .compaction_disabled = c->compaction_disabled,
         .bytes_max = c->store_bytes_max,
         .min_free_bytes = c->min_free_bytes,
-        .wal_compress_level = -1,
+        .wal_compress_level = WAL_COMPRESS_LEVEL_DEFAULT,
         .limits = store_limits,
         .limits_ctx = p,
     };
