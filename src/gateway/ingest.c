@@ -21,7 +21,7 @@
 struct ingest {
     struct ingest_options opt;
     struct ingest_tenants tenants;
-    struct log_limiter truncated_log;
+    struct log_limiter truncated_log, limit_log;
 };
 
 struct pending {
@@ -171,6 +171,29 @@ static void note_rejected(struct pending *p, const struct batch *b)
     }
 }
 
+/* Tempo's log line for a trace over its size; at most ten a second. */
+static void log_trace_limits(
+    struct ingest *i, struct str tenant, const struct batch *b, const struct limits *l)
+{
+    for (uint32_t k = 0; k < b->n_spans; k++) {
+        const struct batch_span *s = &b->spans[k];
+        char hex[32];
+        if (s->reject != SPAN_TRACE_TOO_LARGE && s->reject != SPAN_TOO_MANY_TRACES)
+            continue;
+        if (!log_limiter_pass(&i->limit_log, NS_PER_S / 10))
+            return;
+        hex_encode(hex, s->trace_id.b, 16);
+        if (s->reject == SPAN_TRACE_TOO_LARGE)
+            log_event(LOG_WARN, "TRACE_TOO_LARGE", LU("max", l->max_bytes_per_trace),
+                LU("reqSize", s->raw_bytes), LS("trace", str_n(hex, 32)), LS("tenant", tenant),
+                LB("insight", true));
+        else
+            log_event(LOG_WARN, "LIVE_TRACES_EXCEEDED", LU("max", l->max_traces_per_user),
+                LS("trace", str_n(hex, 32)), LS("tenant", tenant));
+        return;
+    }
+}
+
 static void note_truncated(struct ingest *i, struct ingest_tenant *t, struct str tenant,
     const struct batch *b, uint32_t limit)
 {
@@ -240,6 +263,7 @@ static enum ec submit(struct pending *p, struct str tenant, struct bytes otlp, s
     *ret_waiting = true;
     if (b.n_rejected != 0) { /* by ids, or by the trace limits that the store applied */
         note_rejected(p, &b);
+        log_trace_limits(i, tenant, &b, &l);
         if (i->opt.log_discarded.enabled)
             log_spans_discarded(&i->opt.log_discarded, tenant, &b);
     }
