@@ -178,6 +178,34 @@ static enum ec trace_id_of(
     return EC_OK;
 }
 
+/* What is shown alike must be one series: arrays are the text "nil", numbers that name no status or
+ * kind are the zero one, and when there is no value at all the first label says "nil". */
+struct qval collect_label(struct qval v)
+{
+    if (v.kind == QV_OPAQUE)
+        return QVAL_NIL;
+    if (v.kind == QV_ARRAY)
+        return qval_str(STR("nil"));
+    if ((v.kind == QV_STATUS && (v.i < 0 || v.i > 2)) ||
+        (v.kind == QV_KIND && (v.i < 0 || v.i > 5)))
+        v.i = 0;
+    return v;
+}
+
+static enum ec by_labels(struct collector *c, uint32_t row, struct qval *labels, struct err *err)
+{
+    const struct tql_metric *m = c->m;
+    bool any = has_buckets(m->fn) || m->n_by == 0;
+    for (uint32_t i = 0; i < m->n_by; i++) {
+        TRY(eval_attr(&c->ev, m->by[i], row, &labels[i], err));
+        labels[i] = collect_label(labels[i]);
+        any = any || labels[i].kind != QV_NIL;
+    }
+    if (!any)
+        labels[0] = qval_str(STR("nil"));
+    return EC_OK;
+}
+
 static enum ec observe(struct collector *c, uint32_t row, struct err *err)
 {
     const struct qrow *r = &c->ev.trace->rows[row];
@@ -199,11 +227,7 @@ static enum ec observe(struct collector *c, uint32_t row, struct err *err)
         if (!argument(c, &v, &value, &exp))
             return EC_OK;
     }
-    for (uint32_t i = 0; i < m->n_by; i++) {
-        TRY(eval_attr(&c->ev, m->by[i], row, &labels[i], err));
-        if (labels[i].kind == QV_OPAQUE)
-            labels[i] = QVAL_NIL;
-    }
+    TRY(by_labels(c, row, labels, err));
     if (has_buckets(m->fn))
         labels[m->n_by] = qval_int(exp);
     TRY(acc_series(&c->acc, labels, &s, err));

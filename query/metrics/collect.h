@@ -60,6 +60,9 @@ bool collect_by_span(const struct tql_query *q);
 enum ec collector_merge(struct collector *into, const struct collector *from, struct err *err)
     MUST_USE;
 
+/* A value as label: equal labels are one series. */
+struct qval collect_label(struct qval v);
+
 /* compare.c: counts every attribute value of a span. */
 enum ec compare_observe(struct collector *c, uint32_t row, uint64_t start_ns, uint32_t bucket,
     struct err *err) MUST_USE;

@@ -57,12 +57,10 @@ static enum ec prepare(struct collector *c, uint32_t src, struct err *err)
 static enum ec count(struct collector *c, bool selected, struct str key, const struct qval *v,
     uint32_t bucket, struct err *err)
 {
-    struct qval labels[] = {qval_int(selected), qval_str(key), *v};
+    struct qval labels[] = {qval_int(selected), qval_str(key), collect_label(*v)};
     struct acc_series *s;
     if (v->kind == QV_OPAQUE)
         return EC_OK;
-    if (v->kind == QV_ARRAY)
-        labels[2] = QVAL_NIL; /* shown as "nil" */
     TRY(acc_series(&c->acc, labels, &s, err));
     acc_add(&c->acc, s, bucket, 1);
     return EC_OK;

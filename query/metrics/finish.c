@@ -55,9 +55,8 @@ static struct result_attr number_label(const char *key, double v)
 static enum ec put_value(
     struct arena *a, struct str key, const struct qval *v, struct result_attr *ret, struct err *err)
 {
-    struct qval shown = v->kind == QV_ARRAY ? QVAL_NIL : *v;
     ret->key = key;
-    return qval_result(&shown, a, &ret->value) ? EC_OK : over_budget(err);
+    return qval_result(v, a, &ret->value) ? EC_OK : over_budget(err);
 }
 
 /* Labels of by(); `extra` is p or __bucket, or NULL. */
@@ -75,8 +74,6 @@ static enum ec put_labels(struct collector *c, const struct qval *by,
             TRY(put_value(a, m->by[i]->text, &by[i], &labels[n++], err));
     if (extra != NULL)
         labels[n++] = *extra;
-    if (n == 0 && m->n_by != 0)
-        labels[n++] = text_label(m->by[0]->text, STR("nil"));
     if (n == 0)
         labels[n++] = text_label(STR("__name__"), str_from(tql_metric_text(m->fn)));
     s->labels = labels;
