@@ -407,6 +407,9 @@ void tql_print_pipeline(struct buf *out, const struct tql_pipeline *p);
 void tql_print_query(struct buf *out, const struct tql_query *q);
 
 /* ---- one attribute, for tag endpoints ---- */
+/* Fills attr->text of an attribute (not an intrinsic) from scope, parent and name; false: over
+ * budget. */
+bool tql_attr_text(struct tql_attr *attr, struct arena *arena);
 /* `span.a`, `.a`, `name`, `trace:id` ... EC_INVALID with `failed to parse identifier TEXT: parse
  * error ...`. */
 enum ec tql_attr_parse(

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Names of operators, functions, intrinsics and values; canonical attribute texts. */
-#include "attr.h"
 #include "lex.h"
 
 const char *tql_status_text(int64_t status)

@@ -11,7 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "attr.h"
 #include "query/format.h"
 
 /* A compiled expression may take a MiB that the arena does not see (regex.h). */

@@ -6,7 +6,6 @@
  */
 #include <stdio.h>
 
-#include "attr.h"
 #include "parse.h"
 
 enum { PREC_LOGIC = 2, PREC_COMPARE, PREC_SUM, PREC_NOT, PREC_PRODUCT, PREC_POWER };

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "finish.h"
+#include "metrics_finish.h"
 
 struct rank {
     const struct metrics_series *s;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "finish.h"
+#include "metrics_finish.h"
 
 uint64_t metrics_default_step(uint64_t range_ns)
 {

@@ -3,8 +3,8 @@
  * workers fill their own and acc_merge adds them up. Everything lives in the given arena. */
 #pragma once
 
-#include "../exec/qval.h"
 #include "query/exec.h"
+#include "qval.h"
 
 #define ACC_LABELS_MAX 6 /* five of by() and one more: histogram bucket; compare uses three */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Series by label values; an open-addressed table over an array. */
-#include "acc.h"
+#include "metrics_acc.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
  * From accumulators to the series of an answer: labels, quantiles, exemplars, order. */
 #pragma once
 
-#include "collect.h"
+#include "metrics_collect.h"
 
 struct series_list {
     struct metrics_series *p;

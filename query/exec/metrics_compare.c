@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * compare(): every attribute value of every observed span is counted, by side (baseline, selection).
- * Labels of the accumulator: side, attribute text, value. */
-#include "../exec/bind.h"
-#include "../traceql/attr.h"
-#include "collect.h"
+ * compare(): every attribute value of every observed span is counted, by side (baseline,
+ * selection). Labels of the accumulator: side, attribute text, value. */
+#include "bind.h"
+#include "metrics_collect.h"
 
 struct compare_col { /* one attribute column of a part */
     struct str text; /* p == NULL: not looked up yet */

@@ -5,13 +5,13 @@
  * presents the matching rows of a group as if they were one, which is right for every expression
  * that reads the span, its resource and scope, its events and its links, and nothing else. The scan
  * is a prefilter; the filter itself is evaluated again unless the scan is known to be exact. */
-#include "collect.h"
+#include "metrics_collect.h"
 
 #include <math.h>
 
-#include "../exec/result.h"
 #include "base/clock.h"
 #include "query/lower.h"
+#include "result.h"
 
 static enum ec over_budget(struct err *err)
 {
@@ -95,7 +95,7 @@ static int64_t exponent(uint64_t v)
     return 64 - __builtin_clzll(v - 1);
 }
 
-/* The argument as a number; for histograms and quantiles *ret_exp too. False: nothing to observe. */
+/* The argument as a number; for histograms and quantiles *ret_exp too. False: nothing to see. */
 static bool argument(const struct collector *c, const struct qval *v, double *ret, int64_t *ret_exp)
 {
     bool buckets = has_buckets(c->m->fn);

@@ -3,10 +3,10 @@
  * arena and accumulator. */
 #pragma once
 
-#include "../exec/candidates.h"
-#include "../exec/spanset.h"
-#include "acc.h"
+#include "candidates.h"
+#include "metrics_acc.h"
 #include "query/metrics.h"
+#include "spanset.h"
 
 struct grid { /* buckets (start + i * step, start + (i + 1) * step]; instant: one, [start, end] */
     uint64_t start_ns, end_ns, step_ns;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Finishing series (spec traceql.md 5.3, 5.4, 5.6, 5.7). */
-#include "finish.h"
+#include "metrics_finish.h"
 
 #include <math.h>
 #include <stdio.h>
