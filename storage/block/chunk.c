@@ -113,7 +113,7 @@ unsigned col_phys_width(enum col_phys phys)
     case PHYS_ID16:
         return 16;
     }
-    ASSERT(!"a physical type");
+    ASSERT(false && "a physical type");
 }
 
 uint32_t block_table_rows(
@@ -133,7 +133,7 @@ uint32_t block_table_rows(
     case TABLE_COUNT:
         break;
     }
-    ASSERT(!"a table");
+    ASSERT(false && "a table");
 }
 
 static uint64_t align8(uint64_t n)

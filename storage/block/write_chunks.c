@@ -328,40 +328,65 @@ enum ec column_chunks_local(struct writer *w, const struct column_data *d,
     return ec;
 }
 
-static int u64_cmp(const void *a, const void *b)
+/* Moves the distinct hashes to the front; *ret_n of them. A string of several chunks comes several
+ * times, and would make the filter larger than it needs to be. */
+static enum ec hashes_distinct(struct buf *hashes, size_t *ret_n, struct err *err)
 {
-    uint64_t x = get_u64le(a), y = get_u64le(b);
-    return x < y ? -1 : x > y;
+    uint64_t *h = (uint64_t *)(void *)hashes->p;
+    size_t n = hashes->n / 8, kept = 0, slots = 64;
+    struct buf table;
+    while (slots < n * 2)
+        slots *= 2;
+    buf_init(&table, hashes->budget);
+    if (!buf_reserve(&table, slots * 8)) {
+        buf_deinit(&table);
+        return writer_limit(err);
+    }
+    memset(table.p, 0, slots * 8);
+    uint64_t *t = (uint64_t *)(void *)table.p;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = h[i] & (slots - 1);
+        while (t[k] != 0 && t[k] != h[i])
+            k = (k + 1) & (slots - 1);
+        if (t[k] == 0)
+            t[k] = h[kept++] = h[i]; /* a hash of 0 is kept each time: no harm */
+    }
+    buf_deinit(&table);
+    *ret_n = kept;
+    return EC_OK;
 }
 
 static enum ec filter_put(
     struct writer *w, struct buf *hashes, uint32_t *ret_pages, struct err *err)
 {
-    uint64_t *h = (uint64_t *)(void *)hashes->p;
-    size_t n = hashes->n / 8, kept = 0;
+    size_t n = 0;
     *ret_pages = 0;
-    qsort(h, n, 8, u64_cmp);
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || h[i] != h[i - 1])
-            h[kept++] = h[i];
-    if (kept < FILTER_VALUES_MIN)
+    TRY(hashes_distinct(hashes, &n, err));
+    if (n < FILTER_VALUES_MIN)
         return EC_OK;
-    uint64_t bytes = kept * FILTER_BITS_PER_VALUE / 8;
+    const uint64_t *h = (const uint64_t *)(const void *)hashes->p;
+    uint64_t bytes = n * FILTER_BITS_PER_VALUE / 8;
     uint32_t pages = (uint32_t)((bytes + FILTER_PAGE_BYTES - 1) / FILTER_PAGE_BYTES);
     uint32_t each = (uint32_t)((bytes / pages + 31) / 32 * 32);
-    uint8_t page[FILTER_PAGE_BYTES];
-    size_t i = 0;
-    for (uint32_t p = 0; p < pages; p++) { /* the page number ascends with the hash */
-        memset(page, 0, each);
-        for (; i < kept && filter_page_of(h[i], pages) == p; i++)
-            filter_add(page, each, h[i]);
-        page_out_reset(&w->page);
-        TRY(section_put(&w->page, page, each, false, err));
-        TRY(column_page(w, err));
+    struct buf all;
+    buf_init(&all, w->opt->budget);
+    if (!buf_reserve(&all, (size_t)pages * each)) {
+        buf_deinit(&all);
+        return writer_limit(err);
     }
-    ASSERT(i == kept);
+    memset(all.p, 0, (size_t)pages * each);
+    for (size_t i = 0; i < n; i++)
+        filter_add(all.p + (size_t)filter_page_of(h[i], pages) * each, each, h[i]);
+    enum ec ec = EC_OK;
+    for (uint32_t p = 0; ec == EC_OK && p < pages; p++) {
+        page_out_reset(&w->page);
+        ec = section_put(&w->page, all.p + (size_t)p * each, each, false, err);
+        if (ec == EC_OK)
+            ec = column_page(w, err);
+    }
+    buf_deinit(&all);
     *ret_pages = pages;
-    return EC_OK;
+    return ec;
 }
 
 /* Pages were written chunk by chunk; in the index the dictionary's and the filter's come first. */

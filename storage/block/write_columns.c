@@ -132,7 +132,7 @@ struct id_table { /* row of each span id of one trace within one group */
 static enum ec parents_encode(
     struct writer *w, const uint64_t *ids, uint64_t *parents, uint64_t **ret_odd, struct err *err)
 {
-    struct id_table t = {.slot = ARENA_ARRAY(&w->tmp, PART_GROUP_ROWS * 2ULL, uint32_t)};
+    struct id_table t = {.slot = ARENA_ARRAY(&w->tmp, BLOCK_GROUP_ROWS * 2ULL, uint32_t)};
     uint64_t *odd = ARENA_ARRAY(&w->tmp, w->n_out[TABLE_SPANS] + 1ULL, uint64_t);
     size_t n_odd = 0;
     if (t.slot == NULL || odd == NULL)
@@ -145,7 +145,7 @@ static enum ec parents_encode(
             uint32_t a = row, z = MIN(end, w->first[TABLE_SPANS][g + 1]);
             for (t.mask = 15; t.mask < (z - a) * 2 - 1;)
                 t.mask = t.mask * 2 + 1;
-            ASSERT(t.mask < PART_GROUP_ROWS * 2);
+            ASSERT(t.mask < BLOCK_GROUP_ROWS * 2);
             memset(t.slot, 0, (t.mask + 1ULL) * 4);
             for (uint32_t i = a; i < z; i++) {
                 uint32_t s = (uint32_t)hash_mix(ids[i]) & t.mask;

@@ -246,7 +246,7 @@ uint64_t view_value(const struct col_view *v, uint32_t i)
     case PHYS_ID16:
         break;
     }
-    ASSERT(!"a number");
+    ASSERT(false && "a number");
 }
 
 /* Our number for a code of a source dictionary. */

@@ -237,7 +237,7 @@ static enum ec order_weights(struct writer *w, uint32_t **ret, struct err *err)
     return EC_OK;
 }
 
-/* Cuts groups: at most PART_GROUP_ROWS rows and GROUP_WEIGHT_MAX bytes, small traces whole. */
+/* Cuts groups: at most BLOCK_GROUP_ROWS rows and GROUP_WEIGHT_MAX bytes, small traces whole. */
 static enum ec order_groups(struct writer *w, struct err *err)
 {
     uint32_t n = w->n_out[TABLE_SPANS], *weight = NULL;
@@ -249,9 +249,9 @@ static enum ec order_groups(struct writer *w, struct err *err)
         uint32_t a = w->trace_first[t], z = w->trace_first[t + 1];
         for (uint32_t row = a; row < z; row++) {
             bool full =
-                g.part.n_rows == PART_GROUP_ROWS ||
+                g.part.n_rows == BLOCK_GROUP_ROWS ||
                 (g.part.n_rows > 0 && bytes + weight[row] > GROUP_WEIGHT_MAX) ||
-                (row == a && z - a <= GROUP_FIT_ROWS && g.part.n_rows + (z - a) > PART_GROUP_ROWS);
+                (row == a && z - a <= GROUP_FIT_ROWS && g.part.n_rows + (z - a) > BLOCK_GROUP_ROWS);
             if (full) {
                 VEC_PUSH(&groups, g);
                 g = (struct block_group){.part.row_first = row};

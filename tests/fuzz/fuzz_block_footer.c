@@ -14,7 +14,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     fuzz_block_load(&base);
     fuzz_block_copy(&f, &base);
-    fuzz_block_replace(&f, (data[0] & 1) == 0, data + 1, n - 1);
+    bool root = (data[0] & 1) == 0;
+    if ((data[0] & 2) == 0) {
+        fuzz_block_replace(&f, root, data + 1, n - 1);
+    } else {
+        uint8_t *raw = root ? f.root : f.schema;
+        size_t raw_n = root ? f.root_n : f.schema_n;
+        for (size_t i = 1; i + 3 <= n && i < 192; i += 3)
+            raw[get_u16le(data + i) % raw_n] ^= data[i + 2];
+        fuzz_block_replace(&f, root, raw, raw_n);
+    }
     fuzz_block_read_all(&f);
     fuzz_block_drop(&f);
     return 0;

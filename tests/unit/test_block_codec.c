@@ -61,6 +61,28 @@ static void test_codec__integers_come_back(void **state)
     free(v);
 }
 
+/* FORMAT.md, section 4. */
+static void test_codec__the_documented_example_is_true(void **state)
+{
+    (void)state;
+    static const uint8_t page[] = {1, 1, 0xe8, 7, 0, 4, 0, 1, 3, 2};
+    static const uint64_t want[] = {1000, 1001, 1003, 1002};
+    uint64_t got[4];
+    struct page_in in;
+    struct page_out out;
+    struct buf scratch = BUF_INIT;
+    page_in_init(&in, bytes_n(page, sizeof(page)), 4, &scratch);
+    assert_int_equal(ints_get(&in, 4, 8, got, NULL), EC_OK);
+    assert_int_equal(page_in_end(&in, NULL), EC_OK);
+    assert_memory_equal(got, want, sizeof(want));
+    page_out_init(&out, NULL, 3);
+    assert_int_equal(ints_put(&out, want, 4, INTS_CODES, NULL), EC_OK);
+    assert_int_equal(out.b.n, sizeof(page));
+    assert_memory_equal(out.b.p, page, sizeof(page));
+    page_out_deinit(&out);
+    buf_deinit(&scratch);
+}
+
 static void test_codec__noise_is_not_trusted(void **state)
 {
     (void)state;
@@ -124,6 +146,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_codec__integers_come_back),
+        cmocka_unit_test(test_codec__the_documented_example_is_true),
         cmocka_unit_test(test_codec__noise_is_not_trusted),
         cmocka_unit_test(test_codec__sections_keep_to_the_declared_size),
         cmocka_unit_test(test_codec__a_filter_knows_what_was_added),

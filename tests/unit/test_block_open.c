@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Opening, facts, lookups, and the page cache that all blocks share. */
+#include <pthread.h>
+
+#include "block_fixture.h"
+#include "part_text.h"
+#include "storage/block/cache.h"
+#include "test_util.h"
+
+static void test_open__facts_come_back(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(1, 50);
+    struct part_reader *r;
+    struct block_facts facts, again;
+    struct arena arena;
+    struct str tenant;
+    struct err err = {0};
+    uint64_t dups;
+    static const uint8_t inputs[3][16] = {{1}, {2}, {3, 3}};
+    struct block_write_options opt = {.io = &io_real,
+        .path = f->path,
+        .tenant = STR("a/tenant"),
+        .uuid = {9, 8, 7},
+        .level = 4,
+        .lsn_first = 17,
+        .lsn_last = 1ULL << 40,
+        .inputs = inputs,
+        .n_inputs = 3};
+    snprintf(f->path, sizeof(f->path), "%s/x", f->dir);
+    assert_int_equal(part_reader_open(head_part(h), NULL, &r, NULL), EC_OK);
+    assert_int_equal(block_write(&opt, &r, 1, &facts, &dups, NULL), EC_OK);
+    /* The path must be free: nothing is ever overwritten. */
+    struct block_facts untouched = facts;
+    assert_int_equal(block_write(&opt, &r, 1, &untouched, &dups, &err), EC_IO);
+    part_reader_close(r);
+    arena_init(&arena, NULL, 0);
+    assert_int_equal(block_facts_read(&io_real, f->path, &tenant, &arena, &again, NULL), EC_OK);
+    assert_true(str_eqz(tenant, "a/tenant"));
+    assert_memory_equal(again.uuid, opt.uuid, 16);
+    assert_int_equal(again.level, 4);
+    assert_true(again.lsn_first == 17 && again.lsn_last == 1ULL << 40);
+    assert_int_equal(again.n_inputs, 3);
+    assert_memory_equal(again.inputs, inputs, sizeof(inputs));
+    assert_memory_equal(facts.inputs, inputs, sizeof(inputs));
+    assert_true(again.n_spans == facts.n_spans && again.n_traces == facts.n_traces);
+    assert_true(again.min_start_ns == facts.min_start_ns && again.max_end_ns == facts.max_end_ns);
+    assert_int_equal(again.min_arrival_s, 1700000001);
+    assert_int_equal(again.max_arrival_s, 1700000001);
+    struct io_stat st;
+    assert_int_equal(io_stat(&io_real, "test", f->path, &st, NULL), EC_OK);
+    assert_true(again.file_bytes == st.size && facts.file_bytes == st.size);
+    /* Another tenant's block, or another block, is not served. */
+    f->facts = facts;
+    struct part *p = fixture_open(f, f->path); /* expects "tenant" */
+    assert_int_equal(part_reader_open(p, NULL, &r, NULL), EC_CORRUPT);
+    assert_int_equal(f->corrupt, 1);
+    part_unref(p);
+    f->facts.uuid[0] ^= 1;
+    p = fixture_open(f, f->path);
+    assert_int_equal(part_reader_open(p, NULL, &r, NULL), EC_CORRUPT);
+    part_unref(p);
+    p = fixture_open(f, "/nonexistent/block"); /* opening is lazy: the first reader notices */
+    assert_int_equal(part_reader_open(p, NULL, &r, NULL), EC_NOT_FOUND);
+    part_unref(p);
+    block_facts_deinit(&again);
+    block_facts_deinit(&facts);
+    arena_deinit(&arena);
+    head_free(h);
+    block_fixture_free(f);
+}
+
+static enum ec stop_at(void *ctx, uint64_t written, struct err *err)
+{
+    uint64_t *limit = ctx;
+    return written >= *limit ? ERR(err, EC_CANCELED, "enough") : EC_OK;
+}
+
+static void test_open__pace_can_cancel(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(1, 50);
+    struct part_reader *r;
+    struct block_facts facts;
+    uint64_t dups, limit = 1;
+    struct io_stat st;
+    snprintf(f->path, sizeof(f->path), "%s/x", f->dir);
+    struct block_write_options opt = {
+        .io = &io_real, .path = f->path, .tenant = STR("t"), .pace = stop_at, .pace_ctx = &limit};
+    assert_int_equal(part_reader_open(head_part(h), NULL, &r, NULL), EC_OK);
+    assert_int_equal(block_write(&opt, &r, 1, &facts, &dups, NULL), EC_CANCELED);
+    assert_int_equal(io_stat(&io_real, "test", f->path, &st, NULL), EC_NOT_FOUND);
+    part_reader_close(r);
+    head_free(h);
+    block_fixture_free(f);
+}
+
+static void test_open__traces_are_found_by_id_and_ordered(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(2, 9000); /* over a thousand traces: several pages */
+    struct part *head = head_part(h), *b = fixture_write(f, &head, 1);
+    struct part_reader *r;
+    struct part_info info;
+    struct part_trace t, prev = {0};
+    uint32_t found, rows = 0;
+    assert_int_equal(part_reader_open(b, NULL, &r, NULL), EC_OK);
+    part_info(r, &info);
+    assert_true(info.n_traces > 1024);
+    for (uint32_t i = 0; i < info.n_traces; i++) {
+        assert_int_equal(part_trace(r, i, &t, NULL), EC_OK);
+        assert_int_equal(part_trace_find(r, &t.id, &found, NULL), EC_OK);
+        assert_int_equal(found, i);
+        assert_true(i == 0 || t.start_ns >= prev.start_ns);
+        assert_int_equal(t.row_first, rows);
+        rows += t.n_rows;
+        struct trace_id near = t.id;
+        near.b[15] ^= 0x80; /* not an id of the fixture */
+        near.b[8] ^= 0x40;
+        assert_int_equal(part_trace_find(r, &near, &found, NULL), EC_OK);
+        assert_int_equal(found, PART_NONE);
+        prev = t;
+    }
+    assert_int_equal(rows, info.n_rows);
+    static const struct trace_id low = {{0}},
+                                 high = {{255, 255, 255, 255, 255, 255, 255, 255, 255}};
+    assert_int_equal(part_trace_find(r, &low, &found, NULL), EC_OK);
+    assert_int_equal(found, PART_NONE);
+    assert_int_equal(part_trace_find(r, &high, &found, NULL), EC_OK);
+    assert_int_equal(found, PART_NONE);
+    /* Lookups alone read ids and traces, not columns. */
+    assert_true(part_reader_bytes(r) < f->facts.file_bytes / 4);
+    part_reader_close(r);
+    part_unref(b);
+    head_free(h);
+    block_fixture_free(f);
+}
+
+static void test_open__absent_columns_and_values(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(3, 200);
+    struct part *head = head_part(h), *b = fixture_write(f, &head, 1);
+    struct part_reader *r;
+    struct col_view v;
+    const struct part_attr *attrs[VALUE_TYPES];
+    assert_int_equal(part_reader_open(b, NULL, &r, NULL), EC_OK);
+    assert_int_equal(part_view(r, 0, 20, &v, NULL), EC_OK); /* no such number */
+    assert_int_equal(v.n, 0);
+    assert_int_equal(part_view(r, 0, 1000000, &v, NULL), EC_OK);
+    assert_int_equal(v.n, 0);
+    assert_int_equal(part_attr_find(r, TABLE_SPANS, STR("no.such.key"), attrs, NULL), EC_OK);
+    for (int i = 0; i < VALUE_TYPES; i++)
+        assert_null(attrs[i]);
+    assert_true(part_may_have(r, COL_SPAN_NAME, STR("checkout")));
+    assert_false(part_may_have(r, COL_SPAN_NAME, STR("check")));
+    assert_false(part_may_have(r, 1000000, STR("x")));
+    assert_true(part_may_have(r, COL_SPAN_ID, STR("x"))); /* no strings: perhaps */
+    part_reader_close(r);
+    part_unref(b);
+    head_free(h);
+    block_fixture_free(f);
+}
+
+/* The cache. */
+
+static struct cached *put(struct block_cache *c, uint64_t key, uint64_t bytes)
+{
+    struct cached *o = block_cache_alloc(c, bytes, NULL);
+    assert_non_null(o);
+    return block_cache_add(c, o, 1, key);
+}
+
+static void test_cache__keeps_to_its_cap_and_to_pins(void **state)
+{
+    (void)state;
+    struct budget budget;
+    budget_init(&budget, NULL, "t", 0);
+    struct block_cache *c = block_cache_new(&budget, 100000);
+    struct cached *pinned = put(c, 1, 1000);
+    for (uint64_t i = 2; i < 1000; i++)
+        block_cache_unpin(put(c, i, 1000));
+    uint64_t bytes, hits, misses;
+    block_cache_stats(c, &bytes, &hits, &misses);
+    assert_true(bytes <= 100000 && bytes > 50000);
+    assert_true(block_cache_find(c, 1, 1) == pinned); /* not evicted */
+    block_cache_unpin(pinned);
+    block_cache_unpin(pinned);
+    assert_null(block_cache_find(c, 1, 2)); /* long gone */
+    struct cached *newest = block_cache_find(c, 1, 999);
+    assert_non_null(newest);
+    block_cache_unpin(newest);
+    /* The same key twice: the first stays. */
+    struct cached *a = put(c, 5000, 100), *b = put(c, 5000, 100);
+    assert_true(a == b);
+    block_cache_unpin(a);
+    block_cache_unpin(b);
+    block_cache_stats(c, &bytes, &hits, &misses);
+    assert_int_equal(hits, 2);
+    assert_int_equal(misses, 1);
+    block_cache_purge(c, 1);
+    assert_int_equal(budget_used(&budget), 0);
+    block_cache_free(c);
+    budget_deinit(&budget);
+}
+
+static void test_cache__what_does_not_fit_is_private(void **state)
+{
+    (void)state;
+    struct budget cache_budget, reader;
+    budget_init(&cache_budget, NULL, "cache", 0);
+    budget_init(&reader, NULL, "reader", 5000);
+    struct block_cache *c = block_cache_new(&cache_budget, 1000);
+    struct cached *all = put(c, 1, 1000); /* pinned: nothing can be evicted */
+    struct cached *o = block_cache_alloc(c, 4000, &reader);
+    assert_non_null(o);
+    assert_true(block_cache_add(c, o, 1, 2) == o);
+    assert_null(block_cache_find(c, 1, 2));
+    assert_int_equal(budget_used(&reader), 4000);
+    assert_null(block_cache_alloc(c, 1001, &reader)); /* neither can pay */
+    block_cache_unpin(o);
+    assert_int_equal(budget_used(&reader), 0);
+    o = block_cache_alloc(c, 4000, &reader);
+    block_cache_discard(o);
+    assert_int_equal(budget_used(&reader), 0);
+    block_cache_unpin(all);
+    block_cache_free(c);
+    budget_deinit(&reader);
+    budget_deinit(&cache_budget);
+}
+
+struct reader_thread {
+    struct part *part;
+    const struct part_texts *want;
+    bool same;
+};
+
+static void *reader_run(void *arg)
+{
+    struct reader_thread *t = arg;
+    t->same = true;
+    for (int i = 0; i < 5 && t->same; i++) {
+        struct part_texts got = part_texts_read(t->part);
+        t->same = part_texts_same_set(t->want, &got);
+        part_texts_free(&got);
+    }
+    return NULL;
+}
+
+/* Many threads, one block, a cache that must evict all the time: answers never change. */
+static void test_cache__threads_share_and_evict(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(4, 400);
+    struct part *head = head_part(h);
+    block_cache_free(f->cache);
+    f->cache = block_cache_new(&f->budget, 40000);
+    struct part *b = fixture_write(f, &head, 1);
+    struct part_texts want = part_texts_read(head);
+    pthread_t threads[4];
+    struct reader_thread t[4];
+    for (int i = 0; i < 4; i++) {
+        t[i] = (struct reader_thread){b, &want, false};
+        assert_int_equal(pthread_create(&threads[i], NULL, reader_run, &t[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_true(t[i].same);
+    }
+    part_texts_free(&want);
+    part_unref(b);
+    head_free(h);
+    block_fixture_free(f);
+}
+
+static void test_dump__names_every_column(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(5, 100);
+    struct part *head = head_part(h), *b = fixture_write(f, &head, 1);
+    struct buf out = BUF_INIT;
+    assert_int_equal(block_dump(&io_real, f->path, &out, NULL), EC_OK);
+    assert_true(str_has(buf_str(&out), STR("COL_SPAN_NAME")));
+    assert_true(str_has(buf_str(&out), STR("span.k1")));
+    assert_true(str_has(buf_str(&out), STR("tenant \"tenant\"")));
+    buf_deinit(&out);
+    part_unref(b);
+    head_free(h);
+    block_fixture_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_open__facts_come_back),
+        cmocka_unit_test(test_open__pace_can_cancel),
+        cmocka_unit_test(test_open__traces_are_found_by_id_and_ordered),
+        cmocka_unit_test(test_open__absent_columns_and_values),
+        cmocka_unit_test(test_cache__keeps_to_its_cap_and_to_pins),
+        cmocka_unit_test(test_cache__what_does_not_fit_is_private),
+        cmocka_unit_test(test_cache__threads_share_and_evict),
+        cmocka_unit_test(test_dump__names_every_column),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
