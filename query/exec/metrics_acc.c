@@ -58,10 +58,10 @@ static enum ec series_new(struct acc *a, const struct qval *labels, uint64_t has
         return over_budget(err);
     s->hash = hash;
     s->labels = ARENA_ARRAY(a->arena, a->n_labels, struct qval);
-    s->v = ARENA_ARRAY(a->arena, a->n_buckets, double);
+    s->v = a->sparse ? NULL : ARENA_ARRAY(a->arena, a->n_buckets, double);
     s->comp = sums ? ARENA_ARRAY(a->arena, a->n_buckets, double) : NULL;
     s->count = a->kind == ACC_AVG ? ARENA_ARRAY(a->arena, a->n_buckets, double) : NULL;
-    if (s->labels == NULL || s->v == NULL || (sums && s->comp == NULL) ||
+    if (s->labels == NULL || (!a->sparse && s->v == NULL) || (sums && s->comp == NULL) ||
         (a->kind == ACC_AVG && s->count == NULL))
         return over_budget(err);
     for (uint32_t i = 0; i < a->n_labels; i++) {
@@ -133,9 +133,33 @@ void acc_add(const struct acc *a, struct acc_series *s, uint32_t bucket, double 
     }
 }
 
+enum ec acc_count(struct acc *a, struct acc_series *s, uint32_t bucket, struct err *err)
+{
+    ASSERT(a->sparse);
+    if (s->v == NULL) {
+        uint32_t i = 0;
+        while (i < s->n_few && s->few_bucket[i] != bucket)
+            i++;
+        if (i < ACC_FEW) {
+            s->few_bucket[i] = bucket;
+            s->few_count[i]++;
+            s->n_few = MAX(s->n_few, i + 1);
+            return EC_OK;
+        }
+        s->v = ARENA_ARRAY(a->arena, a->n_buckets, double);
+        if (s->v == NULL)
+            return over_budget(err);
+        for (i = 0; i < s->n_few; i++)
+            s->v[s->few_bucket[i]] = s->few_count[i];
+    }
+    s->v[bucket] += 1;
+    return EC_OK;
+}
+
 enum ec acc_merge(struct acc *into, const struct acc *from, struct err *err)
 {
     ASSERT(into->kind == from->kind);
+    ASSERT(!into->sparse);
     ASSERT(into->n_buckets == from->n_buckets);
     for (uint32_t k = 0; k < from->n; k++) {
         const struct acc_series *f = from->series[k];
@@ -162,6 +186,12 @@ enum ec acc_merge(struct acc *into, const struct acc *from, struct err *err)
 
 double acc_sample(const struct acc *a, const struct acc_series *s, uint32_t i)
 {
+    if (s->v == NULL) {
+        for (uint32_t k = 0; k < s->n_few; k++)
+            if (s->few_bucket[k] == i)
+                return s->few_count[k];
+        return 0;
+    }
     if (a->kind == ACC_AVG)
         return s->count[i] == 0 ? (double)NAN : (s->v[i] + s->comp[i]) / s->count[i];
     if (a->kind == ACC_SUM)

@@ -10,18 +10,24 @@
 
 enum acc_kind { ACC_COUNT, ACC_MIN, ACC_MAX, ACC_SUM, ACC_AVG };
 
+#define ACC_FEW 4
+
 struct acc_series {
     struct qval *labels; /* n_labels of the accumulator */
     uint64_t hash;
     double *v;     /* count, minimum, maximum or sum; MIN, MAX, SUM: NaN until something was seen */
     double *comp;  /* SUM, AVG: compensation of the sum */
     double *count; /* AVG: observations */
+    /* Sparse counts: the first few buckets, until they do not suffice and v is made. */
+    uint32_t few_bucket[ACC_FEW], few_count[ACC_FEW];
+    uint32_t n_few;
 };
 
 struct acc {
     struct arena *arena;
     enum acc_kind kind;
     uint32_t n_buckets, n_labels;
+    bool sparse; /* COUNT with many series, most of them in few buckets: acc_count adds */
     struct acc_series **series; /* in order of appearance */
     uint32_t n, cap;
     uint32_t *slots; /* 1 + index into series; 0: free */
@@ -34,6 +40,8 @@ void acc_init(
 enum ec acc_series(
     struct acc *a, const struct qval *labels, struct acc_series **ret, struct err *err) MUST_USE;
 void acc_add(const struct acc *a, struct acc_series *s, uint32_t bucket, double value);
+/* Counts one in a sparse accumulator. */
+enum ec acc_count(struct acc *a, struct acc_series *s, uint32_t bucket, struct err *err) MUST_USE;
 enum ec acc_merge(struct acc *into, const struct acc *from, struct err *err) MUST_USE;
 /* The sample of a bucket; NaN: none. */
 double acc_sample(const struct acc *a, const struct acc_series *s, uint32_t bucket);

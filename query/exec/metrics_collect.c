@@ -60,6 +60,7 @@ void collector_init(struct collector *c, const struct query_ctx *ctx,
     arena_init(&c->scratch, ctx->budget, 16u << 10);
     uint32_t n_labels = m->fn == TQL_M_COMPARE ? 3 : m->n_by + (has_buckets(m->fn) ? 1 : 0);
     acc_init(&c->acc, &c->arena, kind_of(m->fn), grid->n, n_labels);
+    c->acc.sparse = m->fn == TQL_M_COMPARE;
 }
 
 void collector_close(struct collector *c)

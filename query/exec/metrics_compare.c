@@ -61,8 +61,7 @@ static enum ec count(struct collector *c, bool selected, struct str key, const s
     if (v->kind == QV_OPAQUE)
         return EC_OK;
     TRY(acc_series(&c->acc, labels, &s, err));
-    acc_add(&c->acc, s, bucket, 1);
-    return EC_OK;
+    return acc_count(&c->acc, s, bucket, err);
 }
 
 /* The attributes in the row's shape. */

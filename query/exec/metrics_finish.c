@@ -336,14 +336,15 @@ static enum ec compare_attr(struct collector *c, const struct compare_entry *e, 
         TRY(push(c, l, &s, err));
         TRY(compare_labels(
             c, e->s, selection ? "selection" : "baseline", &e[i].s->labels[2], s, err));
-        memcpy(s->values, e[i].s->v, c->grid.n * sizeof(*s->values));
+        for (uint32_t b = 0; b < c->grid.n; b++)
+            s->values[b] = acc_sample(&c->acc, e[i].s, b);
     }
     struct qval nil = QVAL_NIL;
     TRY(push(c, l, &s, err));
     TRY(compare_labels(c, e->s, selection ? "selection_total" : "baseline_total", &nil, s, err));
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t b = 0; b < c->grid.n; b++)
-            s->values[b] += e[i].s->v[b];
+            s->values[b] += acc_sample(&c->acc, e[i].s, b);
     return EC_OK;
 }
 
@@ -355,7 +356,7 @@ static enum ec compare_series(struct collector *c, struct series_list *l, struct
     for (uint32_t i = 0; i < c->acc.n; i++) {
         e[i].s = c->acc.series[i];
         for (uint32_t b = 0; b < c->grid.n; b++)
-            e[i].total += e[i].s->v[b];
+            e[i].total += acc_sample(&c->acc, e[i].s, b);
     }
     if (c->acc.n > 1)
         qsort(e, c->acc.n, sizeof(*e), cmp_entry);
