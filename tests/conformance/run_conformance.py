@@ -4,10 +4,15 @@
 
 run_conformance.py [-v] [--only GROUP[,GROUP]]
 
+deviations.json names the recorded answers that are wrong by the corpus itself, with the right answer and the
+reason; they replace the recorded ones. An entry that matches no case, or that agrees with the recorded
+answer, fails: it would hide something.
+
 All traces must be searchable at the first try: what is acked is visible. The second round must find
 nothing left to replay and give the same answers from blocks.
 """
 import argparse
+import json
 import pathlib
 import sys
 
@@ -18,6 +23,20 @@ from server import Server  # noqa: E402
 
 GROUPS = ["basic", "types", "quoting", "scopes", "search", "trace", "tags", "values", "ops",
           "invalid", "structural", "pipeline", "metrics"]
+
+
+def correct(cases):
+    """Puts the right answers in place of Tempo's wrong ones; the number of entries that do not fit."""
+    bad = 0
+    path = pathlib.Path(__file__).resolve().parent / "deviations.json"
+    for d in json.loads(path.read_text(encoding="utf-8")):
+        found = [c for c in cases if c["group"] == d["group"] and c["name"] == d["name"]]
+        if len(found) != 1 or found[0]["answer"] == d["answer"] or not d["why"]:
+            print(f"FAIL deviation {d['group']}: {d['name']} fits no case")
+            bad += 1
+            continue
+        found[0]["answer"] = d["answer"]
+    return bad
 
 
 def one_round(server, label, corpus, cases, delta, only, verbose):
@@ -36,7 +55,7 @@ def main():
     corpus, cases = run.load()
     only = args.only.split(",")
     delta = run.delta_for(corpus["base"])
-    total = [0, 0]
+    total = [0, correct(cases)]
     with Server() as server:
         run.send(corpus, server.otlp_url, delta, "")
         visible = run.wait_visible(server.url, corpus, delta, {}, 0.2)
