@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Offline check of a data directory: WAL segments, blocks, catalog against footers. Read-only unless
- * repair is asked for (sets damaged files aside, drops the catalog so that the next start rebuilds it).
- * Exit codes of the subcommand: 0 clean, 1 problems found, 2 could not run. */
+ * Offline check of a data directory: WAL segments, blocks, catalog against footers. Read-only
+ * unless repair is asked for (sets damaged files aside, drops the catalog so that the next start
+ * rebuilds it). Exit codes of the subcommand: 0 clean, 1 problems found, 2 could not run. */
 #pragma once
 
 #include "base/io.h"

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A part: spans of one tenant as columns, readable by many threads. A head (memory) and a block (file)
- * are both parts; the query engine, the block builder and compaction see only this interface.
+ * A part: spans of one tenant as columns, readable by many threads. A head (memory) and a block
+ * (file) are both parts; the query engine, the block builder and compaction see only this
+ * interface.
  *
- * Tables. Five of them hold attributes: resources, scopes, spans, events, links. A table has rows, fixed
- * columns (enum col), a SHAPE column and attribute columns. An attribute column is (table, key, value
- * type). The shape of a row is the list of its attribute columns in the order in which they were sent,
- * so presence needs no bitmap and a span comes back exactly as it came.
+ * Tables. Five of them hold attributes: resources, scopes, spans, events, links. A table has rows,
+ * fixed columns (enum col), a SHAPE column and attribute columns. An attribute column is (table,
+ * key, value type). The shape of a row is the list of its attribute columns in the order in which
+ * they were sent, so presence needs no bitmap and a span comes back exactly as it came.
  *
- * Rows. A span row is a u32 within its part; rows are cut into groups of at most PART_GROUP_ROWS spans.
- * Group g also owns the events and links of its spans (their SPAN column is relative to the group's
- * first row). Resources and scopes are part-wide: their views ignore the group (pass 0).
- * In a block the spans of a trace are adjacent and in arrival order; in a head they are in arrival order,
- * between those of other traces. Traces are numbered 0..n_traces-1 (blocks: by start time ascending).
+ * Rows. A span row is a u32 within its part; rows are cut into groups of at most PART_GROUP_ROWS
+ * spans. Group g also owns the events and links of its spans (their SPAN column is relative to the
+ * group's first row). Resources and scopes are part-wide: their views ignore the group (pass 0).
+ * In a block the spans of a trace are adjacent and in arrival order; in a head they are in arrival
+ * order, between those of other traces. Traces are numbered 0..n_traces-1 (blocks: by start time
+ * ascending).
  *
  * Snapshot. part_ref'd parts never change below the row count that the reader took with part_info
- * (heads only grow). A reader passes that count as `rows_max` everywhere through struct part_reader.
+ * (heads only grow). A reader passes that count as `rows_max` everywhere through struct
+ * part_reader.
  *
  * Views. part_view gives one column of one group: `n` values, value i belongs to row rows[i]
- * (group-relative, ascending; rows == NULL: value i is row i). Memory belongs to the reader: valid until
- * part_reader_close. A row may occur twice when a key was sent twice.
+ * (group-relative, ascending; rows == NULL: value i is row i). Memory belongs to the reader: valid
+ * until part_reader_close. A row may occur twice when a key was sent twice.
  *
  * Threads: struct part is shared; a part_reader belongs to one thread at a time.
  */
@@ -55,7 +58,7 @@ enum col_phys {
 };
 
 /* Fixed columns. On disk the number is the identity of a column: never renumber, only append.
- * X(name, number, table, phys, meaning)                                                            */
+ * X(name, number, table, phys, meaning) */
 #define PART_COLUMNS(X)                                                                        \
     X(COL_SPAN_TRACE, 0, TABLE_SPANS, PHYS_U32, "trace number in the part")                    \
     X(COL_SPAN_ID, 1, TABLE_SPANS, PHYS_U64, "span id, big-endian value")                      \
@@ -150,7 +153,8 @@ struct part_attr { /* one attribute column */
     col_id col;
     enum part_table table;
     enum value_type
-        type; /* STR BYTES ARRAY KVLIST: PHYS_CODE; INT: I64; DOUBLE: F64; BOOL: U8; EMPTY: U8, all 0 */
+        /* STR BYTES ARRAY KVLIST: PHYS_CODE; INT: I64; DOUBLE: F64; BOOL: U8; EMPTY: U8, all 0 */
+        type;
     struct str key;    /* lives as long as the reader */
     uint64_t n_values; /* heads: at least what the reader can see */
 };
@@ -217,8 +221,8 @@ struct part *part_ref(struct part *p);
 void part_unref(struct part *p); /* NULL allowed */
 
 /* A reader pins what its views need and carries the snapshot of a head's row count. Its memory
- * (decoded pages not already cached, value copies) is charged to `budget`: EC_LIMIT when it refuses.
- * Holds a reference to the part. */
+ * (decoded pages not already cached, value copies) is charged to `budget`: EC_LIMIT when it
+ * refuses. Holds a reference to the part. */
 enum ec part_reader_open(
     struct part *p, struct budget *budget, struct part_reader **ret, struct err *err) MUST_USE;
 void part_reader_close(struct part_reader *r); /* NULL allowed */
@@ -253,8 +257,8 @@ enum ec part_trace_find(struct part_reader *r, const struct trace_id *id, uint32
 /* Part-level rows of a trace, ascending (storage order). */
 enum ec part_trace_rows(struct part_reader *r, uint32_t trace, struct arena *arena,
     uint32_t **ret_rows, uint32_t *ret_n, struct err *err) MUST_USE;
-/* False: no value of this PHYS_CODE attribute or fixed column equals `value` (dictionary or filter says
- * so, without reading pages). True: perhaps. */
+/* False: no value of this PHYS_CODE attribute or fixed column equals `value` (dictionary or filter
+ * says so, without reading pages). True: perhaps. */
 bool part_may_have(struct part_reader *r, col_id col, struct str value);
 /* Bytes read from disk by this reader so far (`inspectedBytes`); 0 for heads. */
 uint64_t part_reader_bytes(const struct part_reader *r);

@@ -315,7 +315,8 @@ enum ec eval_attr(
     return eval_attr_resource(ev, attr, row, ret, err);
 }
 
-/* Structural operators read the nested-set numbers of every span, whatever the conditions on them. */
+/* Structural operators read the nested-set numbers of every span, whatever the conditions on
+ * them. */
 static bool read_by_structure(const struct eval *ev, const struct tql_attr *attr)
 {
     return ev->q->structural && attr->intrinsic >= TQL_I_NESTED_SET_LEFT &&

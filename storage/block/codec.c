@@ -301,14 +301,14 @@ static void ints_add_plane(void *out, size_t n, unsigned width, const uint8_t *p
             ((type *)out)[i] = (type)(base + v); \
         }                                        \
         break;
-#define INTS_UNPACK_ALL(type)                                          \
-    switch (w) {                                                       \
-        INTS_UNPACK(type, 1)                                           \
-        INTS_UNPACK(type, 2)                                           \
-        INTS_UNPACK(type, 3)                                           \
-        INTS_UNPACK(type, 4)                                           \
-        INTS_UNPACK(type, 5) INTS_UNPACK(type, 6) INTS_UNPACK(type, 7) \
-            INTS_UNPACK(type, 8) default : break;                      \
+#define INTS_UNPACK_ALL(type)                                                           \
+    switch (w) {                                                                        \
+        INTS_UNPACK(type, 1)                                                            \
+        INTS_UNPACK(type, 2)                                                            \
+        INTS_UNPACK(type, 3)                                                            \
+        INTS_UNPACK(type, 4)                                                            \
+        INTS_UNPACK(type, 5)                                                            \
+        INTS_UNPACK(type, 6) INTS_UNPACK(type, 7) INTS_UNPACK(type, 8) default : break; \
     }
 
 static void ints_unpack(

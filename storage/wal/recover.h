@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reads all segments of a log and judges what is missing: torn tail or damage (FORMAT.md, "Recovery").
- * Writes nothing; wal_open and wal_scan act on the findings.
+ * Reads all segments of a log and judges what is missing: torn tail or damage (FORMAT.md,
+ * "Recovery"). Writes nothing; wal_open and wal_scan act on the findings.
  */
 #pragma once
 

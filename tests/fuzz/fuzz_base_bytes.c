@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Text and number readers of the base layer, and zstd frames with a declared size. First byte: which.
- * What is accepted must come back the same when written again. */
+ * Text and number readers of the base layer, and zstd frames with a declared size. First byte:
+ * which. What is accepted must come back the same when written again. */
 #include <stdlib.h>
 
 #include "base/bytes.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * JSON in Tempo's dialect, grouping of a trace, and the shared-span-id fix. */
+#include <math.h>
+
 #include "../../src/api/json_out.h"
 #include "../../src/api/trace_out.h"
 #include "unit.h"
-#include <math.h>
 
 static void expect_str(struct str in, const char *json)
 {
@@ -96,7 +97,8 @@ static void test_group__by_resource_then_scope(void **state)
     assert_ok(trace_group(&t, &a, &g, &err), err);
     assert_int_equal(g.n_resources, 2);
     assert_int_equal(g.n_scopes, 4);
-    static const uint32_t order[] = {0, 3, 2, 5, 1, 4}, ends[] = {2, 4, 5, 6}, resource_ends[] = {2, 4};
+    static const uint32_t order[] = {0, 3, 2, 5, 1, 4}, ends[] = {2, 4, 5, 6},
+                          resource_ends[] = {2, 4};
     assert_memory_equal(g.order, order, sizeof(order));
     assert_memory_equal(g.scope_end, ends, sizeof(ends));
     assert_memory_equal(g.resource_end, resource_ends, sizeof(resource_ends));

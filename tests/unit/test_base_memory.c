@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Budgets, arenas, buffers and error texts: limits at cap - 1, cap, cap + 1, and what is given back.
+ * Budgets, arenas, buffers and error texts: limits at cap - 1, cap, cap + 1, and what is given
+ * back.
  */
 #include <pthread.h>
 #include <stdio.h>

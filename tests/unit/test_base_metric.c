@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Metrics: counting, the series cap, and the text, read back by a strict parser of exposition format
- * 0.0.4 (grouping, escapes, numbers, duplicates, histogram arithmetic). */
+ * Metrics: counting, the series cap, and the text, read back by a strict parser of exposition
+ * format 0.0.4 (grouping, escapes, numbers, duplicates, histogram arithmetic). */
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>

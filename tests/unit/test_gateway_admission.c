@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The token bucket and the bytes in flight of a tenant; the table's bound; overrides. */
+#include <stdlib.h>
+#include <time.h>
+
 #include "../../src/gateway/tenants.h"
 #include "base/clock.h"
 #include "gateway/overrides.h"
 #include "unit.h"
-#include <stdlib.h>
-#include <time.h>
 
 static struct ingest_tenants table;
 
@@ -114,8 +115,8 @@ static enum ec load(void *ctx, uint64_t last_hash, struct arena *arena, struct t
     struct tenant_entry *e = ARENA_ARRAY(arena, s->n, struct tenant_entry);
     assert_non_null(e);
     for (size_t i = 0; i < s->n; i++)
-        e[i] = (struct tenant_entry){str_from(s->tenants[i]),
-            {.rate_limit_bytes = s->rates[i], .burst_size_bytes = 1}};
+        e[i] = (struct tenant_entry){
+            str_from(s->tenants[i]), {.rate_limit_bytes = s->rates[i], .burst_size_bytes = 1}};
     *ret = e;
     *ret_n = s->n;
     return EC_OK;
