@@ -119,7 +119,8 @@ static void test_limits__refusing_a_large_text_is_quick(void **state)
         clock_t start = clock();
         assert_ec(parse(buf_str(&b), &arena, &q, &err), EC_INVALID);
         assert_ok(tql_filter_groups_parse(buf_str(&b), NULL, 0, &arena, &groups, &err), err);
-        assert_true((clock() - start) / (CLOCKS_PER_SEC / 1000) < 2000);
+        /* Linear work takes milliseconds, quadratic work minutes; ThreadSanitizer is slow. */
+        assert_true((clock() - start) / (CLOCKS_PER_SEC / 1000) < 10000);
         arena_deinit(&arena);
         buf_deinit(&b);
     }
