@@ -99,12 +99,14 @@ static enum ec root_check(const struct block *b, const struct block_root *root, 
     return EC_OK;
 }
 
-static enum ec root_open(struct block *b, struct budget *budget, struct err *err)
+/* *ret_damage: the file was there and could be opened, so a failure is its own. */
+static enum ec root_open(struct block *b, struct budget *budget, bool *ret_damage, struct err *err)
 {
     struct buf stored, raw;
     struct block_root *root = NULL;
     int fd;
     TRY(io_open(b->io, "block.open", b->path, O_RDONLY, 0, &fd, err));
+    *ret_damage = true;
     b->fd = fd;
     buf_init(&stored, budget);
     buf_init(&raw, budget);
@@ -131,18 +133,19 @@ enum ec block_root_load(struct block *b, struct err *err)
     struct err *e = err != NULL ? err : &local;
     if (LIKELY(atomic_load_explicit(&b->root, memory_order_acquire) != NULL))
         return EC_OK;
+    bool damage = false;
     pthread_mutex_lock(&b->lock);
     enum ec ec = EC_OK;
     if (atomic_load_explicit(&b->root, memory_order_acquire) == NULL)
-        ec = root_open(b, block_cache_budget(b->cache), e);
+        ec = root_open(b, block_cache_budget(b->cache), &damage, e);
     if (ec == EC_LIMIT) { /* pages give way to a root: it stays as long as the block */
         block_cache_shrink(b->cache, ROOT_ROOM_BYTES);
-        ec = root_open(b, block_cache_budget(b->cache), e);
+        ec = root_open(b, block_cache_budget(b->cache), &damage, e);
     }
     pthread_mutex_unlock(&b->lock);
     if (ec != EC_OK) {
         (void)err_prefix(e, "block %s", b->path);
-        return block_damaged(b, ec, e);
+        return damage ? block_damaged(b, ec, e) : ec;
     }
     return EC_OK;
 }

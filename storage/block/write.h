@@ -150,6 +150,8 @@ struct wcursor {
 };
 enum ec wcursor_view(
     struct wcursor *c, uint32_t g, col_id col, struct col_view *ret, struct err *err) MUST_USE;
+/* Between groups: the views so far are done with, and may go. */
+void wcursor_next(struct wcursor *c);
 void wcursor_close(struct wcursor *c);
 /* Values as stored numbers: integers widened, doubles as bits, signed with the sign bit turned. */
 uint64_t view_value(const struct col_view *v, uint32_t i);

@@ -100,17 +100,18 @@ static void chunk_put_runs(
 static enum ec chunk_put_rows(struct writer *w, const struct column_data *d, size_t a, size_t z,
     uint32_t group_first, struct err *err)
 {
-    uint64_t *rows = malloc((z - a) * 8);
-    if (rows == NULL)
-        return writer_limit(err);
+    struct buf rows;
     uint32_t g = group_first;
+    buf_init(&rows, w->opt->budget);
     for (size_t i = a; i < z; i++) {
         while (d->rows[i] >= table_first(w, d->table, g + 1))
             g++;
-        rows[i - a] = d->rows[i] - table_first(w, d->table, g);
+        buf_put_u64le(&rows, d->rows[i] - table_first(w, d->table, g));
     }
-    enum ec ec = ints_put(&w->page, rows, z - a, INTS_CODES, err);
-    free(rows);
+    enum ec ec = buf_failed(&rows) ? writer_limit(err) : EC_OK;
+    if (ec == EC_OK)
+        ec = ints_put(&w->page, (const uint64_t *)(const void *)rows.p, z - a, INTS_CODES, err);
+    buf_deinit(&rows);
     return ec;
 }
 
@@ -211,24 +212,22 @@ static enum ec dict_put(
                 break;
             bytes += strs[z].n;
         }
-        uint64_t *lens = malloc((z - a) * 8ULL);
-        struct buf all;
+        struct buf all, lens;
         buf_init(&all, w->opt->budget);
-        if (lens == NULL || !buf_reserve(&all, bytes + 1)) {
-            free(lens);
-            return writer_limit(err);
-        }
+        buf_init(&lens, w->opt->budget);
         for (uint32_t i = a; i < z; i++) {
-            lens[i - a] = strs[i].n;
+            buf_put_u64le(&lens, strs[i].n);
             buf_puts(&all, strs[i]);
         }
+        enum ec ec = buf_failed(&all) || buf_failed(&lens) ? writer_limit(err) : EC_OK;
         page_out_reset(&w->page);
         buf_put_varint(&w->page.b, z - a);
-        enum ec ec = ints_put(&w->page, lens, z - a, INTS_CODES, err);
+        if (ec == EC_OK)
+            ec = ints_put(&w->page, (const uint64_t *)(const void *)lens.p, z - a, INTS_CODES, err);
         if (ec == EC_OK)
             ec = section_put(&w->page, all.p, all.n, true, err);
         buf_deinit(&all);
-        free(lens);
+        buf_deinit(&lens);
         TRY(ec);
         TRY(column_page(w, err));
         pages++;
@@ -237,35 +236,65 @@ static enum ec dict_put(
     return EC_OK;
 }
 
-/* Numbers in `strings` -> codes in order of appearance; *ret_refs: the strings by code. */
+/* Numbers in `strings` -> codes in order of appearance, and the strings by code. */
 struct local_codes {
-    uint64_t *codes;
-    struct str *strs;
+    struct buf codes; /* u64 */
+    struct buf strs;  /* struct str */
+    struct buf seen;  /* u32 by number: code + 1; all 0 between chunks */
     uint32_t n;
     uint64_t bytes;
-    uint32_t *seen; /* by number: code + 1 */
 };
+
+static uint64_t *local_code(const struct local_codes *l)
+{
+    return (uint64_t *)(void *)l->codes.p;
+}
+
+static struct str *local_str(const struct local_codes *l)
+{
+    return (struct str *)(void *)l->strs.p;
+}
+
+static bool local_codes_init(struct local_codes *l, struct budget *budget, uint32_t n_strings)
+{
+    *l = (struct local_codes){0};
+    buf_init(&l->codes, budget);
+    buf_init(&l->strs, budget);
+    buf_init(&l->seen, budget);
+    if (!buf_reserve(&l->seen, n_strings * 4ULL + 4))
+        return false;
+    memset(l->seen.p, 0, n_strings * 4ULL + 4);
+    return true;
+}
+
+static void local_codes_deinit(struct local_codes *l)
+{
+    buf_deinit(&l->codes);
+    buf_deinit(&l->strs);
+    buf_deinit(&l->seen);
+}
 
 static enum ec local_codes_fill(struct local_codes *l, const uint64_t *vals, size_t n,
     const struct interner *strings, struct err *err)
 {
-    l->codes = malloc(n * 8);
-    l->strs = malloc(n * sizeof(struct str));
-    if (l->codes == NULL || l->strs == NULL)
+    if (!buf_reserve(&l->codes, n * 8) || !buf_reserve(&l->strs, n * sizeof(struct str)))
         return writer_limit(err);
+    uint32_t *seen = (uint32_t *)(void *)l->seen.p;
     l->n = 0;
     l->bytes = 0;
     for (size_t i = 0; i < n; i++) {
-        uint32_t *seen = &l->seen[vals[i]];
-        if (*seen == 0) {
-            l->strs[l->n] = interner_get(strings, (uint32_t)vals[i]);
-            l->bytes += l->strs[l->n].n;
-            *seen = ++l->n;
+        ASSERT(vals[i] < strings->n);
+        uint32_t *code = &seen[vals[i]];
+        if (*code == 0) {
+            struct str s = interner_get(strings, (uint32_t)vals[i]);
+            local_str(l)[l->n++] = s;
+            l->bytes += s.n;
+            *code = l->n;
         }
-        l->codes[i] = *seen - 1;
+        local_code(l)[i] = *code - 1;
     }
     for (size_t i = 0; i < n; i++)
-        l->seen[vals[i]] = 0;
+        seen[vals[i]] = 0;
     return EC_OK;
 }
 
@@ -296,10 +325,10 @@ static enum ec local_chunk(struct writer *w, const struct column_data *d, size_t
     h->dict_bytes = (uint32_t)l->bytes;
     /* In order of appearance, codes of strings that hardly repeat count up by one. */
     enum ints_hint hint = l->n > (z - a) / 2 ? INTS_DELTAS : INTS_CODES;
-    TRY(chunk_put_pages(w, d, a, z, l->codes, hint, h->group_first, err));
-    TRY(dict_put(w, l->strs, l->n, &h->n_dict_pages, err));
+    TRY(chunk_put_pages(w, d, a, z, local_code(l), hint, h->group_first, err));
+    TRY(dict_put(w, local_str(l), l->n, &h->n_dict_pages, err));
     for (uint32_t i = 0; hashes != NULL && i < l->n; i++)
-        buf_put_u64le(hashes, filter_hash(l->strs[i]));
+        buf_put_u64le(hashes, filter_hash(local_str(l)[i]));
     weigh_groups(w, d, a, z, strings);
     return hashes != NULL && buf_failed(hashes) ? writer_limit(err) : EC_OK;
 }
@@ -308,8 +337,8 @@ enum ec column_chunks_local(struct writer *w, const struct column_data *d,
     const struct interner *strings, struct buf *hashes, struct err *err)
 {
     struct block_column *c = column_now(w);
-    struct local_codes l = {.seen = calloc(MAX(strings->n, 1u), 4)};
-    enum ec ec = l.seen == NULL ? writer_limit(err) : EC_OK;
+    struct local_codes l;
+    enum ec ec = local_codes_init(&l, w->opt->budget, strings->n) ? EC_OK : writer_limit(err);
     uint32_t g = 0;
     c->flags |= COLUMN_LOCAL;
     for (size_t a = 0, z; ec == EC_OK && a < d->n; a = z) {
@@ -317,13 +346,9 @@ enum ec column_chunks_local(struct writer *w, const struct column_data *d,
         z = chunk_end(w, d, a, &g, &h.group_first, strings);
         h.group_last = g - 1;
         ec = local_chunk(w, d, a, z, &h, &l, strings, hashes, err);
-        free(l.codes);
-        free(l.strs);
-        l.codes = NULL;
-        l.strs = NULL;
         VEC_PUSH(&w->chunks, h);
     }
-    free(l.seen);
+    local_codes_deinit(&l);
     c->n_values += d->n;
     return ec;
 }

@@ -97,7 +97,9 @@ static enum ec write_wanted(struct writer *w, struct wanted *k, struct err *err)
 static enum ec copy_wanted(struct writer *w, enum part_table t, const col_id *cols,
     const enum col_phys *phys, size_t n, struct err *err)
 {
-    struct wanted *k = xcalloc(MAX(n, 1), sizeof(*k));
+    struct wanted *k = ARENA_ARRAY(&w->arena, MAX(n, 1), struct wanted);
+    if (k == NULL)
+        return writer_limit(err);
     for (size_t i = 0; i < n; i++) {
         wanted_init(w, &k[i], cols[i], t, phys[i]);
         k[i].bytes_max = w->copy_strings ? STRINGS_MEMORY : 0;
@@ -110,7 +112,6 @@ static enum ec copy_wanted(struct writer *w, enum part_table t, const col_id *co
                 ec = write_wanted(w, &k[i], err);
     for (size_t i = 0; i < n; i++)
         wanted_deinit(&k[i]);
-    free(k);
     arena_reset(&w->tmp);
     return ec;
 }
@@ -281,6 +282,7 @@ static enum ec write_link_ids(struct writer *w, struct err *err)
         for (uint32_t g = 0; ec == EC_OK && g < s->info.n_groups; g++) {
             struct col_view v;
             uint32_t base = s->base[TABLE_LINKS][g], n = s->base[TABLE_LINKS][g + 1] - base;
+            wcursor_next(&c);
             if (n == 0 || (ec = wcursor_view(&c, g, COL_LINK_TRACE_ID, &v, err)) != EC_OK)
                 continue;
             if (v.n < n)

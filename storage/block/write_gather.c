@@ -9,7 +9,8 @@
 #include "base/hash.h"
 #include "write.h"
 
-#define CURSOR_VALUES_MAX ((uint64_t)1 << 20) /* then a fresh reader: what it pins stays bounded */
+#define NO_COLUMN         UINT32_MAX
+#define CURSOR_VALUES_MAX ((uint64_t)1 << 18) /* then a fresh reader: what it pins stays bounded */
 
 /* Interner. */
 
@@ -211,13 +212,17 @@ enum ec wcursor_view(
 {
     if (c->s->r->part->is_head)
         return part_view(c->s->r, g, col, ret, err);
-    if (c->own != NULL && c->used > CURSOR_VALUES_MAX)
-        wcursor_close(c);
     if (c->own == NULL)
         TRY(part_reader_open(c->s->r->part, c->w->opt->budget, &c->own, err));
     TRY(part_view(c->own, g, col, ret, err));
     c->used += ret->n;
     return EC_OK;
+}
+
+void wcursor_next(struct wcursor *c)
+{
+    if (c->used > CURSOR_VALUES_MAX)
+        wcursor_close(c);
 }
 
 void wcursor_close(struct wcursor *c)
@@ -314,6 +319,7 @@ static enum ec gather_dense_source(struct writer *w, struct wsource *s, enum par
     for (uint32_t g = 0; ec == EC_OK && g < s->info.n_groups; g++) {
         struct col_view v;
         uint32_t base = s->base[t][g], n = s->base[t][g + 1] - base;
+        wcursor_next(&c);
         if (n == 0 || (ec = wcursor_view(&c, g, col, &v, err)) != EC_OK)
             continue;
         if (v.n < n || v.rows != NULL) {
@@ -400,42 +406,41 @@ static enum ec wanted_view(struct writer *w, struct wsource *s, struct wanted *k
     return EC_OK;
 }
 
-/* The source's number for our column; 0: it has none. */
+/* The source's number for our column. */
 static col_id source_col(const struct wsource *s, col_id col)
 {
-    return col < COL_FIXED_MAX ? col : s->attr_from[col - COL_FIXED_MAX];
+    if (col < COL_FIXED_MAX)
+        return col;
+    col_id from = s->attr_from[col - COL_FIXED_MAX];
+    return from == 0 ? NO_COLUMN : from;
 }
 
 enum ec writer_gather(
     struct writer *w, struct wanted *k, size_t n, uint32_t lo, uint32_t hi, struct err *err)
 {
-    col_id *cols = malloc(MAX(n, 1) * sizeof(*cols));
-    if (cols == NULL)
-        return writer_limit(err);
     enum ec ec = EC_OK;
     for (size_t si = 0; ec == EC_OK && si < w->n_src; si++) {
         struct wsource *s = &w->src[si];
         struct wcursor c = {.w = w, .s = s};
         enum part_table t = k[0].table;
-        for (size_t i = 0; i < n; i++)
-            cols[i] = source_col(s, k[i].col);
         for (uint32_t g = 0; ec == EC_OK && g < s->info.n_groups; g++) {
             if (s->base[t][g + 1] == s->base[t][g] || s->out_min[t][g] >= hi ||
                 s->out_max[t][g] < lo)
                 continue;
+            wcursor_next(&c);
             for (size_t i = 0; ec == EC_OK && i < n; i++) {
                 struct col_view v;
                 ASSERT(k[i].table == t);
-                if ((k[i].col >= COL_FIXED_MAX && cols[i] == 0) || k[i].too_big)
+                col_id col = source_col(s, k[i].col);
+                if (col == NO_COLUMN || k[i].too_big)
                     continue;
-                ec = wcursor_view(&c, g, cols[i], &v, err);
+                ec = wcursor_view(&c, g, col, &v, err);
                 if (ec == EC_OK && v.n > 0)
                     ec = wanted_view(w, s, &k[i], g, &v, lo, hi, err);
             }
         }
         wcursor_close(&c);
     }
-    free(cols);
     for (size_t i = 0; ec == EC_OK && i < n; i++)
         if (!k[i].too_big)
             ec = gathered_sort(w, &k[i].got, MAX(w->n_out[k[i].table], 1u), err);

@@ -81,6 +81,7 @@ static enum ec order_read_source(
     for (uint32_t g = 0; ec == EC_OK && g < s->info.n_groups; g++) {
         struct col_view trace, id, kind, start;
         uint32_t n = s->groups[g].n_rows, base = s->base[TABLE_SPANS][g];
+        wcursor_next(&c);
         if ((ec = wcursor_view(&c, g, COL_SPAN_TRACE, &trace, err)) != EC_OK ||
             (ec = wcursor_view(&c, g, COL_SPAN_ID, &id, err)) != EC_OK ||
             (ec = wcursor_view(&c, g, COL_SPAN_KIND, &kind, err)) != EC_OK ||
@@ -330,6 +331,7 @@ static enum ec children_owners(struct writer *w, enum part_table t, col_id owner
             uint32_t n = s->base[t][g + 1] - s->base[t][g];
             if (n == 0)
                 continue;
+            wcursor_next(&c);
             enum ec ec = wcursor_view(&c, g, owner_col, &v, err);
             if (ec == EC_OK && v.n < n)
                 ec = ERR(err, EC_CORRUPT, "group %u has %u of %u children", g, v.n, n);

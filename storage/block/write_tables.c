@@ -273,9 +273,9 @@ static enum ec table_put_str(struct wanted *k, uint32_t row, struct str s, struc
     return table_put(k, row, number, err);
 }
 
-/* One row into the wanted columns: five fixed ones, then all attributes of the table. */
+/* One row into the wanted columns: five fixed ones, then the attributes of the table. */
 static enum ec table_decode_row(struct writer *w, unsigned t, uint32_t row, struct wanted *fixed,
-    struct wanted *attrs, struct err *err)
+    struct wanted *attrs, col_id attr_first, struct err *err)
 {
     struct str bytes = interner_get(&w->table[t], row);
     const uint8_t *p = (const uint8_t *)bytes.p, *end = p + bytes.n;
@@ -296,7 +296,7 @@ static enum ec table_decode_row(struct writer *w, unsigned t, uint32_t row, stru
     }
     struct str cols = interner_get(&w->shapes, (uint32_t)shape);
     for (size_t i = 0; i < cols.n; i += 4) {
-        struct wanted *k = &attrs[get_u32le(cols.p + i) - COL_FIXED_MAX];
+        struct wanted *k = &attrs[get_u32le(cols.p + i) - attr_first];
         if (k->phys == PHYS_CODE) {
             TRY(table_put_str(k, row, decode_str(&p, end), err));
         } else {
@@ -332,25 +332,32 @@ static enum ec table_write(struct writer *w, enum part_table t, struct err *err)
 {
     const struct table_cols *c = &table_cols[t];
     const col_id cols[5] = {c->shape, c->dropped, c->schema_url, c->name, c->version};
-    uint32_t n_wanted = 5 + w->n_attrs;
-    struct wanted *k = xcalloc(n_wanted, sizeof(*k));
+    uint32_t first = 0, end; /* our attributes of this table lie together */
+    while (first < w->n_attrs && w->attrs[first].table < t)
+        first++;
+    for (end = first; end < w->n_attrs && w->attrs[end].table == t;)
+        end++;
+    uint32_t n_wanted = 5 + end - first;
+    struct wanted *k = ARENA_ARRAY(&w->arena, n_wanted, struct wanted);
     enum ec ec = EC_OK;
+    if (k == NULL)
+        return writer_limit(err);
     w->n_out[t] = w->table[t].n;
     for (uint32_t i = 0; i < n_wanted; i++) {
-        if (i < 5)
+        const struct part_attr *a = i < 5 ? NULL : &w->attrs[first + i - 5];
+        if (a == NULL)
             wanted_init(w, &k[i], cols[i], t, i < 2 ? PHYS_U32 : PHYS_CODE);
         else
-            wanted_init(w, &k[i], COL_FIXED_MAX + i - 5, t, value_type_phys(w->attrs[i - 5].type));
+            wanted_init(w, &k[i], a->col, t, value_type_phys(a->type));
         k[i].strings.arena = NULL; /* the byte strings stay */
     }
     for (uint32_t row = 0; ec == EC_OK && row < w->table[t].n; row++)
-        ec = table_decode_row(w, t, row, k, k + 5, err);
+        ec = table_decode_row(w, t, row, k, k + 5, COL_FIXED_MAX + first, err);
     for (uint32_t i = 0; ec == EC_OK && i < n_wanted; i++)
         if (k[i].col != 0)
             ec = table_write_column(w, &k[i], err);
     for (uint32_t i = 0; i < n_wanted; i++)
         wanted_deinit(&k[i]);
-    free(k);
     return ec;
 }
 
