@@ -12,7 +12,7 @@
 #include "base/err.h"
 
 struct config_tls {
-    const char *cert_file, *key_file, *cert_pem, *key_pem, *client_ca_file, *client_ca_pem;
+    const char *cert_file, *key_file, *cert_pem, *key_pem, *client_ca_file;
     const char *client_auth_type; /* server.*_tls_config: Go names, NULL: NoClientCert */
     const char *min_version, *max_version, *cipher_suites;
     int64_t reload_interval;
@@ -136,6 +136,8 @@ enum config_print_mode { CONFIG_PRINT_ALL, CONFIG_PRINT_DIFF, CONFIG_PRINT_DEFAU
 /* YAML of the effective configuration, secrets masked. */
 void config_print(const struct config *c, enum config_print_mode mode, struct buf *out);
 void config_usage(struct buf *out);
+/* The text of config/reference.md. */
+void config_reference(struct buf *out);
 
 /* The per-tenant overrides file (scoped or flat shape), each entry complete: unset fields are zero,
  * or the defaults' when overrides.inherit_defaults is set, except those that Tempo always falls
@@ -144,6 +146,7 @@ void config_usage(struct buf *out);
 struct config_tenant {
     struct str tenant;
     struct config_limits limits;
+    const char *warning; /* to be logged, or NULL */
 };
 enum ec config_overrides_load(const struct config *c, uint64_t last_hash, struct arena *arena,
     struct config_tenant **ret, size_t *ret_n, uint64_t *ret_hash, struct err *err) MUST_USE;

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "base/log.h"
 #include "doc.h"
 
 #define TENANTS_MAX 5000
@@ -19,14 +18,13 @@ static void free_buf(struct buf *b)
     buf_deinit(b);
 }
 
-static enum ec report(const char *file, struct problems *p, struct err *err)
+static enum ec report(struct problems *p, struct err *err)
 {
     size_t n = MIN(p->lines.n, (size_t)600);
     while (n > 0 && p->lines.p[n - 1] != '\n')
         n--;
-    enum ec ec =
-        ERR(err, EC_INVALID, "failed to load runtime config: %.300s: yaml: unmarshal errors:\n%.*s",
-            file, n > 0 ? (int)n - 1 : 0, (const char *)p->lines.p);
+    enum ec ec = ERR(err, EC_INVALID, "yaml: unmarshal errors:\n%.*s", n > 0 ? (int)n - 1 : 0,
+        (const char *)p->lines.p);
     buf_deinit(&p->lines);
     return ec;
 }
@@ -40,15 +38,6 @@ static const struct block *shape_of(const struct node *n)
         flat += schema_key(&schema_limits_flat, n->pairs[i].key) != NULL;
     }
     return flat > scoped ? &schema_limits_flat : &schema_limits;
-}
-
-static void warn_entry(const struct config_tenant *t)
-{
-    if (t->limits.rate_limit_bytes == 0 || t->limits.burst_size_bytes == 0)
-        log_event(LOG_WARN, "overrides entry lets the tenant ingest nothing",
-            LS("tenant", t->tenant),
-            LZ("explain",
-                "an entry replaces the defaults, and its rate_limit_bytes or burst_size_bytes is not set"));
 }
 
 static enum ec load_entry(const struct config *c, struct arena *arena, const struct node_pair *pair,
@@ -74,6 +63,9 @@ static enum ec load_entry(const struct config *c, struct arena *arena, const str
         path, sizeof(path), "overrides of tenant %.*s", (int)MIN(pair->key.n, 40), pair->key.p);
     TRY(bind_block(arena, shape, path, n, &t->limits, false, err));
     t->limits.max_condition_groups_per_tag_query = c->limits.max_condition_groups_per_tag_query;
+    if (t->limits.rate_limit_bytes == 0 || t->limits.burst_size_bytes == 0)
+        t->warning =
+            "an entry replaces the defaults as a whole: without rate_limit_bytes and burst_size_bytes the tenant can ingest nothing";
     return EC_OK;
 }
 
@@ -98,7 +90,7 @@ static enum ec load_tenants(const struct config *c, struct arena *arena, const s
     if (!node_is_null(list) && list->kind != NODE_MAP)
         problem_add(&p, list->line, "cannot unmarshal into map[string]*overrides.Overrides", NULL);
     if (p.n > 0)
-        return report(c->overrides_file, &p, err);
+        return report(&p, err);
     if (node_is_null(list))
         return EC_OK;
     if (list->n > TENANTS_MAX)
@@ -117,9 +109,7 @@ static enum ec load_tenants(const struct config *c, struct arena *arena, const s
         }
     }
     if (p.n > 0)
-        return report(c->overrides_file, &p, err);
-    for (uint32_t i = 0; i < list->n; i++)
-        warn_entry(&tenants[i]);
+        return report(&p, err);
     *ret = tenants;
     *ret_n = list->n;
     return EC_OK;
@@ -148,7 +138,11 @@ enum ec config_overrides_load(const struct config *c, uint64_t last_hash, struct
         err_prefix(err, "failed to load runtime config: %.300s", c->overrides_file);
         return ec;
     }
-    TRY(load_tenants(c, arena, root, ret, ret_n, err));
+    ec = load_tenants(c, arena, root, ret, ret_n, err);
+    if (ec != EC_OK) {
+        err_prefix(err, "failed to load runtime config: %.300s", c->overrides_file);
+        return ec;
+    }
     *ret_hash = hash;
     return EC_OK;
 }

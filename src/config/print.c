@@ -3,6 +3,7 @@
  * prints them, secrets masked. Keys that the current Tempo does not have are printed only when
  * set. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "doc.h"
@@ -74,6 +75,27 @@ static void print_text(struct buf *out, struct str s)
     buf_putc(out, '"');
 }
 
+/* With as few digits as bring the number back. */
+static void print_float(struct buf *out, double f)
+{
+    char text[40];
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, f);
+        double back = strtod(text, NULL);
+        if (!(back < f) && !(back > f))
+            break;
+    }
+    buf_putz(out, text);
+}
+
+static bool has_control(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] < 0x20)
+            return true;
+    return false;
+}
+
 static void print_scalar(struct buf *out, const struct key *k, const struct node *n)
 {
     struct value v;
@@ -93,7 +115,7 @@ static void print_scalar(struct buf *out, const struct key *k, const struct node
         buf_printf(out, "%llu", (unsigned long long)v.u);
         break;
     case KT_FLOAT:
-        buf_printf(out, "%.17g", v.f);
+        print_float(out, v.f);
         break;
     case KT_DURATION:
     case KT_PROM:
@@ -125,7 +147,7 @@ static void print_node(struct buf *out, const struct node *n, unsigned depth, bo
         buf_putc(out, ' ');
         if (masked && n->s.n > 0)
             buf_putz(out, "'" MASK "'");
-        else if (n->plain)
+        else if (n->plain && !has_control(n->s))
             buf_puts(out, node_is_null(n) ? STR("null") : n->s);
         else
             print_text(out, n->s);

@@ -171,26 +171,47 @@ static enum ec resolve_durability(struct config *c, struct err *err)
         text);
 }
 
-static void resolve_tls(struct config *c, const char *prefix, struct config_server *s)
+/* Go's name of a TLS version to the number that the server knows; lower ones are raised. */
+static enum ec resolve_tls_version(
+    struct config *c, const char *prefix, const char **version, struct err *err)
 {
-    s->grpc_tls.cipher_suites = s->http_tls.cipher_suites;
-    s->grpc_tls.min_version = s->http_tls.min_version;
+    static const char *const names[][2] = {{"VersionTLS10", "1.2"}, {"VersionTLS11", "1.2"},
+        {"VersionTLS12", "1.2"}, {"VersionTLS13", "1.3"}};
+    if ((*version)[0] == 0) {
+        *version = NULL;
+        return EC_OK;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(*version, names[i][0]) != 0)
+            continue;
+        *version = names[i][1];
+        if (i < 2)
+            warn_add(c, false, prefix, "TLS below 1.2 is not offered", "VersionTLS12 is used");
+        return EC_OK;
+    }
+    return ERR(err, EC_INVALID,
+        "failed to init module services: error initialising module: server: TLS version %.40s not recognized",
+        *version);
+}
+
+static enum ec resolve_tls(
+    struct config *c, const char *prefix, struct config_server *s, struct err *err)
+{
     struct config_tls *both[] = {&s->http_tls, &s->grpc_tls};
+
+    TRY(resolve_tls_version(c, prefix, &s->http_tls.min_version, err));
+    s->grpc_tls.min_version = s->http_tls.min_version;
+    s->grpc_tls.cipher_suites = s->http_tls.cipher_suites;
     for (size_t i = 0; i < ARRAY_LEN(both); i++) {
         struct config_tls *t = both[i];
         const char **fields[] = {&t->cert_file, &t->key_file, &t->cert_pem, &t->key_pem,
-            &t->client_ca_file, &t->client_ca_pem, &t->client_auth_type, &t->min_version,
-            &t->max_version, &t->cipher_suites};
+            &t->client_ca_file, &t->client_auth_type, &t->cipher_suites};
         for (size_t k = 0; k < ARRAY_LEN(fields); k++)
             if (*fields[k] != NULL && (*fields[k])[0] == 0)
                 *fields[k] = NULL;
         t->set = t->cert_file != NULL || t->cert_pem != NULL;
     }
-    const char *min = s->http_tls.min_version;
-    if (min != NULL && (strcmp(min, "VersionTLS10") == 0 || strcmp(min, "VersionTLS11") == 0)) {
-        s->http_tls.min_version = s->grpc_tls.min_version = "VersionTLS12";
-        warn_add(c, false, prefix, "TLS below 1.2 is not offered", "VersionTLS12 is used");
-    }
+    return EC_OK;
 }
 
 enum ec resolve_limits(struct config *c, struct err *err)
@@ -237,8 +258,8 @@ enum ec resolve_config(struct config *c, struct err *err)
     resolve_timeouts(c);
     resolve_prefix(c);
     resolve_memory(c);
-    resolve_tls(c, "server.tls_min_version", &c->server);
-    resolve_tls(c, "internal_server.tls_min_version", &c->internal_server);
+    TRY(resolve_tls(c, "server.tls_min_version", &c->server, err));
+    TRY(resolve_tls(c, "internal_server.tls_min_version", &c->internal_server, err));
     TRY(resolve_durability(c, err));
     TRY(resolve_limits(c, err));
     return resolve_receivers(c, err);

@@ -7,7 +7,7 @@
 static const struct key tls_keys[] = {
     K("cert", STRING, I, "", "server certificate, PEM text", TO(cert_pem)),
     K("key", STRING, I, "", "its private key, PEM text", TO(key_pem), .flags = KEY_SECRET),
-    K("client_ca", STRING, I, "", "authorities of client certificates, PEM text", TO(client_ca_pem)),
+    K("client_ca", STRING, R, "", "authorities as text are " LATER ", use client_ca_file"),
     K("cert_file", STRING, I, "", "server certificate; setting it turns TLS on", TO(cert_file)),
     K("key_file", STRING, I, "", "its private key", TO(key_file)),
     K("client_auth_type", STRING, I, "", "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert", TO(client_auth_type)),

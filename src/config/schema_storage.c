@@ -30,7 +30,7 @@ static BLOCK(block_wal, "wal.Config", wal_keys);
 static const struct key block_keys[] = {
     K("bloom_filter_false_positive", FLOAT, N, "0.01", NO_FMT),
     K("bloom_filter_shard_size_bytes", INT, N, "102400", NO_FMT),
-    K("version", STRING, N, "vParquet4", NO_FMT),
+    K("version", STRING, N, "vParquet4", "own block format is used"),
     K("search_encoding", STRING, N, NULL, NO_FMT, .flags = KEY_OLD),
     K("search_page_size_bytes", INT, N, NULL, NO_FMT, .flags = KEY_OLD),
     K("v2_index_downsample_bytes", INT, N, NULL, NO_FMT, .flags = KEY_OLD),
@@ -161,7 +161,7 @@ static const struct key trace_keys[] = {
     B("gcs", block_gcs),
     B("s3", block_s3),
     B("azure", block_azure),
-    K("cache", STRING, N, "", NO_CACHE),
+    K("cache", STRING, N, "", "deprecated, a cache in the process is used"),
     B("background_cache", block_background),
     K("memcached", ANY, N, NULL, NO_CACHE),
     K("redis", ANY, N, NULL, NO_CACHE),

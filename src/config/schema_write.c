@@ -54,7 +54,7 @@ BLOCK(schema_distributor, "distributor.Config", distributor_keys);
 static const struct key lifecycler_ring_keys[] = {
     B("kvstore", schema_kvstore),
     K("heartbeat_timeout", DURATION, N, "5m", NO_RING),
-    K("replication_factor", INT, N, "1", NO_RING),
+    K("replication_factor", INT, N, "1", "one copy of the data is kept, use storage that is replicated"),
     K("zone_awareness_enabled", BOOL, N, "false", NO_RING),
     K("excluded_zones", STRING, N, "", NO_RING),
     K("extend_writes", BOOL, N, "true", NO_RING),

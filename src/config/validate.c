@@ -39,8 +39,8 @@ static enum ec validate_target(struct config *c, struct err *err)
     if (strcmp(c->target, "all") == 0)
         return EC_OK;
     if (strcmp(c->target, "scalable-single-binary") == 0) {
-        warn_add(c, doc_get(c->doc, "storage.trace.backend") != NULL, "target",
-            "local backend with a target that is not single", "target all is used");
+        warn_add(c, true, "target", "local backend with a target that is not single",
+            "target all is used");
         c->target = "all";
         return EC_OK;
     }
@@ -103,7 +103,9 @@ static enum ec validate_numbers(const struct config *c, struct err *err)
     static const char *const positive[] = {"live_store.max_trace_idle", "live_store.max_trace_live",
         "live_store.max_block_duration", "live_store.max_block_bytes",
         "live_store.flush_check_period", "live_store.complete_block_concurrency",
-        "live_store.max_live_traces_bytes"};
+        "live_store.max_live_traces_bytes", "ingester.trace_idle_period",
+        "ingester.trace_live_period", "ingester.max_block_duration", "ingester.max_block_bytes",
+        "ingester.flush_check_period", "ingester.concurrent_flushes"};
     static const char *const retentions[] = {"backend_worker.compaction.block_retention",
         "backend_scheduler.provider.compaction.compaction.block_retention",
         "compactor.compaction.block_retention"};
@@ -188,16 +190,15 @@ static enum ec validate_tls(const struct config_tls *t, struct err *err)
 {
     static const char *const auths[] = {"NoClientCert", "RequestClientCert", "RequireAnyClientCert",
         "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"};
-    static const char *const versions[] = {
-        "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"};
     if (t->client_auth_type != NULL && !ONE_OF(t->client_auth_type, auths))
         return ERR(err, EC_INVALID, IN("server") "invalid TLS client auth type: %.80s",
             t->client_auth_type);
-    if (t->min_version != NULL && !ONE_OF(t->min_version, versions))
-        return ERR(
-            err, EC_INVALID, IN("server") "TLS version %.40s not recognized", t->min_version);
     if (t->cipher_suites != NULL)
         TRY(validate_suites(t->cipher_suites, err));
+    if (t->client_ca_file != NULL &&
+        (t->client_auth_type == NULL || strcmp(t->client_auth_type, "NoClientCert") == 0))
+        return ERR(err, EC_INVALID,
+            IN("server") "Client CA's have been configured without a Client Auth Policy");
     if (t->set && t->key_file == NULL && t->key_pem == NULL)
         return ERR(err, EC_INVALID, IN("server") "TLS certificate without a key");
     return EC_OK;
@@ -288,9 +289,12 @@ static void refuse_key(void *ctx, const struct key *k, const char *path, size_t 
         r->ec = ERR(r->err, EC_INVALID,
             "failed parsing config: failed to parse configFile %.300s: line %u: %s is no key of Tempo",
             r->c->file == NULL ? "" : r->c->file, n->line, path);
+    struct value v;
+    if (k->type == KT_DURATION && k->decision != KEY_N && doc_value(r->c->doc, path, &v) && v.i < 0)
+        r->ec = ERR(r->err, EC_INVALID, INIT "%s must not be negative", path);
     if (k->decision != KEY_R)
         return;
-    if (k->type == KT_BOOL ? doc_bool(r->c->doc, path) : n->kind == NODE_SCALAR || n->n > 0)
+    if (k->type == KT_BOOL ? doc_bool(r->c->doc, path) : n->kind == NODE_SCALAR ? n->s.n > 0 : n->n > 0)
         r->ec = ERR(r->err, EC_UNSUPPORTED, INIT "%s: %s", path, k->note);
 }
 
@@ -298,10 +302,10 @@ enum ec validate_config(struct config *c, struct err *err)
 {
     struct refusal r = {.c = c, .err = err};
     TRY(validate_log(c, err));
-    schema_each(&schema_root, "", 0, refuse_key, &r);
-    TRY(r.ec);
     TRY(validate_target(c, err));
     TRY(validate_numbers(c, err));
+    schema_each(&schema_root, "", 0, refuse_key, &r);
+    TRY(r.ec);
     TRY(validate_tls(&c->server.http_tls, err));
     TRY(validate_tls(&c->server.grpc_tls, err));
     TRY(validate_tls(&c->internal_server.http_tls, err));

@@ -48,7 +48,7 @@ static void warn_key(void *ctx, const struct key *k, const char *path, size_t ba
     if (k->decision == KEY_N && differs_from_default(c->doc, k, path, n))
         warn_add(c, false, path, "config key has no effect", "%s", k->note);
     struct value v;
-    if (k->type != KT_DURATION)
+    if (k->type != KT_DURATION || k->decision == KEY_N)
         return;
     (void)doc_value(c->doc, path, &v);
     if (v.bare)
@@ -65,13 +65,6 @@ static void warn_spans(
 
 static void warn_storage(struct config *c)
 {
-    struct value v;
-    if (doc_value(c->doc, "storage.trace.cache", &v) && v.s.n > 0)
-        warn_add(c, false, "storage.trace.cache",
-            "inline, embedded cache configuration is deprecated", "a cache in the process is used");
-    if (doc_value(c->doc, "storage.trace.block.version", &v) && v.s.n > 0)
-        warn_add(c, false, "storage.trace.block.version", "own block format is used",
-            "%.*s is not written", (int)MIN(v.s.n, 40), v.s.p);
     const struct node *user =
         doc_get(c->doc, "overrides.user_configurable_overrides.client.local.path");
     if (user != NULL && user->kind == NODE_SCALAR && str_eqz(user->s, c->local_path))
@@ -81,7 +74,6 @@ static void warn_storage(struct config *c)
 
 void warn_config(struct config *c)
 {
-    struct value v;
     schema_each(&schema_root, "", 0, warn_key, c);
     warn_spans(
         c, &c->log_received_spans, "distributor.log_received_spans", "span logging is enabled");
@@ -93,9 +85,6 @@ void warn_config(struct config *c)
             "traces are cut at max_trace_live");
     if (strcmp(c->server.log_format, "logfmt") != 0 && strcmp(c->server.log_format, "json") != 0)
         warn_add(c, false, "server.log_format", "unknown log format", "logfmt is used");
-    if (doc_value(c->doc, "ingester.lifecycler.ring.replication_factor", &v) && v.i > 1)
-        warn_add(c, false, "ingester.lifecycler.ring.replication_factor",
-            "one copy of the data is kept", "use storage that is replicated");
     if (c->limits.compaction_disabled)
         warn_add(c, false, "overrides.defaults.compaction.compaction_disabled",
             "retention goes on while compaction is disabled", "Tempo stops both");
