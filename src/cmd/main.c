@@ -26,9 +26,15 @@ static void log_warnings(const struct config *c)
 {
     if (c->n_warnings != 0)
         log_event(LOG_WARN, "-- CONFIGURATION WARNINGS --");
-    for (size_t i = 0; i < c->n_warnings; i++)
-        log_event(LOG_WARN, c->warnings[i].msg,
-            LZ("explain", c->warnings[i].explain == NULL ? "" : c->warnings[i].explain));
+    for (size_t i = 0; i < c->n_warnings; i++) {
+        const struct config_warning *w = &c->warnings[i];
+        if (w->key != NULL)
+            log_event(LOG_WARN, w->msg, LZ("key", w->key), LZ("reason", w->explain));
+        else
+            log_event(LOG_WARN, w->msg, LZ("explain", w->explain));
+    }
+    log_event(LOG_INFO, "effective retention", LD("block_retention", c->retention),
+        LZ("source", c->retention_source));
 }
 
 static int verify(const struct config *c)

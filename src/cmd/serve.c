@@ -81,6 +81,9 @@ static enum ec load_overrides(void *ctx, uint64_t last_hash, struct arena *arena
     for (size_t i = 0; i < n; i++) {
         to[i].tenant = from[i].tenant;
         limits_from(&from[i].limits, &to[i].limits);
+        if (from[i].warning != NULL)
+            log_event(LOG_WARN, "overrides entry is suspicious", LS("tenant", from[i].tenant),
+                LZ("explain", from[i].warning));
     }
     *ret = to;
     *ret_n = n;
