@@ -127,6 +127,19 @@ static void put_table(
     put_rows(out, b, prefix, old);
 }
 
+/* The usage text has tabs, as Go's; documents have none. */
+static void put_usage(struct buf *out)
+{
+    struct buf usage = BUF_INIT;
+    config_usage(&usage);
+    for (size_t i = 0; i < usage.n; i++)
+        if (usage.p[i] == '\t')
+            buf_putz(out, "    ");
+        else
+            buf_putc(out, (char)usage.p[i]);
+    buf_deinit(&usage);
+}
+
 void config_reference(struct buf *out)
 {
     buf_putz(out, head);
@@ -155,6 +168,6 @@ void config_reference(struct buf *out)
         "\nWith `-config.expand-env=true`, in both files: `${VAR}`, `${VAR:-default}`, `${#VAR}`, `${VAR:offset:length}`,\n"
         "`${VAR^^}`, `${VAR,,}`, `${VAR#glob}`, `${VAR%glob}`, `${VAR/a/b}`; `$$` is `$`, `\\\\` is `\\`, `\\/` is `/`.\n"
         "\n## Command line\n\n```\n");
-    config_usage(out);
+    put_usage(out);
     buf_putz(out, "```\n");
 }

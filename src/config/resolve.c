@@ -210,6 +210,12 @@ static enum ec resolve_tls(
             if (*fields[k] != NULL && (*fields[k])[0] == 0)
                 *fields[k] = NULL;
         t->set = t->cert_file != NULL || t->cert_pem != NULL;
+        if (t->set && t->client_ca_file != NULL && t->client_auth_type == NULL) {
+            /* Tempo refuses this; guides have it, and can only mean one thing. */
+            t->client_auth_type = "RequireAndVerifyClientCert";
+            warn_add(c, false, prefix, "client_ca_file without client_auth_type",
+                "RequireAndVerifyClientCert is used");
+        }
     }
     return EC_OK;
 }
@@ -258,8 +264,8 @@ enum ec resolve_config(struct config *c, struct err *err)
     resolve_timeouts(c);
     resolve_prefix(c);
     resolve_memory(c);
-    TRY(resolve_tls(c, "server.tls_min_version", &c->server, err));
-    TRY(resolve_tls(c, "internal_server.tls_min_version", &c->internal_server, err));
+    TRY(resolve_tls(c, "server", &c->server, err));
+    TRY(resolve_tls(c, "internal_server", &c->internal_server, err));
     TRY(resolve_durability(c, err));
     TRY(resolve_limits(c, err));
     return resolve_receivers(c, err);

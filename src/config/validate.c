@@ -195,8 +195,8 @@ static enum ec validate_tls(const struct config_tls *t, struct err *err)
             t->client_auth_type);
     if (t->cipher_suites != NULL)
         TRY(validate_suites(t->cipher_suites, err));
-    if (t->client_ca_file != NULL &&
-        (t->client_auth_type == NULL || strcmp(t->client_auth_type, "NoClientCert") == 0))
+    if (t->client_ca_file != NULL && t->client_auth_type != NULL &&
+        strcmp(t->client_auth_type, "NoClientCert") == 0)
         return ERR(err, EC_INVALID,
             IN("server") "Client CA's have been configured without a Client Auth Policy");
     if (t->set && t->key_file == NULL && t->key_pem == NULL)
@@ -294,7 +294,9 @@ static void refuse_key(void *ctx, const struct key *k, const char *path, size_t 
         r->ec = ERR(r->err, EC_INVALID, INIT "%s must not be negative", path);
     if (k->decision != KEY_R)
         return;
-    if (k->type == KT_BOOL ? doc_bool(r->c->doc, path) : n->kind == NODE_SCALAR ? n->s.n > 0 : n->n > 0)
+    if (k->type == KT_BOOL       ? doc_bool(r->c->doc, path)
+        : n->kind == NODE_SCALAR ? n->s.n > 0
+                                 : n->n > 0)
         r->ec = ERR(r->err, EC_UNSUPPORTED, INIT "%s: %s", path, k->note);
 }
 

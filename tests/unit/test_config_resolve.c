@@ -302,7 +302,7 @@ static void test_validate__refused_values(void **state)
         {"server: {http_tls_config: {cert_file: c, key_file: k, client_auth_type: Maybe}}",
             "invalid TLS client auth type: Maybe"},
         {"server: {http_tls_config: {cert_file: c}}", "TLS certificate without a key"},
-        {"server: {grpc_tls_config: {cert_file: c, key_file: k, client_ca_file: a}}",
+        {"server: {grpc_tls_config: {cert_file: c, key_file: k, client_ca_file: a, client_auth_type: NoClientCert}}",
             "without a Client Auth Policy"},
         {"server: {tls_cipher_suites: NOPE}", "cipher suite not recognized: NOPE"},
         {"server: {tls_min_version: TLS12}", "TLS version TLS12 not recognized"},
@@ -454,7 +454,7 @@ static void test_warnings__accepted_oddities(void **state)
     } rows[] = {
         {"live_store: {max_trace_idle: 1m, max_trace_live: 30s}", "live_store.max_trace_idle"},
         {"server: {log_format: xml}", "server.log_format"},
-        {"server: {tls_min_version: VersionTLS10}", "server.tls_min_version"},
+        {"server: {tls_min_version: VersionTLS10}", "server"},
         {"ingester: {lifecycler: {ring: {replication_factor: 3}}}",
             "ingester.lifecycler.ring.replication_factor"},
         {"overrides: {defaults: {compaction: {compaction_disabled: true}}}",
