@@ -225,7 +225,8 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
     def json(self):
-        return json.loads(self.body)
+        """Numbers keep their sign: -0 is the double -0.0, as Go and JavaScript write it."""
+        return json.loads(self.body, parse_int=lambda t: -0.0 if t == "-0" else int(t))
 
     def header(self, name):
         return self.headers.get(name.lower(), "")

@@ -87,8 +87,8 @@ class Checker:
         """{trace id: [span]} of the request as the API should show it."""
         cycle = self.ledger.cycle[number]
         out = {}
-        for trace, span in self.formula.spans(number):
-            out.setdefault(trace, []).append(canonical_sent(span, cycle, number))
+        for span in self.formula.spans(number):
+            out.setdefault(span["traceId"], []).append(canonical_sent(span, cycle, number))
         return out
 
     def check_own(self, number):
@@ -111,7 +111,10 @@ class Checker:
     @staticmethod
     def first_difference(got, want):
         extra, missing = sorted(set(got) - set(want)), sorted(set(want) - set(got))
-        return f"extra {str(extra[:1])[:300]} missing {str(missing[:1])[:300]}"
+        if not extra or not missing:
+            return f"extra {str(extra[:1])[:300]} missing {str(missing[:1])[:300]}"
+        pairs = [(a, b) for a, b in zip(extra[0], missing[0]) if a != b]
+        return f"span {extra[0][0]}: got {str(pairs[0][0])[:150]}, want {str(pairs[0][1])[:150]}"
 
     def check_shared(self, trace, number):
         """Span by span: each request of the group has put one there."""
@@ -146,7 +149,7 @@ class Checker:
             for number, sent_in in self.ledger.cycle.items():
                 if sent_in != cycle or self.formula.tenant(number) != tenant:
                     continue
-                traces = {t for t, _ in self.formula.spans(number)}
+                traces = {s["traceId"] for s in self.formula.spans(number)}
                 state = self.ledger.state[number]
                 if state == ACKED:
                     must |= traces

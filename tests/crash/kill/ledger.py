@@ -42,7 +42,7 @@ class Formula:
         return make_trace_id(self.seed, number // GROUP * GROUP, SHARED)
 
     def spans(self, number):
-        """[(trace id, span)]; deterministic."""
+        """Deterministic; the last one is the step of the shared trace."""
         d = digest(self.seed, number)
         out = []
         traces = 1 + d[0] % 3
@@ -63,7 +63,7 @@ class Formula:
                                      "flag": bool(d[17] & 1), "ratio": d[18] / 8})}
 
     def body(self, number, cycle):
-        spans = [s for _, s in self.spans(number)]
+        spans = self.spans(number)
         for s in spans:
             s["attributes"].append({"key": "cycle", "value": {"intValue": str(cycle)}})
         return request(spans, service=f"svc-{number % 7}")

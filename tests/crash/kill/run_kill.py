@@ -31,6 +31,7 @@ from writers import Reader, Writer  # noqa: E402
 TENANTS = ["alpha", "beta", "gamma", "delta.with-dots", "e!*'()"]
 CONFIG = {
     "multitenancy_enabled": True,
+    "distributor": {"max_attribute_bytes": 1 << 20},
     "live_store": {"max_block_duration": "1s", "flush_check_period": "200ms"},
     "backend_scheduler": {"provider": {"compaction": {
         "min_input_blocks": 2, "compaction": {"compaction_cycle": "1s"}}}},
