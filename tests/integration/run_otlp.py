@@ -20,9 +20,9 @@ venv.use("requirements.txt")
 import cramjam  # noqa: E402
 import raw_grpc  # noqa: E402
 from checks import Checks  # noqa: E402
-from otlp import (attrs, field_len, fields, get, post, request, request_pb, span,  # noqa: E402
+from otlp import (attrs, field_len, fields, get, http_request, post, request, request_pb, span,  # noqa: E402
                   span_id, span_pb, trace_id, value, window)
-from server import Server, free_ports  # noqa: E402
+from server import Server, free_ports, merge  # noqa: E402
 
 c = Checks()
 PB = "application/x-protobuf"
@@ -203,7 +203,6 @@ def http_success(server):
 
 
 def http_refusals(server):
-    from otlp import http_request
     trace, req = one()
     body = json.dumps(req).encode()
     a = http_request(server.otlp_url + "/v1/traces")
@@ -318,7 +317,6 @@ def http_cors():
         "endpoint": f"127.0.0.1:{port}",
         "cors": {"allowed_origins": ["https://*.example.com"], "allowed_headers": ["X-A"],
                  "max_age": 600}}}}}}}
-    from otlp import http_request
     with Server(extra) as server:
         server.otlp_http = port
         ask = {"Origin": "https://a.example.com", "Access-Control-Request-Method": "POST",
@@ -367,9 +365,6 @@ def rate_limit():
                        "RATE_LIMITED: ingestion rate limit (")
     for extra in ({"distributor": {"retry_after_on_resource_exhausted": "0s"}},
                   {"overrides": {"defaults": {"ingestion": {"retry_info_enabled": False}}}}):
-        with Server({"overrides": {"defaults": limits}}) as server:
-            pass
-        from server import merge
         with Server(merge({"overrides": {"defaults": limits}}, extra)) as server:
             _, req = one(attributes={"pad": "x" * 2000})
             a = post(server, req)
@@ -608,6 +603,7 @@ def receivers_config():
     server = Server({"distributor": {"receivers": {"kerberos": {}}}})
     server.spawn()
     c.equal("unknown receiver", server.process.wait(10), 1)
+    server.discard()
     port = free_ports(1)[0]
     path = {"http": {"endpoint": f"127.0.0.1:{port}", "traces_url_path": "in/spans"}}
     with Server({"distributor": {"receivers": {"otlp": {"protocols": path}}}}) as server:

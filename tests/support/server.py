@@ -182,6 +182,12 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def discard(self):
+        """Removes the folder of a server that was never used as a context manager."""
+        if self.alive():
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def restart(self, kill=False):
         if kill:
             self.kill()

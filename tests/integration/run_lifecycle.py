@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Start, stop, signals: SIGTERM within two seconds with everything on disk, SIGHUP, a second process,
+folders that cannot be used, the overrides file.
+"""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from checks import Checks  # noqa: E402
+from otlp import get, post, request, request_pb, span, window  # noqa: E402
+from server import STOP_SECONDS, Server, program, sanitized  # noqa: E402
+
+c = Checks()
+PB = "application/x-protobuf"
+
+
+def clean_stop():
+    """What was acked is in blocks, nothing is left to replay, fsck is content."""
+    with Server() as server:
+        traces = []
+        for i in range(20):
+            spans = [span(name=f"op-{i}") for _ in range(200)]
+            traces.append(spans[0]["traceId"])
+            c.equal("stored", post(server, request_pb(request(spans)), PB).status, 200)
+        seconds = server.stop()
+        c.check("in time", seconds < STOP_SECONDS * (5 if sanitized() else 1), seconds)
+        blocks = list(server.data_dir.rglob("*.block"))
+        c.check("blocks", blocks)
+        status, text = server.fsck()
+        c.equal("fsck", status, 0)
+        c.contains("fsck counts", text, "4000 spans")
+        seconds = server.start()
+        c.check("starts at once", seconds < (5 if sanitized() else 0.5), seconds)
+        c.contains("nothing to replay", server.log_text().rsplit("Starting", 1)[1], "wal_records=0")
+        c.equal("all there", [get(server, f"/api/traces/{t}").status for t in traces], [200] * 20)
+
+
+def stop_under_load():
+    """Every ack before the end counts; SIGTERM does not wait for a client that goes on and on."""
+    with Server({"overrides": {"defaults": {"ingestion": {"max_traces_per_user": 0}}}}) as server:
+        acked, stop = [], threading.Event()
+
+        def write():
+            while not stop.is_set():
+                spans = [span() for _ in range(50)]
+                try:
+                    a = post(server, request_pb(request(spans)), PB)
+                    if a.status == 200 and a.body == b"\x0a\x00":
+                        acked.append(spans[0]["traceId"])
+                except OSError:
+                    time.sleep(0.01)
+
+        threads = [threading.Thread(target=write) for _ in range(4)]
+        for t in threads:
+            t.start()
+        time.sleep(0.7)
+        seconds = server.stop()
+        stop.set()
+        for t in threads:
+            t.join()
+        c.check("in time", seconds < STOP_SECONDS * (5 if sanitized() else 1), seconds)
+        server.start()
+        lost = [t for t in acked if get(server, f"/api/traces/{t}").status != 200]
+        c.check(f"none of {len(acked)} lost", acked and not lost, lost[:3])
+
+
+def idle_connections_do_not_delay():
+    import socket
+    with Server() as server:
+        held = [socket.create_connection(("127.0.0.1", p), 5)
+                for p in (server.http_port, server.otlp_http, server.otlp_grpc) for _ in range(20)]
+        half = socket.create_connection(("127.0.0.1", server.otlp_http), 5)
+        half.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        c.check("stops", server.stop() < STOP_SECONDS * (5 if sanitized() else 1))
+        for s in held + [half]:
+            s.close()
+
+
+def signals():
+    with Server() as server:
+        s = span()
+        post(server, request([s]))
+        for _ in range(3):
+            server.process.send_signal(signal.SIGHUP)
+        server.process.send_signal(signal.SIGPIPE)
+        time.sleep(0.3)
+        c.check("SIGHUP and SIGPIPE do not end it", server.alive())
+        c.equal("still answers", get(server, f"/api/traces/{s['traceId']}").status, 200)
+        server.process.send_signal(signal.SIGINT)
+        c.equal("SIGINT ends it as SIGTERM does", server.process.wait(5), 0)
+        server.start()
+        c.equal("and loses nothing", get(server, f"/api/traces/{s['traceId']}").status, 200)
+
+
+def second_process():
+    with Server() as server:
+        other = Server({"storage": {"trace": {"local": {"path": str(server.data_dir)},
+                                              "wal": {"path": str(server.wal_dir)}}}})
+        other.spawn()
+        c.equal("refuses", other.process.wait(10), 1)
+        c.check("and says why", "lock" in other.log_text() or "another" in other.log_text(),
+                other.log_tail(3))
+        other.discard()
+        c.check("the first goes on", server.is_ready())
+
+
+def bad_folders():
+    server = Server({"storage": {"trace": {"local": {"path": "/proc/nothing"}}}})
+    server.spawn()
+    c.equal("no folder can be made", server.process.wait(10), 1)
+    c.contains("one clear line", server.log_text(), "/proc/nothing")
+    server.discard()
+    taken = Server()
+    with taken:
+        other = Server({"server": {"http_listen_port": taken.http_port}})
+        other.spawn()
+        c.equal("port in use", other.process.wait(10), 1)
+        c.contains("and says which", other.log_text(), str(taken.http_port))
+        other.discard()
+
+
+def command_line():
+    def run(*args):
+        done = subprocess.run([program(), *args], capture_output=True, text=True, timeout=20,
+                              check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, _ = run("-version")
+    c.equal("-version", (code, out.startswith("tempo, version ")), (0, True))
+    c.equal("-help", run("-help")[0], 0)
+    code, _, err = run("-no-such-flag")
+    c.equal("unknown flag", code, 2)
+    c.contains("unknown flag", err, "flag provided but not defined: -no-such-flag")
+    code, _, err = run("-config.file=/nonexistent.yaml")
+    c.equal("missing file", code, 1)
+    c.contains("missing file", err, "/nonexistent.yaml")
+    with Server() as server:
+        c.equal("-health", run("-health", f"-health.url={server.url}/ready")[0], 0)
+        url = server.url
+    c.equal("-health of a dead server", run("-health", f"-health.url={url}/ready")[0], 1)
+    c.equal("fsck without arguments", run("fsck")[0], 2)
+
+
+def overrides_file():
+    """Per-tenant limits from a file, read again while running; a broken file keeps the old ones."""
+    server = Server({"multitenancy_enabled": True})
+    path = server.folder / "overrides.yaml"
+
+    def write(content):
+        fresh = path.with_suffix(".new")
+        fresh.write_text(content if isinstance(content, str) else json.dumps(content))
+        os.replace(fresh, path)
+
+    def limit(n):
+        return {"ingestion": {"rate_limit_bytes": n, "burst_size_bytes": n}}
+
+    def send(tenant):
+        return post(server, request([span(attributes={"pad": "x" * 1500})]),
+                    headers={"X-Scope-OrgID": tenant}).status
+
+    def wait(tenant, status):
+        end = time.monotonic() + 25
+        while time.monotonic() < end:
+            if send(tenant) == status:
+                return True
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
+        return False
+
+    write({"overrides": {"small": limit(500), "*": limit(10**9)}})
+    server.config["overrides"] = {"per_tenant_override_config": str(path),
+                                  "per_tenant_override_period": "1s"}
+    with server:
+        c.equal("entry", send("small"), 429)
+        c.equal("wildcard", send("anyone"), 200)
+        write({"overrides": {"small": limit(10**9), "*": limit(500)}})
+        c.check("reloaded: entry", wait("small", 200))
+        c.check("reloaded: wildcard", wait("anyone", 429))
+        write("overrides: [this is: not")
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(1.5)
+        c.equal("broken file keeps the limits", (send("small"), send("anyone")), (200, 429))
+        metrics = get(server, "/metrics").text
+        c.check("and shows in a metric", any(
+            x.startswith("tempo_runtime_config_last_reload_successful") and x.endswith(" 0")
+            for x in metrics.splitlines()))
+        write({"overrides": {"zeros": {"global": {"max_bytes_per_trace": 5}}}})
+        c.check("no wildcard any more", wait("anyone", 200))
+        c.equal("an entry without rates refuses all", send("zeros"), 429)
+        a = post(server, request([span()]), headers={"X-Scope-OrgID": "zeros"})
+        c.contains("zeros in the text", a.text,
+                   "(local: 0 bytes/s, global: 0 bytes/s, burst: 0 bytes)")
+        c.equal("no Retry-After", a.header("retry-after"), "")
+    broken = Server()
+    (broken.folder / "overrides.yaml").write_text("overrides: [this is: not")
+    broken.config["overrides"] = {"per_tenant_override_config":
+                                  str(broken.folder / "overrides.yaml")}
+    broken.spawn()
+    c.equal("broken at start", broken.process.wait(10), 1)
+    broken.discard()
+
+
+def retention():
+    with Server({"backend_worker": {"compaction": {"block_retention": "3s"}},
+                 "backend_scheduler": {"provider": {"retention": {"interval": "1s"}}},
+                 "live_store": {"max_block_duration": "1s", "flush_check_period": "200ms"}}) as server:
+        old, stay = span(start=time.time_ns() - 60 * 10**9), span()
+        post(server, request([old]))
+        time.sleep(0.2)
+        found = get(server, f"/api/traces/{old['traceId']}").status
+        c.equal("found at first", found, 200)
+        end = time.monotonic() + 12
+        while time.monotonic() < end and get(server, f"/api/traces/{old['traceId']}").status == 200:
+            time.sleep(0.2)
+        c.equal("gone within a cycle", get(server, f"/api/traces/{old['traceId']}").status, 404)
+        post(server, request([stay]))
+        c.equal("a fresh one stays", get(server, f"/api/traces/{stay['traceId']}").status, 200)
+        c.check("search agrees", old["traceId"].lstrip("0") not in
+                [t["traceID"] for t in get(server, "/api/search", q="{}", **window()).json()["traces"]])
+
+
+def main():
+    for function in (clean_stop, stop_under_load, idle_connections_do_not_delay, signals,
+                     second_process, bad_folders, command_line, overrides_file, retention):
+        c.run(function.__name__, function)
+    c.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""TLS and mutual TLS on the OTLP ports and the query port; certificates are made here by openssl."""
+import pathlib
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import venv  # noqa: E402
+
+venv.use("requirements.txt")
+
+import raw_grpc  # noqa: E402
+from checks import Checks  # noqa: E402
+from otlp import http_request, request, request_pb, span  # noqa: E402
+from server import Server, ServerError  # noqa: E402
+
+warnings.simplefilter("ignore", DeprecationWarning)  # old TLS is tried on purpose
+c = Checks()
+PB = {"Content-Type": "application/x-protobuf"}
+
+
+class Authority:
+    """A certificate authority of one run, in one folder."""
+
+    def __init__(self, folder, name):
+        self.folder, self.name = folder, name
+        self.cert, self.key = folder / f"{name}.pem", folder / f"{name}.key"
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                     "-keyout", self.key, "-out", self.cert, "-days", "2", "-subj", f"/CN={name}",
+                     "-addext", "basicConstraints=critical,CA:TRUE",
+                     "-addext", "keyUsage=critical,keyCertSign")
+
+    @staticmethod
+    def openssl(*args):
+        subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True)
+
+    def issue(self, name, days=2):
+        """(certificate, key) for localhost."""
+        cert, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        request_file, extra = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
+        extra.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n"
+                         "keyUsage=digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n")
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                     key, "-out", request_file, "-subj", f"/CN={name}")
+        self.openssl("x509", "-req", "-in", request_file, "-CA", self.cert, "-CAkey", self.key,
+                     "-CAcreateserial", "-days", str(days), "-out", cert, "-extfile", extra)
+        key.chmod(0o600)
+        return cert, key
+
+
+def client(authority, pair=None, alpn=None, versions=None):
+    context = ssl.create_default_context(cafile=str(authority.cert))
+    if pair:
+        context.load_cert_chain(*map(str, pair))
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    if versions:
+        context.minimum_version, context.maximum_version = versions
+    return context
+
+
+def receivers(tls):
+    return {"distributor": {"receivers": {"otlp": {"protocols": {
+        "grpc": {"tls": tls}, "http": {"tls": tls}}}}}}
+
+
+def send_http(server, context):
+    s = span()
+    a = http_request(f"https://127.0.0.1:{server.otlp_http}/v1/traces", "POST",
+                     request_pb(request([s])), PB, ssl_context=context, timeout=10)
+    return s["traceId"], a.status
+
+
+def send_grpc(server, context):
+    s = span()
+    with raw_grpc.Connection(server.otlp_grpc, context) as conn:
+        return s["traceId"], conn.call(request_pb(request([s]))).code
+
+
+def refused(function, *args):
+    """True when the handshake, or with TLS 1.3 the first exchange after it, fails."""
+    try:
+        return function(*args)[1] not in (200, 0)
+    except (OSError, EOFError):
+        return True
+
+
+def one_way(ca, other, pair):
+    cert, key = pair
+    tls = {"cert_file": str(cert), "key_file": str(key)}
+    with Server(receivers(tls)) as server:
+        c.equal("HTTP", send_http(server, client(ca))[1], 200)
+        trace, code = send_grpc(server, client(ca, alpn=["h2"]))
+        c.equal("gRPC", code, 0)
+        c.equal("stored", http_request(f"{server.url}/api/traces/{trace}").status, 200)
+        c.check("wrong authority refused by the client", refused(send_http, server, client(other)))
+        for name, version, works in (("1.2", ssl.TLSVersion.TLSv1_2, True),
+                                     ("1.3", ssl.TLSVersion.TLSv1_3, True)):
+            context = client(ca, versions=(version, version))
+            c.equal(f"TLS {name}", send_http(server, context)[1] == 200, works)
+        old = client(ca, versions=(ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1))
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        c.check("TLS 1.1 refused", refused(send_http, server, old))
+        for name, port, offer, chosen in (("gRPC", server.otlp_grpc, ["h2"], "h2"),
+                                          ("HTTP", server.otlp_http, ["h2", "http/1.1"], "h2"),
+                                          ("HTTP", server.otlp_http, ["http/1.1"], "http/1.1")):
+            with socket.create_connection(("127.0.0.1", port), 10) as raw:
+                with client(ca, alpn=offer).wrap_socket(raw, server_hostname="localhost") as s:
+                    c.equal(f"ALPN {name} {offer}", s.selected_alpn_protocol(), chosen)
+        for port in (server.otlp_http, server.otlp_grpc):
+            with socket.create_connection(("127.0.0.1", port), 10) as raw:
+                raw.settimeout(10)
+                raw.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                try:
+                    data = raw.recv(4096)
+                except ConnectionError:
+                    data = b""
+                c.check("plain text is not served", b"200 OK" not in data, data)
+        half_open = [socket.create_connection(("127.0.0.1", server.otlp_http), 5) for _ in range(50)]
+        for s in half_open:
+            s.sendall(b"\x16\x03\x01\x02")
+        c.equal("beside half handshakes", send_http(server, client(ca))[1], 200)
+        for s in half_open:
+            s.close()
+
+
+def mutual(ca, other, pair):
+    cert, key = pair
+    tls = {"cert_file": str(cert), "key_file": str(key), "client_ca_file": str(ca.cert)}
+    mine, foreign = ca.issue("client"), other.issue("foreign-client")
+    with Server(receivers(tls)) as server:
+        for name, send, alpn in (("HTTP", send_http, None), ("gRPC", send_grpc, ["h2"])):
+            c.equal(f"{name} with a certificate", send(server, client(ca, mine, alpn))[1] in (0, 200),
+                    True)
+            c.check(f"{name} without", refused(send, server, client(ca, alpn=alpn)))
+            c.check(f"{name} of another authority", refused(send, server, client(ca, foreign, alpn)))
+        c.equal("still serving", send_http(server, client(ca, mine))[1], 200)
+
+
+def query_port(ca, _other, pair):
+    cert, key = pair
+    extra = {"server": {"http_tls_config": {"cert_file": str(cert), "key_file": str(key)}}}
+    with Server(extra, scheme="https", ssl_context=client(ca)) as server:
+        c.equal("echo", http_request(server.url + "/api/echo", ssl_context=client(ca)).text, "echo\n")
+
+
+def reload(ca, other, pair):
+    """SIGHUP takes new certificates; a broken one leaves the old in place; no request fails."""
+    folder = ca.folder
+    cert, key = folder / "live.pem", folder / "live.key"
+    shutil.copy(pair[0], cert)
+    shutil.copy(pair[1], key)
+    with Server(receivers({"cert_file": str(cert), "key_file": str(key)})) as server:
+        c.equal("first", send_http(server, client(ca))[1], 200)
+        fresh = other.issue("second")
+        shutil.copy(fresh[0], cert)
+        shutil.copy(fresh[1], key)
+        server.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 5
+        while refused(send_http, server, client(other)) and time.monotonic() < end:
+            time.sleep(0.05)
+        c.equal("second", send_http(server, client(other))[1], 200)
+        cert.write_text("not a certificate\n")
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        c.equal("a broken file changes nothing", send_http(server, client(other))[1], 200)
+        c.contains("and is reported", server.log_text(), "level=error")
+
+
+def bad_settings(ca, _other, pair):
+    for name, tls in {"no such file": {"cert_file": "/nonexistent", "key_file": str(pair[1])},
+                      "key of another": {"cert_file": str(pair[0]), "key_file": str(ca.key)},
+                      "no key": {"cert_file": str(pair[0])}}.items():
+        server = Server(receivers(tls))
+        server.spawn()
+        c.equal(name, server.process.wait(10), 1)
+        server.discard()
+
+
+def main():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="vivace-tls-"))
+    try:
+        ca, other = Authority(folder, "ca"), Authority(folder, "other-ca")
+        pair = ca.issue("server")
+        for function in (one_way, mutual, query_port, reload, bad_settings):
+            c.run(function.__name__, function, ca, other, pair)
+    except ServerError as e:
+        c.check("server", False, e)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    c.finish()
+
+
+if __name__ == "__main__":
+    main()
