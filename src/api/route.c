@@ -219,7 +219,10 @@ enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err
         a->n_deny++;
     a->deny = xcalloc(a->n_deny, sizeof(*a->deny));
     for (size_t i = 0; i < a->n_deny; i++) {
-        enum ec ec = regex_new(str_from(deny[i]), &a->deny[i], err);
+        struct buf pattern = BUF_INIT; /* a match anywhere in the URL; ours are anchored */
+        buf_printf(&pattern, ".*(?:%s).*", deny[i]);
+        enum ec ec = regex_new(buf_str(&pattern), &a->deny[i], err);
+        buf_deinit(&pattern);
         if (ec != EC_OK) {
             api_free(a);
             return ec;

@@ -330,8 +330,9 @@ static enum ec start(struct process *p, struct err *err)
     struct server_options so = {0};
     TRY(server_new(&so, &p->server, err));
     TRY(listen_api(p, err));
-    api_set_state(p->api, API_RUNNING);
-    return listen_receivers(p, err);
+    TRY(listen_receivers(p, err));
+    api_set_state(p->api, API_RUNNING); /* last: who sees "ready" may send */
+    return EC_OK;
 }
 
 /* ---- stop ---- */
