@@ -52,7 +52,12 @@ enum ec candidates_open(struct candidates *c, const struct query_ctx *ctx, struc
         k->groups_left = s->info.n_groups;
         if (expr->node == SCAN_ALL)
             continue;
-        TRY(scan_new(s->r, expr, &k->scan, err));
+        enum ec ec = source_note(s, scan_new(s->r, expr, &k->scan, err));
+        if (source_unreadable(ec)) {
+            k->s = NULL;
+            continue;
+        }
+        TRY(ec);
         if (scan_none(k->scan))
             k->groups_left = 0;
     }
@@ -181,11 +186,8 @@ static enum ec refill(struct candidates *c, struct cursor *k, struct err *err)
     if (k->s == NULL || k->at < k->n)
         return EC_OK;
     enum ec ec = k->s->part->is_head ? refill_head(c, k, err) : refill_block(c, k, err);
-    if (ec == EC_CORRUPT || ec == EC_IO) {
-        k->s->damaged = true;
-        return EC_OK; /* the group is skipped; the next refill goes on with the one before */
-    }
-    return ec;
+    /* The group is skipped; the next refill goes on with the one before. */
+    return source_unreadable(source_note(k->s, ec)) ? EC_OK : ec;
 }
 
 enum ec candidates_next(struct candidates *c, uint32_t *ret_src, struct cand *ret, struct err *err)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "candidates.h"
 
 static enum ec over_budget(struct err *err)
 {
@@ -14,6 +15,7 @@ static enum ec over_budget(struct err *err)
 enum ec query_source_open(
     const struct query_ctx *ctx, struct source *s, struct part *part, struct err *err)
 {
+    TRY(query_check_alive(ctx, err));
     enum ec ec = source_open(s, part, ctx->arena, ctx->budget, err);
     if (ec == EC_CORRUPT || ec == EC_IO || ec == EC_NOT_FOUND) {
         source_close(s);

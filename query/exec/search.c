@@ -175,6 +175,15 @@ static enum ec recycle(struct search *s, struct err *err)
     return EC_OK;
 }
 
+/* Damage was met outside the views, so that no source is marked for it: some part has it. */
+static void note_damage(struct search *s)
+{
+    bool noted = false;
+    for (size_t i = 0; i < s->ctx->n_parts; i++)
+        noted |= s->sources[i].damaged;
+    s->sources[0].damaged |= !noted;
+}
+
 /* Evaluates and forgets; damage ends the trace, not the query. */
 static enum ec visit(struct search *s, const struct trace_id *id, struct err *err)
 {
@@ -185,11 +194,10 @@ static enum ec visit(struct search *s, const struct trace_id *id, struct err *er
     enum ec ec = evaluate(s, id, err);
     s->ev.trace = NULL;
     arena_reset(&s->scratch);
-    if (ec == EC_CORRUPT || ec == EC_IO) {
-        s->sources[0].damaged = true;
-        return EC_OK;
-    }
-    TRY(ec);
+    if (source_unreadable(ec))
+        note_damage(s);
+    else
+        TRY(ec);
     return recycle(s, err);
 }
 
@@ -222,7 +230,11 @@ static enum ec run(struct search *s, struct err *err)
         TRY(candidates_next(&s->cands, &src, &c, err));
         if (src == PART_NONE || (s->n == r->limit && c.start_ns < s->found[0].start_ns))
             return EC_OK;
-        TRY(part_trace(s->sources[src].r, c.trace, &pt, err));
+        struct source *of = &s->sources[src];
+        enum ec ec = source_note(of, part_trace(of->r, c.trace, &pt, err));
+        if (source_unreadable(ec))
+            continue;
+        TRY(ec);
         TRY(visit(s, &pt.id, err));
     }
 }

@@ -26,6 +26,13 @@ void source_close(struct source *s)
     *s = (struct source){0};
 }
 
+enum ec source_note(struct source *s, enum ec ec)
+{
+    if (source_unreadable(ec))
+        s->damaged = true;
+    return ec;
+}
+
 enum ec source_recycle(struct source *s, uint64_t keep, struct err *err)
 {
     if (budget_used(&s->budget) <= keep)
@@ -95,7 +102,7 @@ enum ec source_view(
     struct source_slot *sl = &s->slots[slot];
     uint32_t at = sl->wide ? 0 : g;
     if (!sl->loaded[at]) {
-        TRY(part_view(s->r, at, sl->col, &sl->views[at], err));
+        TRY(source_note(s, part_view(s->r, at, sl->col, &sl->views[at], err)));
         sl->loaded[at] = true;
     }
     *ret = &sl->views[at];

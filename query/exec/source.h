@@ -35,6 +35,13 @@ struct source {
 enum ec source_open(struct source *s, struct part *part, struct arena *arena, struct budget *budget,
     struct err *err) MUST_USE;
 void source_close(struct source *s); /* safe on zeroed */
+/* Damage of data, which makes an answer partial; any other failure ends the query. */
+static inline bool source_unreadable(enum ec ec)
+{
+    return ec == EC_CORRUPT || ec == EC_IO;
+}
+/* Marks the source as damaged when `ec`, the outcome of reading it, says so. Returns ec. */
+enum ec source_note(struct source *s, enum ec ec) MUST_USE;
 /* Drops reader and views when they hold more than `keep` bytes. */
 enum ec source_recycle(struct source *s, uint64_t keep, struct err *err) MUST_USE;
 uint64_t source_bytes_read(const struct source *s);

@@ -185,6 +185,8 @@ static enum ec filtered_names(
                 ec = scan_group(scan, g, &bits, err);
             if (ec == EC_OK && scan_bits_any(&bits))
                 ec = mark_group(n, s, g, &bits, m, err);
+            if (source_unreadable(source_note(s, ec)))
+                ec = EC_OK; /* without this group */
         }
         scan_free(scan);
         TRY(ec);
@@ -231,10 +233,8 @@ enum ec query_tags(const struct query_ctx *ctx, const struct tags_request *req,
         if (ec != EC_OK || s->part == NULL || outside(req, &s->info))
             continue;
         ec = req->filter == NULL ? all_names(&n, s, err) : filtered_names(ctx, &n, s, err);
-        if (ec == EC_CORRUPT || ec == EC_IO) {
-            s->damaged = true;
+        if (source_unreadable(source_note(s, ec)))
             ec = EC_OK;
-        }
     }
     if (ec == EC_OK)
         ec = fill(&n, ret, err);

@@ -102,7 +102,7 @@ static enum ec resource_of(const struct query_ctx *ctx, struct source *sources, 
         struct read_resource *r = ARENA_NEW(ctx->arena, struct read_resource);
         if (r == NULL)
             return over_budget(err);
-        TRY(resource_read(sources[src].r, row, ctx->arena, r, err));
+        TRY(source_note(&sources[src], resource_read(sources[src].r, row, ctx->arena, r, err)));
         if (!keep_attrs(ctx->arena, r->attrs, r->n_attrs) || !keep_str(ctx->arena, &r->schema_url))
             return over_budget(err);
         slot->object = r;
@@ -119,7 +119,7 @@ static enum ec scope_of(const struct query_ctx *ctx, struct source *sources, str
         struct read_scope *s = ARENA_NEW(ctx->arena, struct read_scope);
         if (s == NULL)
             return over_budget(err);
-        TRY(scope_read(sources[src].r, row, ctx->arena, s, err));
+        TRY(source_note(&sources[src], scope_read(sources[src].r, row, ctx->arena, s, err)));
         if (!keep_attrs(ctx->arena, s->attrs, s->n_attrs) ||
             !keep_str(ctx->arena, &s->schema_url) || !keep_str(ctx->arena, &s->name) ||
             !keep_str(ctx->arena, &s->version))
@@ -142,7 +142,7 @@ static enum ec read_run(const struct query_ctx *ctx, struct qtrace *t, uint32_t 
         return over_budget(err);
     for (uint32_t i = 0; i < n; i++)
         rows[i] = s->groups[t->rows[from + i].g].row_first + t->rows[from + i].off;
-    TRY(span_read(s->r, rows, n, ctx->arena, spans, err));
+    TRY(source_note(s, span_read(s->r, rows, n, ctx->arena, spans, err)));
     for (uint32_t i = 0; i < n; i++) {
         if (!keep_span(ctx->arena, &spans[i]))
             return over_budget(err);
@@ -231,12 +231,42 @@ static enum ec read_trace(const struct query_ctx *ctx, struct qtrace *t, uint64_
     return EC_OK;
 }
 
+/* Closes sources that turned out unreadable; false: there was none. */
+static bool drop_damaged(const struct query_ctx *ctx, struct source *sources)
+{
+    bool any = false;
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        if (sources[i].part == NULL || !sources[i].damaged)
+            continue;
+        source_close(&sources[i]);
+        sources[i].damaged = true;
+        any = true;
+    }
+    return any;
+}
+
+/* What the readable parts hold: each round that meets damage leaves out the part that has it. */
+static enum ec read_parts(const struct query_ctx *ctx, struct source *sources,
+    const struct trace_id *id, uint64_t max_bytes, struct arena *scratch, struct trace_result *ret,
+    struct err *err)
+{
+    enum ec ec;
+    do {
+        struct qtrace t;
+        *ret = (struct trace_result){0};
+        arena_reset(scratch);
+        ec = qtrace_open(&t, sources, ctx->n_parts, id, scratch, err);
+        if (ec == EC_OK && t.n != 0)
+            ec = read_trace(ctx, &t, max_bytes, ret, err);
+    } while (source_unreadable(ec) && drop_damaged(ctx, sources));
+    return ec;
+}
+
 enum ec query_trace(const struct query_ctx *ctx, const struct trace_id *id, uint64_t max_bytes,
     struct trace_result *ret, struct err *err)
 {
     struct source *sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
     struct arena scratch;
-    struct qtrace t;
     enum ec ec = EC_OK;
     if (sources == NULL)
         return over_budget(err);
@@ -245,9 +275,7 @@ enum ec query_trace(const struct query_ctx *ctx, const struct trace_id *id, uint
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++)
         ec = query_source_open(ctx, &sources[i], ctx->parts[i], err);
     if (ec == EC_OK)
-        ec = qtrace_open(&t, sources, ctx->n_parts, id, &scratch, err);
-    if (ec == EC_OK && t.n != 0)
-        ec = read_trace(ctx, &t, max_bytes, ret, err);
+        ec = read_parts(ctx, sources, id, max_bytes, &scratch, ret, err);
     if (ec == EC_OK)
         query_stats_fill(ctx, sources, &ret->stats);
     for (size_t i = 0; i < ctx->n_parts; i++)

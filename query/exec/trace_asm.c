@@ -114,28 +114,32 @@ static enum ec find_root(struct qtrace *t, struct err *err)
     return EC_OK;
 }
 
+/* Adds what source `k` has of the trace; *ret_part only when it has something. */
+static enum ec add_source(struct qtrace *t, size_t k, struct part_trace *ret_part, struct err *err)
+{
+    struct part_trace pt;
+    uint32_t trace, before = t->n;
+    TRY(part_trace_find(t->sources[k].r, &t->id, &trace, err));
+    if (trace == PART_NONE)
+        return EC_OK;
+    TRY(part_trace(t->sources[k].r, trace, &pt, err));
+    TRY(add_rows(t, (uint32_t)k, trace, err));
+    if (t->n == before)
+        return EC_OK;
+    t->start_ns = t->n_parts == 1 ? pt.start_ns : MIN(t->start_ns, pt.start_ns);
+    t->end_ns = MAX(t->end_ns, pt.end_ns);
+    *ret_part = pt;
+    return EC_OK;
+}
+
 enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
     const struct trace_id *id, struct arena *scratch, struct err *err)
 {
     *t = (struct qtrace){.id = *id, .sources = sources, .root = PART_NONE, .scratch = scratch};
     struct part_trace only = {0};
-    for (size_t k = n_sources; k-- > 0;) { /* parts come newest first */
-        struct part_trace pt;
-        uint32_t trace;
-        if (sources[k].part == NULL)
-            continue;
-        TRY(part_trace_find(sources[k].r, id, &trace, err));
-        if (trace == PART_NONE)
-            continue;
-        TRY(part_trace(sources[k].r, trace, &pt, err));
-        uint32_t before = t->n;
-        TRY(add_rows(t, (uint32_t)k, trace, err));
-        if (t->n == before)
-            continue;
-        t->start_ns = t->n_parts == 1 ? pt.start_ns : MIN(t->start_ns, pt.start_ns);
-        t->end_ns = MAX(t->end_ns, pt.end_ns);
-        only = pt;
-    }
+    for (size_t k = n_sources; k-- > 0;) /* parts come newest first */
+        if (sources[k].part != NULL)
+            TRY(source_note(&sources[k], add_source(t, k, &only, err)));
     if (t->n_parts > 1) {
         TRY(drop_duplicates(t, err));
         return find_root(t, err);

@@ -426,6 +426,8 @@ static enum ec matching_values(struct values *v, struct source *s,
             ec = scan_group(scan, g, &bits, err);
         if (ec == EC_OK && scan_bits_any(&bits))
             ec = matching_group(v, s, g, &bits, ts, wide, roots, err);
+        if (source_unreadable(source_note(s, ec)))
+            ec = EC_OK; /* without this group */
     }
     scan_free(scan);
     TRY(ec);
@@ -573,6 +575,10 @@ static enum ec nested_values(struct values *v, struct source *sources, struct er
                 ec = part_trace(s->r, i, &pt, err);
             if (ec == EC_OK)
                 ec = trace_numbers(v, sources, &pt.id, &scratch, &seen, err);
+            if (source_unreadable(ec)) { /* without this trace */
+                s->damaged = true;
+                ec = EC_OK;
+            }
             arena_reset(&scratch);
         }
     }
@@ -614,10 +620,8 @@ enum ec query_values(const struct query_ctx *ctx, const struct values_request *r
         if (ec != EC_OK || s->part == NULL || outside(req, &s->info) || is_nested(req->attr))
             continue;
         ec = source_values(&v, s, err);
-        if (ec == EC_CORRUPT || ec == EC_IO) {
-            s->damaged = true;
+        if (source_unreadable(source_note(s, ec)))
             ec = EC_OK;
-        }
     }
     if (ec == EC_OK && is_nested(req->attr))
         ec = nested_values(&v, sources, err);
