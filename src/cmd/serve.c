@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -432,6 +433,17 @@ static void keep_freed_memory(void)
     mallopt(M_ARENA_MAX, 4);
 }
 
+/* Every block that was read keeps a descriptor: take what the hard limit allows. */
+static void raise_file_limit(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur == l.rlim_max)
+        return;
+    l.rlim_cur = l.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &l) != 0)
+        log_event(LOG_WARN, "the limit of open files stays as it is");
+}
+
 int cmd_serve(const struct config *c)
 {
     struct process *p = xcalloc(1, sizeof(*p));
@@ -446,6 +458,7 @@ int cmd_serve(const struct config *c)
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: all inherit it */
     signal(SIGPIPE, SIG_IGN);
     keep_freed_memory();
+    raise_file_limit();
     log_event(LOG_INFO, "Starting Vivace", LZ("version", VIVACE_VERSION));
     int exit_code = 0;
     if (start(p, &err) != EC_OK) {
