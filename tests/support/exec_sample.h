@@ -2,8 +2,8 @@
  * For tests of the query engine: three small traces in which every feature of TraceQL finds
  * something, as heads of any subset of their spans. The span ids tell trace and number: a3.. is A3.
  *
- * Trace A (start T0): A1 root of A2 and A3, A3 parent of A4 and A5. B: B1 root of B2. C has no root:
- * the parent of C1 is unknown, C2 is its child. */
+ * Trace A (start T0): A1 root of A2 and A3, A3 parent of A4 and A5. B: B1 root of B2. C has no
+ * root: the parent of C1 is unknown, C2 is its child. */
 #pragma once
 
 #include "head_request.h"
