@@ -28,7 +28,7 @@ struct names {
 
 static enum ec add_name(struct names *n, unsigned scope, struct str key, struct err *err)
 {
-    if (n->req->bytes_max != 0 && n->set.bytes >= n->req->bytes_max)
+    if (n->set.full)
         return EC_OK;
     return tagset_add(&n->set, (uint8_t)scope, key, NULL, err);
 }
@@ -221,7 +221,7 @@ static enum ec fill(struct names *n, struct tags_result *ret, struct err *err)
 enum ec query_tags(const struct query_ctx *ctx, const struct tags_request *req,
     struct tags_result *ret, struct err *err)
 {
-    struct names n = {.req = req, .set = {.arena = ctx->arena}};
+    struct names n = {.req = req, .set = {.arena = ctx->arena, .bytes_max = req->bytes_max}};
     struct source *sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
     enum ec ec = EC_OK;
     if (sources == NULL)

@@ -35,7 +35,10 @@ enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, 
     }
     struct tagset_entry *e = probe(t->slots, t->cap, kind, s);
     bool is_new = !e->used;
-    if (is_new) {
+    if (is_new && t->bytes_max != 0 && t->bytes + s.n > t->bytes_max) {
+        t->full = true;
+        is_new = false;
+    } else if (is_new) {
         struct str copy = arena_str(t->arena, s);
         if (copy.p == NULL)
             return over_budget(err);

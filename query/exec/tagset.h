@@ -15,6 +15,8 @@ struct tagset {
     struct tagset_entry *slots;
     size_t n, cap;
     uint64_t bytes;
+    uint64_t bytes_max; /* what bytes may come to; 0: no limit */
+    bool full;          /* a string did not fit: nothing is added any more (by the callers) */
 };
 
 /* EC_LIMIT when the arena refuses. *ret_new (may be NULL). */

@@ -34,7 +34,7 @@ struct values {
 
 static bool full(const struct values *v)
 {
-    return (v->req->bytes_max != 0 && v->set.bytes >= v->req->bytes_max);
+    return v->set.full;
 }
 
 static enum ec add(struct values *v, enum kind kind, struct str s, struct err *err)
@@ -604,8 +604,10 @@ static enum ec fill(struct values *v, struct values_result *ret, struct err *err
 enum ec query_values(const struct query_ctx *ctx, const struct values_request *req,
     struct values_result *ret, struct err *err)
 {
-    struct values v = {
-        .ctx = ctx, .req = req, .set = {.arena = ctx->arena}, .v1 = req->attr == NULL};
+    struct values v = {.ctx = ctx,
+        .req = req,
+        .set = {.arena = ctx->arena, .bytes_max = req->bytes_max},
+        .v1 = req->attr == NULL};
     struct source *sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
     enum ec ec;
     if (sources == NULL)
