@@ -41,6 +41,7 @@ struct process {
     struct api *api;
     struct server *server;
     struct api_otlp_http otlp_http[CONFIG_RECEIVERS_MAX];
+    struct cors_options cors[CONFIG_RECEIVERS_MAX]; /* listeners keep the pointer */
 };
 
 /* ---- glue between config and gateway types ---- */
@@ -281,7 +282,7 @@ static enum ec listen_receivers(struct process *p, struct err *err)
     for (size_t i = 0; i < c->n_otlp_http; i++) {
         const struct config_receiver *r = &c->otlp_http[i];
         p->otlp_http[i] = (struct api_otlp_http){.api = p->api, .path = r->traces_url_path};
-        struct cors_options cors = {.allowed_origins = r->cors_allowed_origins,
+        p->cors[i] = (struct cors_options){.allowed_origins = r->cors_allowed_origins,
             .allowed_headers = r->cors_allowed_headers,
             .max_age_s = r->cors_max_age_s};
         struct listener_options o = {
@@ -294,7 +295,7 @@ static enum ec listen_receivers(struct process *p, struct err *err)
             .inflated_bytes_max = r->max_request_body_size,
             .encodings = OTLP_ENCODINGS,
             .cors = r->cors_allowed_origins != NULL && r->cors_allowed_origins[0] != NULL,
-            .cors_options = &cors,
+            .cors_options = &p->cors[i],
             .read_timeout_ms = (unsigned)(r->read_timeout / NS_PER_MS),
             .idle_timeout_ms = (unsigned)(r->idle_timeout / NS_PER_MS),
             .handler = api_handle_otlp_http,

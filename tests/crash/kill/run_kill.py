@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 under load, again and again: no acked span is lost, nothing is torn, nothing is invented.
 
-run_kill.py [--cycles 20] [--seed N] [--seconds 0.8] [--writers 8] [--self-check]
+run_kill.py [--cycles 20] [--seed N] [--seconds 0.5] [--writers 8] [--self-check]
 
 Writers send over gRPC and HTTP to several tenants while queries run and blocks are cut and compacted
 every second or so. The process is killed at a random moment, sometimes again while it recovers, and
@@ -101,7 +101,7 @@ class Run:
     def cycles(self):
         self.server.start()
         for cycle in range(1, self.args.cycles + 1):
-            self.load(cycle, self.random.uniform(0.2, 2 * self.args.seconds - 0.2))
+            self.load(cycle, self.random.uniform(0.15, 2 * self.args.seconds - 0.15))
             self.recover(cycle)
             if cycle % 4 != 3:  # sometimes several kills pass without a look
                 self.check(cycle)
@@ -179,7 +179,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cycles", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--seconds", type=float, default=0.8, help="mean time between kills")
+    parser.add_argument("--seconds", type=float, default=0.5, help="mean time between kills")
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--self-check", action="store_true")
     parser.add_argument("--verbose", "-v", action="store_true")
