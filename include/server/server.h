@@ -56,7 +56,7 @@ struct listener_options {
     uint64_t grpc_message_bytes_max; /* after inflation; 0: 16 MiB */
     unsigned encodings;              /* accepted request Content-Encodings / grpc-encodings */
     bool cors;                       /* OTLP/HTTP only; see struct cors_options */
-    const struct cors_options *cors_options; /* kept: lives as long as the listener */
+    const struct cors_options *cors_options;          /* kept: lives as long as the listener */
     unsigned connections_max;                         /* 0: 1024 */
     unsigned connections_per_ip_max;                  /* 0: 256 */
     unsigned streams_max;                             /* per h2 connection; 0: 100 */

@@ -72,7 +72,7 @@ class Server:
 
     def __init__(self, extra=None, env=None, folder=None, scheme="http", ssl_context=None):
         self.own_folder = folder is None
-        self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="vivace-test-"))
+        self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="vivace-server-"))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.http_port, self.grpc_port, self.otlp_grpc, self.otlp_http = free_ports(4)
         self.scheme, self.ssl_context = scheme, ssl_context
