@@ -92,6 +92,27 @@ static enum ec load_document(struct config *c, struct err *err)
     return ec;
 }
 
+/* A start would read the per-tenant file too, and the server would warn about its entries. */
+static enum ec verify_overrides(struct config *c, struct err *err)
+{
+    struct config_tenant *tenants;
+    struct arena arena;
+    size_t n;
+    uint64_t hash;
+
+    arena_init(&arena, NULL, 0);
+    enum ec ec = config_overrides_load(c, 0, &arena, &tenants, &n, &hash, err);
+    for (size_t i = 0; ec == EC_OK && i < n; i++)
+        if (tenants[i].warning != NULL)
+            warn_add(c, true, "overrides.per_tenant_override_config",
+                "overrides entry is suspicious", "tenant %.*s: %s", STR_ARG(tenants[i].tenant),
+                tenants[i].warning);
+    arena_deinit(&arena);
+    if (ec != EC_OK)
+        err_prefix(err, "failed to init module services: error initialising module: overrides");
+    return ec;
+}
+
 static enum ec load(struct config *c, int argc, char **argv, int *ret_exit, struct err *err)
 {
     *ret_exit = 2;
@@ -104,7 +125,7 @@ static enum ec load(struct config *c, int argc, char **argv, int *ret_exit, stru
     TRY(resolve_config(c, err));
     TRY(validate_config(c, err));
     warn_config(c);
-    return EC_OK;
+    return c->verify && c->overrides_file != NULL ? verify_overrides(c, err) : EC_OK;
 }
 
 enum ec config_load(int argc, char **argv, struct config **ret, int *ret_exit, struct err *err)

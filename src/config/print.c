@@ -131,13 +131,18 @@ static void print_scalar(struct buf *out, const struct key *k, const struct node
 /* Names below free-form blocks whose values are not for everyone's eyes. */
 static bool is_secret_name(struct str name)
 {
-    static const char *const words[] = {
-        "password", "secret", "token", "credentials", "account_key", "encryption_key", "key_pem"};
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (str_has(name, str_from(words[i])))
-            return !str_ends(name, STR("_file"));
-    return str_eqz(name, "headers") || str_eqz(name, "remote_write_headers") ||
-           str_eqz(name, "key");
+    static const char *const ends[] = {"password", "secret", "secret_key", "_token", "credentials",
+        "account_key", "encryption_key", "key_pem"};
+    static const char *const names[] = {"token", "headers", "http_headers", "remote_write_headers"};
+    if (str_starts(name, STR("use_")))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+        if (str_ends(name, str_from(ends[i])))
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eqz(name, names[i]))
+            return true;
+    return false;
 }
 
 /* A subtree as it was given. Depth and size are bounded by the parser. */
@@ -145,7 +150,7 @@ static void print_node(struct buf *out, const struct node *n, unsigned depth, bo
 {
     if (n->kind == NODE_SCALAR) {
         buf_putc(out, ' ');
-        if (masked && n->s.n > 0)
+        if (n->s.n > 0 && (masked || str_has(n->s, STR("PRIVATE KEY"))))
             buf_putz(out, "'" MASK "'");
         else if (n->plain && !has_control(n->s))
             buf_puts(out, node_is_null(n) ? STR("null") : n->s);
@@ -201,7 +206,7 @@ static void print_leaf(
     if ((k->flags & KEY_SECRET) != 0 && shown->kind == NODE_SCALAR && shown->s.n > 0) {
         buf_putz(p->out, " '" MASK "'\n");
     } else if (k->type >= KT_STRINGS) {
-        print_node(p->out, shown, depth + 1, false);
+        print_node(p->out, shown, depth + 1, is_secret_name(str_from(k->name)));
     } else {
         buf_putc(p->out, ' ');
         print_scalar(p->out, k, shown);

@@ -112,9 +112,9 @@ static bool is_special_float(struct str s, double *ret)
     static const struct {
         const char *text;
         double value;
-    } words[] = {{".inf", INFINITY}, {".Inf", INFINITY}, {".INF", INFINITY}, {"+.inf", INFINITY},
-        {"+.Inf", INFINITY}, {"+.INF", INFINITY}, {"-.inf", -INFINITY}, {"-.Inf", -INFINITY},
-        {"-.INF", -INFINITY}, {".nan", NAN}, {".NaN", NAN}, {".NAN", NAN}};
+    } words[] = {{".inf", HUGE_VAL}, {".Inf", HUGE_VAL}, {".INF", HUGE_VAL}, {"+.inf", HUGE_VAL},
+        {"+.Inf", HUGE_VAL}, {"+.INF", HUGE_VAL}, {"-.inf", -HUGE_VAL}, {"-.Inf", -HUGE_VAL},
+        {"-.INF", -HUGE_VAL}, {".nan", (double)NAN}, {".NaN", (double)NAN}, {".NAN", (double)NAN}};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (str_eqz(s, words[i].text)) {
             *ret = words[i].value;

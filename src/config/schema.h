@@ -112,8 +112,8 @@ extern const struct block schema_storage;
 /* schema_storage.c */
 extern const struct block schema_cache;
 /* schema_generator.c */
-extern const struct block schema_metrics_generator;
-/* schema_overrides.c */
+extern const struct block schema_metrics_generator,
+    schema_tenant_generator; /* schema_generator.c */
 extern const struct block schema_overrides, schema_limits, schema_limits_flat;
 /* schema_receivers.c */
 extern const struct block schema_otlp, schema_otlp_grpc, schema_otlp_http;

@@ -55,7 +55,7 @@ static const struct key limits_keys[] = {
     B("ingestion", block_ingestion),
     B("read", block_read),
     B("compaction", block_compaction),
-    K("metrics_generator", ANY, N, NULL, NO_GENERATOR),
+    B("metrics_generator", schema_tenant_generator),
     K("forwarders", STRINGS, N, NULL, "forwarders are " LATER),
     B("global", block_global),
     B("storage", block_storage),

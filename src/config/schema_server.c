@@ -83,7 +83,7 @@ static BLOCK(block_validation, "clusterutil.ServerClusterValidationConfig", vali
     K("log_request_exclude_headers_list", STRING, N, "", LATER),                                                           \
     K("trace_request_headers", BOOL, N, "false", "the server does not trace itself"),                                      \
     K("trace_request_exclude_headers_list", STRING, N, "", "the server does not trace itself"),                            \
-    K("create_new_traces", BOOL, N, "true", "the server does not trace itself"),                                           \
+    K("create_new_traces", BOOL, N, "false", "the server does not trace itself"),                                           \
     K("http_path_prefix", STRING, G, "", "prefix of every HTTP route", TO(path_prefix)),                                   \
     B("cluster_validation", block_validation)
 

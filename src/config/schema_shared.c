@@ -51,10 +51,10 @@ BLOCK(schema_kvstore, "kv.Config", kvstore_keys);
 
 static const struct key ring_keys[] = {
     B("kvstore", schema_kvstore),
-    K("heartbeat_period", DURATION, N, NULL, NO_RING),
-    K("heartbeat_timeout", DURATION, N, NULL, NO_RING),
-    K("wait_stability_min_duration", DURATION, N, NULL, NO_RING),
-    K("wait_stability_max_duration", DURATION, N, NULL, NO_RING),
+    K("heartbeat_period", DURATION, N, "5s", NO_RING),
+    K("heartbeat_timeout", DURATION, N, "1m", NO_RING),
+    K("wait_stability_min_duration", DURATION, N, "1m", NO_RING),
+    K("wait_stability_max_duration", DURATION, N, "5m", NO_RING),
     K("instance_id", STRING, N, NULL, NO_RING),
     K("instance_interface_names", STRINGS, N, NULL, NO_RING),
     K("instance_port", INT, N, "0", NO_RING),
@@ -73,27 +73,27 @@ static const struct key partition_ring_keys[] = {
 BLOCK(schema_partition_ring, "ingester.PartitionRingConfig", partition_ring_keys);
 
 static const struct key kafka_keys[] = {
-    K("address", STRING, N, NULL, NO_KAFKA),
+    K("address", STRING, N, "localhost:9092", NO_KAFKA),
     K("topic", STRING, N, "", NO_KAFKA),
     K("client_id", STRING, N, "", NO_KAFKA),
     K("client_rack", STRING, N, "", NO_KAFKA),
-    K("dial_timeout", DURATION, N, NULL, NO_KAFKA),
-    K("write_timeout", DURATION, N, NULL, NO_KAFKA),
+    K("dial_timeout", DURATION, N, "2s", NO_KAFKA),
+    K("write_timeout", DURATION, N, "10s", NO_KAFKA),
     K("sasl_mechanism", STRING, N, "", NO_KAFKA),
     K("sasl_username", STRING, N, "", NO_KAFKA),
     K("sasl_password", STRING, N, "", NO_KAFKA, .flags = KEY_SECRET),
     CLIENT_TLS_KEYS(NO_KAFKA),
     K("consumer_group", STRING, N, "", NO_KAFKA),
-    K("consumer_group_offset_commit_interval", DURATION, N, NULL, NO_KAFKA),
-    K("last_produced_offset_retry_timeout", DURATION, N, NULL, NO_KAFKA),
-    K("auto_create_topic_enabled", BOOL, N, NULL, NO_KAFKA),
-    K("auto_create_topic_default_partitions", INT, N, NULL, NO_KAFKA),
-    K("producer_max_record_size_bytes", INT, N, NULL, NO_KAFKA),
-    K("producer_max_buffered_bytes", INT, N, NULL, NO_KAFKA),
-    K("target_consumer_lag_at_startup", DURATION, N, NULL, NO_KAFKA),
-    K("max_consumer_lag_at_startup", DURATION, N, NULL, NO_KAFKA),
+    K("consumer_group_offset_commit_interval", DURATION, N, "1s", NO_KAFKA),
+    K("last_produced_offset_retry_timeout", DURATION, N, "10s", NO_KAFKA),
+    K("auto_create_topic_enabled", BOOL, N, "true", NO_KAFKA),
+    K("auto_create_topic_default_partitions", INT, N, "1000", NO_KAFKA),
+    K("producer_max_record_size_bytes", INT, N, "15983616", NO_KAFKA),
+    K("producer_max_buffered_bytes", INT, N, "1073741824", NO_KAFKA),
+    K("target_consumer_lag_at_startup", DURATION, N, "2s", NO_KAFKA),
+    K("max_consumer_lag_at_startup", DURATION, N, "15s", NO_KAFKA),
     K("disable_kafka_telemetry", BOOL, N, "false", NO_KAFKA),
-    K("consumer_group_lag_metric_update_interval", DURATION, N, NULL, NO_KAFKA),
+    K("consumer_group_lag_metric_update_interval", DURATION, N, "1m", NO_KAFKA),
 };
 BLOCK(schema_kafka, "ingest.KafkaConfig", kafka_keys);
 static const struct key ingest_keys[] = {
@@ -103,27 +103,27 @@ static const struct key ingest_keys[] = {
 BLOCK(schema_ingest, "ingest.Config", ingest_keys);
 
 static const struct key backoff_keys[] = {
-    K("min_period", DURATION, N, NULL, NO_RPC),
-    K("max_period", DURATION, N, NULL, NO_RPC),
-    K("max_retries", INT, N, NULL, NO_RPC),
+    K("min_period", DURATION, N, "100ms", NO_TUNE),
+    K("max_period", DURATION, N, "10s", NO_TUNE),
+    K("max_retries", INT, N, "10", NO_TUNE),
 };
 BLOCK(schema_backoff, "backoff.Config", backoff_keys);
 static const struct key client_validation_keys[] = {K("label", STRING, N, "", NO_RPC)};
 static BLOCK(block_client_validation, "clusterutil.ClusterValidationConfig", client_validation_keys);
 static const struct key grpc_client_keys[] = {
-    K("max_recv_msg_size", INT, N, NULL, NO_RPC),
-    K("max_send_msg_size", INT, N, NULL, NO_RPC),
+    K("max_recv_msg_size", INT, N, "104857600", NO_RPC),
+    K("max_send_msg_size", INT, N, "104857600", NO_RPC),
     K("grpc_compression", STRING, N, "snappy", NO_RPC),
     K("rate_limit", FLOAT, N, "0", NO_RPC),
     K("rate_limit_burst", INT, N, "0", NO_RPC),
     K("backoff_on_ratelimits", BOOL, N, "false", NO_RPC),
     B("backoff_config", schema_backoff),
-    K("initial_stream_window_size", SIZE, N, NULL, NO_RPC),
-    K("initial_connection_window_size", SIZE, N, NULL, NO_RPC),
+    K("initial_stream_window_size", SIZE, N, "63KiB1023B", NO_RPC),
+    K("initial_connection_window_size", SIZE, N, "63KiB1023B", NO_RPC),
     CLIENT_TLS_KEYS(NO_RPC),
-    K("connect_timeout", DURATION, N, NULL, NO_RPC),
-    K("connect_backoff_base_delay", DURATION, N, NULL, NO_RPC),
-    K("connect_backoff_max_delay", DURATION, N, NULL, NO_RPC),
+    K("connect_timeout", DURATION, N, "5s", NO_RPC),
+    K("connect_backoff_base_delay", DURATION, N, "1s", NO_RPC),
+    K("connect_backoff_max_delay", DURATION, N, "5s", NO_RPC),
     B("cluster_validation", block_client_validation),
 };
 BLOCK(schema_grpc_client, "grpcclient.Config", grpc_client_keys);
@@ -172,7 +172,7 @@ static const struct key memberlist_keys[] = {
     K("advertise_port", INT, N, "7946", NO_RING),
     K("cluster_label", STRING, N, "", NO_RING),
     K("cluster_label_verification_disabled", BOOL, N, "false", NO_RING),
-    K("join_members", STRINGS, N, NULL, NO_RING),
+    K("join_members", ANY, N, NULL, NO_RING),
     K("min_join_backoff", DURATION, N, "1s", NO_RING),
     K("max_join_backoff", DURATION, N, "1m", NO_RING),
     K("max_join_retries", INT, N, "10", NO_RING),

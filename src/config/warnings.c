@@ -30,7 +30,7 @@ static bool differs_from_default(
     char problem[PROBLEM_MAX];
     struct node text = {.kind = NODE_SCALAR, .plain = true, .s = str_from(k->dflt)};
     if (k->type >= KT_STRINGS)
-        return n->kind == NODE_SCALAR || n->n > 0;
+        return n->kind == NODE_SCALAR ? n->s.n > 0 : n->n > 0;
     if (k->dflt == NULL)
         return true;
     (void)doc_value(d, path, &set);

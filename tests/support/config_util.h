@@ -74,8 +74,9 @@ static inline void assert_loads(const struct loaded *l)
 
 static inline void assert_has(const char *text, const char *part)
 {
-    if (strstr(text, part) == NULL)
-        fail_msg("\"%s\" is not in: %s", part, text);
+    const char *in = text == NULL ? "" : text;
+    if (strstr(in, part) == NULL)
+        fail_msg("\"%s\" is not in: %s", part, in);
 }
 
 /* Loading fails with this exit code and a message that has this part. */

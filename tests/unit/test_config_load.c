@@ -290,7 +290,8 @@ static void test_print__secrets_are_masked(void **state)
         "      - url: http://p\n        headers: {X-Key: hunter2}\n"
         "        basic_auth: {username: u, password: hunter2, password_file: /f}\n"
         "        bearer_token: hunter2\n"
-        "distributor: {ring: {kvstore: {consul: {acl_token: hunter2}}}, receivers: {otlp: {protocols: {grpc: {tls: {cert_pem: c, key_pem: hunter2}}}}}}\n",
+        "        tls_config: {key: '-----BEGIN PRIVATE KEY----- hunter2'}\n"
+        "distributor: {ring: {kvstore: {consul: {acl_token: hunter2}}}, receivers: {otlp: {protocols: {http: {cors: {allowed_headers: [x-shown]}}, grpc: {tls: {cert_pem: c, key_pem: hunter2}}}}}}\n",
         "-storage.trace.s3.secret_key=hunter2", "-storage.trace.s3.session_token=hunter2",
         "-storage.trace.s3.access_key=visible");
     assert_loads(&l);
@@ -300,6 +301,7 @@ static void test_print__secrets_are_masked(void **state)
         assert_has(text, "secret_key: '********'");
         assert_has(text, "access_key: visible");
         assert_has(text, "password_file: /f");
+        assert_has(text, "- x-shown"); /* names of headers are no secret */
         free(text);
     }
     loaded_free(&l);

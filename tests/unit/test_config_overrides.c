@@ -196,6 +196,18 @@ static void test_overrides__missing_file(void **state)
     loaded_free(&l);
 }
 
+static void test_overrides__verify_reads_the_file_too(void **state)
+{
+    struct tenants t;
+    (void)state;
+    load_tenants(&t, "", "overrides: {a: {ingestion: {rate_limit_bytes: 1}}}\n", "-config.verify");
+    assert_true(fails_verify(t.l.c));
+    assert_int_equal(count_warnings(t.l.c, "overrides.per_tenant_override_config"), 1);
+    tenants_free(&t);
+    ASSERT_FAILS(1, "error initialising module: overrides: failed to load runtime config",
+        LOCAL "overrides: {per_tenant_override_config: /nonexistent/o.yaml}\n", "-config.verify");
+}
+
 static void test_overrides__environment_is_expanded_on_request(void **state)
 {
     struct tenants t;
@@ -263,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_overrides__mistakes),
         cmocka_unit_test(test_overrides__all_entries_are_checked),
         cmocka_unit_test(test_overrides__missing_file),
+        cmocka_unit_test(test_overrides__verify_reads_the_file_too),
         cmocka_unit_test(test_overrides__environment_is_expanded_on_request),
         cmocka_unit_test(test_overrides__memory_is_budgeted),
         cmocka_unit_test(test_overrides__defaults_of_both_shapes),
