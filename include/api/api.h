@@ -28,6 +28,10 @@ struct api_options {
 
 enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err) MUST_USE;
 void api_free(struct api *a); /* after the server is drained */
+/* Hands in what takes time to start; until then only /ready, /metrics, /api/echo and build
+ * information are answered, the rest is 503. opt.store, overrides and ingest may be NULL before. */
+void api_attach(
+    struct api *a, struct store *store, struct overrides *overrides, struct ingest *ingest);
 
 /* /ready: what is shown. Starting until set; stopping is final. Thread-safe. */
 enum api_state { API_STARTING, API_RUNNING, API_STOPPING };

@@ -11,8 +11,9 @@
 
 struct api {
     struct api_options opt;
-    _Atomic int state;   /* enum api_state */
-    struct regex **deny; /* url_deny_list, compiled */
+    _Atomic bool attached; /* opt.store, overrides and ingest are there: set after them */
+    _Atomic int state;     /* enum api_state */
+    struct regex **deny;   /* url_deny_list, compiled */
     size_t n_deny;
     /* Requests waiting or running, by hash of the tenant header: two tenants may share a slot,
      * which only makes the bound stricter for them. */

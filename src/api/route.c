@@ -135,12 +135,21 @@ static bool method_ok(struct exchange *ex, enum methods methods)
     return false;
 }
 
+/* Endpoints that work while the store still replays its log. */
+static bool without_store(void (*plain)(struct api *a, struct exchange *ex))
+{
+    return plain == api_ready || plain == api_echo || plain == api_buildinfo ||
+           plain == api_metrics_text || plain == memberlist;
+}
+
 static void dispatch(struct api *a, struct exchange *ex, const struct route *r, struct str arg)
 {
     exchange_set_route(ex, r->label);
     if (!method_ok(ex, r->methods))
         return;
-    if (r->query != NULL)
+    if (!atomic_load(&a->attached) && (r->query != NULL || !without_store(r->plain)))
+        api_ready(a, ex); /* says what is not running yet */
+    else if (r->query != NULL)
         query_job_start(a, ex, r->query, arg);
     else
         r->plain(a, ex);
@@ -174,7 +183,9 @@ void api_handle_http(void *ctx, struct exchange *ex)
         }
         if (str_starts(path, STR("/status/"))) {
             exchange_set_route(ex, "status_endpoint");
-            if (method_ok(ex, GET_ONLY))
+            if (!atomic_load(&a->attached))
+                api_ready(a, ex);
+            else if (method_ok(ex, GET_ONLY))
                 api_status_page(a, ex, str_n(path.p + 8, path.n - 8));
             return;
         }
@@ -211,6 +222,7 @@ enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err
 {
     struct api *a = xcalloc(1, sizeof(*a));
     a->opt = *opt;
+    atomic_store(&a->attached, opt->store != NULL);
     if (a->opt.query_bytes_max == 0)
         a->opt.query_bytes_max = 64u << 20;
     query_jobs_register();
@@ -230,6 +242,15 @@ enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err
     }
     *ret = a;
     return EC_OK;
+}
+
+void api_attach(
+    struct api *a, struct store *store, struct overrides *overrides, struct ingest *ingest)
+{
+    a->opt.store = store;
+    a->opt.overrides = overrides;
+    a->opt.ingest = ingest;
+    atomic_store(&a->attached, true);
 }
 
 void api_free(struct api *a)

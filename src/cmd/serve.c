@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The server process: builds the parts bottom-up, waits for signals, takes them down in order.
  *
- * Start: budgets, pool, overrides, store (replay), ingest, api, listeners. The API listener opens
- * before the store so that /ready can say "replaying".
+ * Start: budgets, pool, api and its listeners, overrides, store (replay), ingest, receivers. The API
+ * listens before the store is open, so that /ready answers 503 during a long replay.
  * Stop (SIGTERM, SIGINT): /ready turns 503, shutdown_delay, drain, store_close, then memory. A
  * second signal exits at once; the WAL makes that safe. SIGHUP re-reads certificates and overrides.
  *
@@ -313,12 +313,8 @@ static enum ec start(struct process *p, struct err *err)
     init_budgets(p);
     struct pool_options po = {.n_normal = c->query_workers, .n_low = c->block_workers};
     TRY(pool_new(&po, &p->pool, err));
-    TRY(start_storage(p, err));
     struct api_options ao = {
         .config = c,
-        .store = p->store,
-        .overrides = p->overrides,
-        .ingest = p->ingest,
         .pool = p->pool,
         .query_budget = &p->queries,
         .query_bytes_max = MAX(c->memory_budget / 8, 16u << 20),
@@ -331,7 +327,9 @@ static enum ec start(struct process *p, struct err *err)
     TRY(api_new(&ao, &p->api, err));
     struct server_options so = {0};
     TRY(server_new(&so, &p->server, err));
-    TRY(listen_api(p, err));
+    TRY(listen_api(p, err)); /* before the replay: /ready says what is going on */
+    TRY(start_storage(p, err));
+    api_attach(p->api, p->store, p->overrides, p->ingest);
     TRY(listen_receivers(p, err));
     api_set_state(p->api, API_RUNNING); /* last: who sees "ready" may send */
     return EC_OK;
