@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The server process: builds the parts bottom-up, waits for signals, takes them down in order.
  *
- * Start: budgets, pool, api and its listeners, overrides, store (replay), ingest, receivers. The API
- * listens before the store is open, so that /ready answers 503 during a long replay.
+ * Start: budgets, pool, api and its listeners, overrides, store (replay), ingest, receivers. The
+ * API listens before the store is open, so that /ready answers 503 during a long replay.
  * Stop (SIGTERM, SIGINT): /ready turns 503, shutdown_delay, drain, store_close, then memory. A
  * second signal exits at once; the WAL makes that safe. SIGHUP re-reads certificates and overrides.
  *
