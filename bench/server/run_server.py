@@ -100,7 +100,7 @@ def main():
     BUILD.mkdir(parents=True, exist_ok=True)
     loadgen = build_loadgen()
     corpus, ids = BUILD / "corpus.bin", BUILD / "ids.txt"
-    subprocess.run([loadgen, "gen", "-traces", str(a.traces), "-minutes", "50", "-batch", "500", "-end", str(int(time.time())),
+    subprocess.run([loadgen, "gen", "-traces", str(a.traces), "-seed", "3", "-minutes", "50", "-batch", "500", "-end", str(int(time.time())),
                     "-out", corpus], check=True, stdout=sys.stderr)
     with open(ids, "w", encoding="ascii") as f:
         subprocess.run([loadgen, "ids", corpus], check=True, stdout=f)
