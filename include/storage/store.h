@@ -58,7 +58,8 @@ struct store_options {
     uint64_t compaction_bytes_max;  /* output bound; 0: 1 GiB */
     bool compaction_disabled;
     uint64_t bytes_max;        /* size limit of all blocks; 0: off */
-    uint64_t min_free_bytes;   /* 0: the smaller of 1 GiB and 5 % */
+    uint64_t min_free_bytes;   /* floor of free space; 0: 1 GiB, and a ratio of 0.05 */
+    double min_free_ratio;     /* of the file system; the smaller counts; 0: bytes alone */
     unsigned commit_threads;   /* 0: 2 */
     uint32_t tenants_open_max; /* 0: 1000 */
     int wal_compress_level;    /* zstd; 0: off */

@@ -157,6 +157,7 @@ static enum ec start_storage(struct process *p, struct err *err)
         .compaction_disabled = c->compaction_disabled,
         .bytes_max = c->store_bytes_max,
         .min_free_bytes = c->min_free_bytes,
+        .min_free_ratio = c->min_free_ratio,
         .wal_compress_level = WAL_COMPRESS_LEVEL_DEFAULT,
         .limits = store_limits,
         .limits_ctx = p,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Free space: ingest is refused before the disk is full, and taken again by itself.
  *
- * The floor is min_free_bytes, by default the smaller of 1 GiB and 5 % of the file system; it holds
- * for the WAL's and the blocks' file system alike. Ingest comes back at floor + 10 %, so that it
- * does not flap. Reads, flush (it frees WAL) and retention go on; compaction only when its output
- * fits.
+ * The floor is the smaller of min_free_bytes and min_free_ratio of the file system (1 GiB and 5 %
+ * when neither is given); it holds for the WAL's and the blocks' file system alike. Ingest comes
+ * back at floor + 10 %, so that it does not flap. Reads, flush (it frees WAL) and retention go on;
+ * compaction only when its output fits.
  */
 #include "store_private.h"
 
@@ -14,6 +14,17 @@ struct disk_state {
     uint64_t free, floor;
 };
 
+static uint64_t disk_floor(const struct store *s, uint64_t total)
+{
+    uint64_t bytes = s->opt.min_free_bytes;
+    double ratio = s->opt.min_free_ratio;
+    if (bytes == 0) {
+        bytes = 1ull << 30;
+        ratio = ratio > 0 ? ratio : 0.05;
+    }
+    return ratio > 0 ? MIN(bytes, (uint64_t)(ratio * (double)total)) : bytes;
+}
+
 static bool disk_look(struct store *s, const char *path, struct disk_state *worst)
 {
     uint64_t free_bytes, total;
@@ -22,9 +33,7 @@ static bool disk_look(struct store *s, const char *path, struct disk_state *wors
         log_event(LOG_DEBUG, "free space unknown", LZ("path", path), LE(&e));
         return false;
     }
-    uint64_t floor = s->opt.min_free_bytes;
-    if (floor == 0)
-        floor = MIN(1ull << 30, total / 20);
+    uint64_t floor = disk_floor(s, total);
     /* The file system that is nearer to its floor decides. */
     if (worst->floor == 0 ||
         (double)free_bytes / (double)(floor + 1) < (double)worst->free / (double)(worst->floor + 1))
@@ -64,8 +73,6 @@ bool disk_has_room(struct store *s, uint64_t n)
     uint64_t free_bytes, total;
     if (io_space(s->opt.io, "disk.space", s->data_root, &free_bytes, &total, NULL) != EC_OK)
         return false;
-    uint64_t floor = s->opt.min_free_bytes;
-    if (floor == 0)
-        floor = MIN(1ull << 30, total / 20);
+    uint64_t floor = disk_floor(s, total);
     return free_bytes > floor && free_bytes - floor > n;
 }

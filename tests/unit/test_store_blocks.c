@@ -601,6 +601,18 @@ static void test_disk__low_refuses_ingest_and_comes_back(void **state)
     test_store_open(&t);
     store_health(t.s, &h);
     assert_true(h.disk_low);
+    /* With both given the smaller counts: a small volume is not full because of 1 GiB. */
+    test_store_close(&t, true);
+    t.opt.min_free_bytes = 1ull << 30;
+    t.opt.min_free_ratio = 0.001;
+    atomic_store(&disk_free_now, 108ull << 20);
+    test_store_open(&t);
+    store_health(t.s, &h);
+    assert_false(h.disk_low);
+    atomic_store(&disk_free_now, 100ull << 20);
+    disk_check(t.s);
+    store_health(t.s, &h);
+    assert_true(h.disk_low);
     test_store_close(&t, true);
     test_store_deinit(&t);
 }
