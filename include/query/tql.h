@@ -153,6 +153,8 @@ enum tql_op {
     TQL_OP_COUNT
 };
 const char *tql_op_text(enum tql_op op);
+/* `a op b` says the same as `b mirrored a`: LT and GT, LE and GE; others are their own. */
+enum tql_op tql_op_mirrored(enum tql_op op);
 static inline bool tql_op_is_arith(enum tql_op op)
 {
     return op >= TQL_OP_ADD && op <= TQL_OP_POW;

@@ -590,22 +590,6 @@ static bool compare_array(enum tql_op op, const struct qval *array, const struct
     return qval_leaf_match(&l, array);
 }
 
-static enum tql_op mirrored(enum tql_op op)
-{
-    switch (op) {
-    case TQL_OP_LT:
-        return TQL_OP_GT;
-    case TQL_OP_LE:
-        return TQL_OP_GE;
-    case TQL_OP_GT:
-        return TQL_OP_LT;
-    case TQL_OP_GE:
-        return TQL_OP_LE;
-    default:
-        return op;
-    }
-}
-
 static enum ec eval_compare(
     struct eval *ev, const struct tql_expr *e, uint32_t row, struct qval *ret, struct err *err)
 {
@@ -630,7 +614,7 @@ static enum ec eval_compare(
     else if (a.kind == QV_ARRAY)
         *ret = qval_bool(compare_array(e->op, &a, &b));
     else if (b.kind == QV_ARRAY)
-        *ret = qval_bool(compare_array(mirrored(e->op), &b, &a));
+        *ret = qval_bool(compare_array(tql_op_mirrored(e->op), &b, &a));
     else
         *ret = qval_bool(qval_compare(e->op, &a, &b));
     return EC_OK;

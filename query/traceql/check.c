@@ -122,20 +122,13 @@ static bool is_static(const struct tql_expr *e)
 /* `literal CMP attr` becomes `attr CMP' literal`. */
 static void flip(struct tql_expr *e)
 {
-    static const enum tql_op mirror[TQL_OP_COUNT] = {
-        [TQL_OP_EQ] = TQL_OP_EQ,
-        [TQL_OP_NE] = TQL_OP_NE,
-        [TQL_OP_LT] = TQL_OP_GT,
-        [TQL_OP_LE] = TQL_OP_GE,
-        [TQL_OP_GT] = TQL_OP_LT,
-        [TQL_OP_GE] = TQL_OP_LE,
-    };
-    if (!is_static(e->lhs) || e->rhs->kind != TQL_E_ATTR || mirror[e->op] == TQL_OP_NONE)
+    bool ordered = e->op >= TQL_OP_EQ && e->op <= TQL_OP_GE; /* not a regular expression */
+    if (!is_static(e->lhs) || e->rhs->kind != TQL_E_ATTR || !ordered)
         return;
     struct tql_expr *literal = e->lhs;
     e->lhs = e->rhs;
     e->rhs = literal;
-    e->op = mirror[e->op];
+    e->op = tql_op_mirrored(e->op);
     e->flipped = true;
 }
 

@@ -109,7 +109,7 @@ static void print_operand(struct buf *out, const struct tql_expr *e, bool paren)
         buf_putc(out, ')');
 }
 
-static enum tql_op mirrored(enum tql_op op)
+enum tql_op tql_op_mirrored(enum tql_op op)
 {
     switch (op) {
     case TQL_OP_LT:
@@ -128,7 +128,7 @@ static enum tql_op mirrored(enum tql_op op)
 static void print_binary(struct buf *out, const struct tql_expr *e)
 {
     const struct tql_expr *l = e->flipped ? e->rhs : e->lhs, *r = e->flipped ? e->lhs : e->rhs;
-    enum tql_op op = e->flipped ? mirrored(e->op) : e->op;
+    enum tql_op op = e->flipped ? tql_op_mirrored(e->op) : e->op;
     bool minus = l->kind == TQL_E_STATIC && binds_tight(op) && negative(&l->value);
     print_operand(out, l, !expr_leaf(l) || minus);
     buf_printf(out, " %s ", tql_op_text(op));
