@@ -54,7 +54,7 @@ enum span_reject {
     SPAN_BAD_SPAN_ID, /* not 8 bytes, or all zero; or the parent's or a link's, of a wrong length */
     SPAN_TRACE_TOO_LARGE,
     SPAN_TOO_MANY_TRACES,
-    SPAN_TOO_LARGE, /* kept with its ids and scalars, without attributes, events, links */
+    SPAN_TOO_LARGE, /* not stored; in the batch it has ids and scalars only, for the log */
     SPAN_REJECTS,
 };
 

@@ -222,7 +222,9 @@ void query_job_start(
     job->op = e->op;
     job->path_arg = arg;
     job->started_ns = clock_mono_ns();
-    job->timeout_ns = e->trace ? a->opt.config->trace_timeout : a->opt.config->search_timeout;
+    job->timeout_ns = e->trace                        ? a->opt.config->trace_timeout
+                      : strcmp(e->op, "metrics") == 0 ? a->opt.config->metrics_timeout
+                                                      : a->opt.config->search_timeout;
     if (a->opt.config->api_timeout > 0 &&
         (job->timeout_ns == 0 || a->opt.config->api_timeout < job->timeout_ns))
         job->timeout_ns = a->opt.config->api_timeout;
