@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""How the cost of queries grows with the data: JSON lines, and a chart (SVG) for bench/RESULTS.md.
+
+growth.py [--sizes 0.5,5,20] [--runs 9] [--vivace PROGRAM] [--svg FILE] [--keep]
+
+Sizes are millions of spans. Every half million is a corpus of its own (bench/loadgen, its own seed) over 50 minutes, each before the last,
+so that 20 million spans cover 33 hours. One server takes them one after the other; at each size it is stopped (what is in memory becomes blocks),
+started again, left alone until flush and compaction rest, and then asked. One span with a name of its own is sent before each stop: the needle.
+CPU is the process's own clock (all threads, user and system), the median over the runs after the first.
+"""
+import argparse
+import http.client
+import json
+import os
+import pathlib
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+TOP = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(TOP / "bench" / "server"))
+import run_server  # noqa: E402  the same server, configuration and corpus maker
+import svg  # noqa: E402
+
+CHUNK_TRACES = 40816  # some half a million spans
+CHUNK_MINUTES = 50
+
+
+def log(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Server:
+    def __init__(self, program, data):
+        self.program, self.data = program, data
+
+    def start(self):
+        self.http, self.grpc, self.otlp_http = run_server.free_ports(3)
+        env = {**os.environ, "HTTP_PORT": str(self.http), "OTLP_GRPC_PORT": str(self.grpc),
+               "OTLP_HTTP_PORT": str(self.otlp_http), "DATA": self.data}
+        began = time.monotonic()
+        with open(run_server.BUILD / "server.log", "a", encoding="utf-8") as out:
+            self.process = subprocess.Popen([self.program, f"-config.file={TOP}/bench/bench.yaml", "-config.expand-env=true"],
+                                            env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        run_server.wait_ready(f"http://127.0.0.1:{self.http}", self.process)
+        self.ready_ms = (time.monotonic() - began) * 1e3
+        self.conn = http.client.HTTPConnection("127.0.0.1", self.http, timeout=300)
+
+    def stop(self):
+        self.conn.close()
+        self.process.terminate()
+        self.process.wait(120)
+
+    def cpu(self):
+        """CPU seconds of the process so far, by its own clock (clock_getcpuclockid(3))."""
+        return time.clock_gettime_ns((~self.process.pid << 3) | 2) / 1e9
+
+    def rest(self):
+        """Returns when the process has used next to nothing for a while, after at least one cycle of its ticker."""
+        quiet = 0
+        while quiet < 40:
+            before = self.cpu()
+            time.sleep(1)
+            quiet = quiet + 1 if self.cpu() - before < 0.01 else 0
+
+    def peak_mib(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return next(int(x.split()[1]) for x in f if x.startswith("VmHWM")) / 1024
+
+    def get(self, path, **params):
+        self.conn.request("GET", path + ("?" + urllib.parse.urlencode(params) if params else ""))
+        answer = self.conn.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path} {params}: {answer.status} {body[:200]!r}")
+        return json.loads(body)
+
+
+def send_needle(server, name):
+    now = time.time_ns()
+    span = {"traceId": os.urandom(16).hex(), "spanId": os.urandom(8).hex(), "name": name, "kind": 1,
+            "startTimeUnixNano": str(now - 10**6), "endTimeUnixNano": str(now)}
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "needle"}}]}
+    body = json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]})
+    conn = http.client.HTTPConnection("127.0.0.1", server.otlp_http, timeout=60)
+    conn.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
+    if conn.getresponse().status != 200:
+        raise RuntimeError("the needle was refused")
+    conn.close()
+
+
+def queries(window, needle):
+    """name, kind, span attributes read for each span of the store (0: selective), path, parameters"""
+    def search(q, **more):
+        return "/api/search", {"q": q, "limit": 20, **window, **more}
+
+    def metrics(q):
+        return "/api/metrics/query_range", {"q": q, "step": "3600s", **window}
+    return [
+        ("newest traces", 0, *search("{}")),
+        ("one service, errors, newest 20", 0, *search('{ resource.service.name = "cart" && status = error }')),
+        ("needle by name", 0, *search(f'{{ name = "{needle}" }}')),
+        ("absent value", 0, *search('{ span.user.id = "nobody" }')),
+        ("tag names", 0, "/api/v2/search/tags", window),
+        ("values of service.name", 0, "/api/v2/search/tag/resource.service.name/values", window),
+        ("scan: absent regex over db.statement", 1, *search('{ span.db.statement =~ ".*nothing-like-this.*" }')),
+        ("scan: duration > 10m", 1, *search("{ duration > 10m }")),
+        ("scan: three attributes, no match", 3, *search('{ duration > 10m && span.http.status_code >= 100 && kind = server }')),
+        ("scan: rate by service", 2, *metrics("{ } | rate() by (resource.service.name)")),
+        ("scan: quantiles by service", 3, *metrics("{ } | quantile_over_time(duration, .5, .95, .99) by (resource.service.name)")),
+    ]
+
+
+def ask(server, runs, path, params):
+    cpu, wall = [], []
+    for i in range(runs + 1):
+        c, w = server.cpu(), time.monotonic()
+        answer = server.get(path, **params)
+        if i > 0:  # the first one fills caches
+            cpu.append((server.cpu() - c) * 1e3)
+            wall.append((time.monotonic() - w) * 1e3)
+    found = answer.get("traces") or answer.get("series") or answer.get("tagValues") or answer.get("scopes") or []
+    return statistics.median(cpu), statistics.median(wall), len(found)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--sizes", default="0.5,5,20", help="millions of spans")
+    ap.add_argument("--runs", type=int, default=9)
+    ap.add_argument("--vivace", default=str(TOP / "build" / "vivace"))
+    ap.add_argument("--svg", help="write the chart here")
+    ap.add_argument("--keep", action="store_true", help="keep the data directory")
+    a = ap.parse_args()
+    run_server.BUILD.mkdir(parents=True, exist_ok=True)
+    loadgen = run_server.build_loadgen()
+    corpus = run_server.BUILD / "chunk.bin"
+    data = tempfile.mkdtemp(prefix="vivace-growth-", dir=run_server.BUILD)
+    server = Server(a.vivace, data)
+    end = int(time.time())
+    spans = chunks = 0
+    ids, lines = [], {}
+    try:
+        server.start()
+        for size in [float(s) for s in a.sizes.split(",")]:
+            while spans < size * 1e6 * 0.999:
+                subprocess.run([loadgen, "gen", "-traces", str(CHUNK_TRACES), "-seed", str(100 + chunks), "-minutes", str(CHUNK_MINUTES),
+                                "-batch", "500", "-end", str(end - chunks * CHUNK_MINUTES * 60), "-out", corpus], check=True, stdout=sys.stderr)
+                some = subprocess.run([loadgen, "ids", corpus], check=True, capture_output=True, text=True).stdout.split()
+                ids += random.Random(chunks).sample(some, 20)
+                sent = json.loads(subprocess.run([loadgen, "send", "-file", corpus, "-addr", f"127.0.0.1:{server.grpc}", "-summary-json"],
+                                                 check=True, capture_output=True, text=True).stdout)
+                if sent.get("failed"):
+                    sys.exit(f"{sent['failed']} requests were refused")
+                spans += sent["spans"]
+                chunks += 1
+                log(f"{spans} spans, {sent['spans_per_s']:.0f} spans/s, peak {server.peak_mib():.0f} MiB")
+            needle = f"needle {spans}"
+            send_needle(server, needle)
+            peak = server.peak_mib()
+            server.stop()
+            server.start()
+            server.rest()
+            blocks = len(list(pathlib.Path(data).rglob("*.block")))
+            size_bytes = run_server.block_bytes(data)
+            run_server.line(result="store", spans=spans, blocks=blocks, bytes_per_span=round(size_bytes / spans, 2),
+                            ready_ms=round(server.ready_ms, 1), peak_ingest_mib=round(peak, 1))
+            window = {"start": end - chunks * CHUNK_MINUTES * 60 - 60, "end": int(time.time()) + 60}
+            by_id = []
+            for i in random.Random(1).sample(ids, min(300, len(ids))):
+                began = time.monotonic()
+                server.get("/api/traces/" + i)
+                by_id.append((time.monotonic() - began) * 1e3)
+            by_id.sort()
+            run_server.line(result="trace by id", spans=spans, p50_ms=round(by_id[len(by_id) // 2], 2),
+                            p99_ms=round(by_id[len(by_id) * 99 // 100], 2))
+            lines.setdefault("trace by id (p50)", []).append((spans, by_id[len(by_id) // 2]))
+            for name, attributes, path, params in queries(window, needle):
+                cpu, wall, found = ask(server, a.runs, path, params)
+                rate = {"million_span_attributes_per_cpu_s": round(spans * attributes / cpu / 1e3, 1)} if attributes else {}
+                run_server.line(result=name, spans=spans, cpu_ms=round(cpu, 3), p50_ms=round(wall, 3), found=found, **rate)
+                lines.setdefault(name, []).append((spans, cpu))
+            run_server.line(result="peak RSS MiB after the queries", spans=spans, value=round(server.peak_mib(), 1))
+        if a.svg:
+            pathlib.Path(a.svg).write_text(svg.log_chart("CPU ms a query over spans stored", "spans", "ms", lines), encoding="utf-8")
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+        corpus.unlink(missing_ok=True)
+        if not a.keep:
+            shutil.rmtree(data)
+
+
+if __name__ == "__main__":
+    main()
