@@ -121,6 +121,16 @@ void json_base64(struct buf *b, const void *p, size_t n)
     buf_putc(b, '"');
 }
 
+void json_hex(struct buf *b, const void *p, size_t n)
+{
+    buf_putc(b, '"');
+    if (buf_reserve(b, 2 * n)) {
+        hex_encode((char *)b->p + b->n, p, n);
+        b->n += 2 * n;
+    }
+    buf_putc(b, '"');
+}
+
 void json_key(struct buf *b, bool *first, const char *key)
 {
     if (!*first)
@@ -198,4 +208,50 @@ void json_key_value(struct buf *b, struct str key, const struct value *v)
     buf_putz(b, "\"value\":");
     json_any_value(b, v);
     buf_putc(b, '}');
+}
+
+void json_native(struct buf *b, const struct value *v)
+{
+    const char *cursor = NULL;
+    bool first = true;
+    switch (v->type) {
+    case VALUE_STR:
+        json_str(b, v->s);
+        break;
+    case VALUE_INT:
+        buf_printf(b, "%lld", (long long)v->i);
+        break;
+    case VALUE_DOUBLE:
+        json_double(b, v->d);
+        break;
+    case VALUE_BOOL:
+        buf_putz(b, v->b ? "true" : "false");
+        break;
+    case VALUE_BYTES:
+        json_hex(b, v->s.p, v->s.n);
+        break;
+    case VALUE_ARRAY:
+        buf_putc(b, '[');
+        for (struct value e; value_array_next(v->s, &cursor, &e); first = false) {
+            if (!first)
+                buf_putc(b, ',');
+            json_native(b, &e);
+        }
+        buf_putc(b, ']');
+        break;
+    case VALUE_KVLIST:
+        buf_putc(b, '{');
+        for (struct attr e; value_kvlist_next(v->s, &cursor, &e); first = false) {
+            if (!first)
+                buf_putc(b, ',');
+            json_str(b, e.key);
+            buf_putc(b, ':');
+            json_native(b, &e.value);
+        }
+        buf_putc(b, '}');
+        break;
+    default:
+        buf_putz(b, "null");
+        break;
+    }
 }

@@ -12,9 +12,12 @@ void json_u64_str(struct buf *b, uint64_t v); /* "123" with quotes */
 void json_i64_str(struct buf *b, int64_t v);
 void json_double(struct buf *b, double v); /* NaN and infinities as strings */
 void json_base64(struct buf *b, const void *p, size_t n);
+void json_hex(struct buf *b, const void *p, size_t n); /* "00ff" with quotes */
 /* ,"key": — the comma only when *first is false; sets it. `key` needs no escaping. */
 void json_key(struct buf *b, bool *first, const char *key);
 /* An AnyValue object: {"stringValue":"x"}. Depth is bounded by the decoder. */
 void json_any_value(struct buf *b, const struct value *v);
 /* {"key":"k","value":{...}} */
 void json_key_value(struct buf *b, struct str key, const struct value *v);
+/* The value as plain JSON: "x", 1, [1,2], {"k":1}; bytes in hex. Depth is bounded likewise. */
+void json_native(struct buf *b, const struct value *v);

@@ -5,6 +5,7 @@
 
 #include "api_internal.h"
 #include "base/clock.h"
+#include "columns.h"
 #include "json_out.h"
 #include "model/otlp_write.h"
 #include "params.h"
@@ -343,6 +344,9 @@ void api_search(struct query_job *job)
         ec = job_open(job, &err);
     if (ec == EC_OK)
         ec = query_search(&job->ctx, &p.req, &r, &err);
+    bool proto = job_accept(job) == ACCEPT_PROTOBUF;
+    if (ec == EC_OK && !proto)
+        ec = columns_unify(&r, &job->arena, &err);
     if (ec != EC_OK) {
         job_fail(job, ec, &err);
         return;
@@ -350,7 +354,7 @@ void api_search(struct query_job *job)
     job_count_bytes(job, &r.stats);
     struct buf out;
     buf_init(&out, &job->budget);
-    if (job_accept(job) == ACCEPT_PROTOBUF) {
+    if (proto) {
         for (size_t i = 0; i < r.n; i++)
             pb_trace(job, &out, &r.traces[i]);
         pb_metrics(&out, 2, &r.stats);

@@ -3,68 +3,11 @@
 #include "json_out.h"
 #include "trace_out.h"
 
-static void put_hex(struct buf *out, const void *p, size_t n)
-{
-    buf_putc(out, '"');
-    if (buf_reserve(out, 2 * n)) {
-        hex_encode((char *)out->p + out->n, p, n);
-        out->n += 2 * n;
-    }
-    buf_putc(out, '"');
-}
-
 static void put_span_hex(struct buf *out, span_id id)
 {
     uint8_t b[8];
     put_u64be(b, id);
-    put_hex(out, b, 8);
-}
-
-/* Native JSON: depth is bounded by the decoder (VALUE_DEPTH_MAX). */
-static void put_native(struct buf *out, const struct value *v)
-{
-    const char *cursor = NULL;
-    bool first = true;
-    switch (v->type) {
-    case VALUE_STR:
-        json_str(out, v->s);
-        break;
-    case VALUE_INT:
-        buf_printf(out, "%lld", (long long)v->i);
-        break;
-    case VALUE_DOUBLE:
-        json_double(out, v->d);
-        break;
-    case VALUE_BOOL:
-        buf_putz(out, v->b ? "true" : "false");
-        break;
-    case VALUE_BYTES:
-        put_hex(out, v->s.p, v->s.n);
-        break;
-    case VALUE_ARRAY:
-        buf_putc(out, '[');
-        for (struct value e; value_array_next(v->s, &cursor, &e); first = false) {
-            if (!first)
-                buf_putc(out, ',');
-            put_native(out, &e);
-        }
-        buf_putc(out, ']');
-        break;
-    case VALUE_KVLIST:
-        buf_putc(out, '{');
-        for (struct attr e; value_kvlist_next(v->s, &cursor, &e); first = false) {
-            if (!first)
-                buf_putc(out, ',');
-            json_str(out, e.key);
-            buf_putc(out, ':');
-            put_native(out, &e.value);
-        }
-        buf_putc(out, '}');
-        break;
-    default:
-        buf_putz(out, "null");
-        break;
-    }
+    json_hex(out, b, 8);
 }
 
 /* A flat map; `skip` (may be empty) is left out. Nothing is written for an empty map. */
@@ -81,7 +24,7 @@ static void put_map(struct buf *out, bool *first, const char *key, const struct 
         open = true;
         json_str(out, attrs[i].key);
         buf_putc(out, ':');
-        put_native(out, &attrs[i].value);
+        json_native(out, &attrs[i].value);
     }
     if (open)
         buf_putc(out, '}');
@@ -114,7 +57,7 @@ static void put_events_links(struct buf *out, bool *first, const struct read_spa
         bool f = true;
         buf_putz(out, i == 0 ? "[{" : ",{");
         json_key(out, &f, "traceId");
-        put_hex(out, s->links[i].trace_id.b, 16);
+        json_hex(out, s->links[i].trace_id.b, 16);
         json_key(out, &f, "spanId");
         put_span_hex(out, s->links[i].span_id);
         put_map(out, &f, "attributes", s->links[i].attrs, s->links[i].n_attrs, str_n(NULL, 0));
@@ -168,7 +111,7 @@ void trace_out_llm(const struct trace_result *t, const struct trace_groups *g, s
 {
     uint32_t scope = 0, at = 0;
     buf_putz(out, "{\"traceId\":");
-    put_hex(out, t->spans[0].span.trace_id.b, 16);
+    json_hex(out, t->spans[0].span.trace_id.b, 16);
     buf_putz(out, ",\"services\":[");
     for (uint32_t r = 0; r < g->n_resources; r++) {
         const struct read_resource *res = t->spans[g->order[at]].resource;

@@ -288,15 +288,29 @@ static void pb_span(struct buf *out, const struct read_span *s)
     pb_end(out, mark);
 }
 
-void trace_out_proto(const struct trace_result *t, const struct trace_groups *g, struct buf *out)
+/* The name that OpenTelemetry gives to a service that has none. */
+static void pb_unnamed_service(struct buf *out)
+{
+    struct value v = {.type = VALUE_STR, .s = STR("unknown_service")};
+    pb_put_attr(out, 1, STR("service.name"), &v);
+}
+
+void trace_out_proto(
+    const struct trace_result *t, const struct trace_groups *g, bool name_services, struct buf *out)
 {
     uint32_t scope = 0, at = 0;
     for (uint32_t r = 0; r < g->n_resources; r++) {
         const struct read_resource *res = t->spans[g->order[at]].resource;
         size_t rs = pb_begin(out, 1), m = pb_begin(out, 1);
-        for (uint32_t i = 0; i < res->n_attrs; i++)
-            if (shown(&res->attrs[i]))
-                pb_put_attr(out, 1, res->attrs[i].key, &res->attrs[i].value);
+        bool any = false;
+        for (uint32_t i = 0; i < res->n_attrs; i++) {
+            if (!shown(&res->attrs[i]))
+                continue;
+            pb_put_attr(out, 1, res->attrs[i].key, &res->attrs[i].value);
+            any = true;
+        }
+        if (!any && name_services)
+            pb_unnamed_service(out);
         pb_u32(out, 2, res->dropped_attrs);
         pb_end(out, m);
         for (; scope < g->resource_end[r]; scope++) {

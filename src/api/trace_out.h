@@ -18,8 +18,11 @@ enum ec trace_group(const struct trace_result *t, struct arena *a, struct trace_
 /* `{"<key>":[...]}` with key "batches" (v1) or "resourceSpans" (v2). An empty trace is {}. */
 void trace_out_json(
     const struct trace_result *t, const struct trace_groups *g, const char *key, struct buf *out);
-/* The members of message Trace (field 1: ResourceSpans). */
-void trace_out_proto(const struct trace_result *t, const struct trace_groups *g, struct buf *out);
+/* The members of message Trace (field 1: ResourceSpans). name_services: a resource without
+ * attributes gets service.name "unknown_service", because Grafana's data source, which reads this
+ * form of version 2, silently leaves out the spans of an empty one. */
+void trace_out_proto(const struct trace_result *t, const struct trace_groups *g, bool name_services,
+    struct buf *out);
 void trace_out_llm(const struct trace_result *t, const struct trace_groups *g, struct buf *out);
 
 /* Zipkin-style shared span ids: each SERVER span that shares its id with a CLIENT span gets a new

@@ -126,7 +126,7 @@ void api_trace_v1(struct query_job *job)
     buf_init(&out, &job->budget);
     enum accept accept = job_accept(job);
     if (accept == ACCEPT_PROTOBUF)
-        trace_out_proto(&t, &g, &out);
+        trace_out_proto(&t, &g, false, &out);
     else
         trace_out_json(&t, &g, "batches", &out);
     static const char *const types[] = {
@@ -168,7 +168,7 @@ static void put_v2_proto(const struct trace_result *t, const struct trace_groups
     const char *partial, struct buf *out)
 {
     size_t m = pb_begin(out, 1);
-    trace_out_proto(t, g, out);
+    trace_out_proto(t, g, true, out);
     pb_end(out, m);
     m = pb_begin(out, 2);
     if (t->stats.inspected_bytes != 0)
