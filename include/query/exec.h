@@ -14,6 +14,8 @@
 #include "storage/part.h"
 #include "storage/span_read.h"
 
+struct query_stream;
+
 /* The parts of one or more tenants (several when X-Scope-OrgID was "a|b"), newest first. */
 struct query_ctx {
     struct part *const *parts;
@@ -25,13 +27,15 @@ struct query_ctx {
     int64_t deadline_mono_ns; /* 0: none */
     bool (*canceled)(void *arg);
     void *canceled_arg;
+    struct query_stream *stream; /* who wants to see a long query's progress, or NULL */
 };
 
 struct query_stats {
     uint64_t inspected_bytes, inspected_spans, inspected_traces, total_block_bytes;
-    uint32_t total_blocks, completed_jobs, total_jobs;
-    bool partial;             /* something could not be read */
-    const char *partial_text; /* what, in the arena */
+    uint32_t total_blocks;
+    uint32_t completed_jobs, total_jobs; /* groups of spans; at least 1 */
+    bool partial;                        /* something could not be read */
+    const char *partial_text;            /* what, in the arena */
 };
 
 /* ---- search ---- */
@@ -150,3 +154,22 @@ struct values_result {
 };
 enum ec query_values(const struct query_ctx *ctx, const struct values_request *req,
     struct values_result *ret, struct err *err) MUST_USE;
+
+/* ---- progress ---- */
+struct metrics_result; /* query/metrics.h */
+
+/* What a long query has found so far, told between groups or traces. A part holds only what was not
+ * in an earlier one and what the final result will hold as well, and totals that only grow; it may
+ * be empty. The functions run on one thread of the query at a time, keep nothing of what they are
+ * shown, and must not block: the query waits for them. Once the query's budget is half used nothing
+ * is told any more. */
+struct query_stream {
+    int64_t period_ns; /* between two parts; 0: at every opportunity */
+    int64_t due_ns;    /* of the next part, monotonic; the engine moves it on */
+    void *arg;
+    void (*search)(void *arg, const struct search_result *part);
+    void (*tags)(void *arg, const struct tags_result *part);
+    void (*values)(void *arg, const struct values_result *part);
+    /* Buckets that are complete, newest first: first_ns and n_buckets name them. */
+    void (*metrics)(void *arg, const struct metrics_result *part);
+};

@@ -211,3 +211,18 @@ enum ec candidates_next(struct candidates *c, uint32_t *ret_src, struct cand *re
     *ret = best->queue[best->at++];
     return EC_OK;
 }
+
+uint32_t candidates_left(const struct candidates *c)
+{
+    uint64_t left = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        const struct cursor *k = &c->cursors[i];
+        if (k->s == NULL)
+            continue;
+        uint64_t queued = k->n - k->at;
+        left += k->groups_left;
+        if (queued != 0) /* a head's queue holds the traces of all its groups */
+            left += k->whole ? (queued * k->s->info.n_groups + k->n - 1) / k->n : 1;
+    }
+    return (uint32_t)MIN(left, UINT32_MAX);
+}

@@ -40,5 +40,7 @@ void candidates_close(struct candidates *c); /* before the sources; safe on zero
 /* The next candidate, newest first; *ret_src = PART_NONE at the end. */
 enum ec candidates_next(struct candidates *c, uint32_t *ret_src, struct cand *ret, struct err *err)
     MUST_USE;
+/* Groups that are still to be looked at, those with waiting candidates included. */
+uint32_t candidates_left(const struct candidates *c);
 /* EC_DEADLINE, EC_CANCELED. */
 enum ec query_check_alive(const struct query_ctx *ctx, struct err *err) MUST_USE;

@@ -47,6 +47,7 @@ static bool make_grid(const struct metrics_request *req, struct grid *g)
 struct parts_job {
     struct collector *collectors;
     struct part *const *parts;
+    struct metrics_teller *teller; /* NULL: nobody listens */
 };
 
 static void collect_one(void *arg, size_t i)
@@ -55,6 +56,7 @@ static void collect_one(void *arg, size_t i)
     struct collector *c = &job->collectors[i];
     c->ec = collect_part(c, job->parts[i], &c->err);
     collector_close(c);
+    metrics_tell_part(c->teller, c);
 }
 
 static enum ec by_span(
@@ -83,6 +85,8 @@ static enum ec collect(struct collector *total, const struct query_ctx *ctx,
     for (size_t i = 0; i < ctx->n_parts; i++)
         collector_init(&all[i], ctx, req, &total->grid);
     job->collectors = all;
+    if (ctx->stream != NULL)
+        TRY(metrics_teller_new(ctx, req, &total->grid, all, &job->teller, err));
     return by_span(total, ctx, job, err);
 }
 
@@ -90,7 +94,7 @@ static void fill_stats(
     const struct query_ctx *ctx, const struct collector *c, struct query_stats *ret)
 {
     *ret = c->stats;
-    ret->completed_jobs = ret->total_jobs = 1;
+    ret->completed_jobs = ret->total_jobs = MAX(ret->total_jobs, 1);
     ret->partial = c->n_damaged != 0;
     if (ret->partial)
         ret->partial_text = arena_printf(ctx->arena,
@@ -130,7 +134,7 @@ static void fill_exemplars(const struct grid *g, struct metrics_series *s)
     }
 }
 
-static enum ec finish(struct collector *total, const struct query_ctx *ctx,
+enum ec metrics_finish(struct collector *total, const struct query_ctx *ctx,
     const struct metrics_request *req, struct metrics_result *ret, struct err *err)
 {
     const struct grid *g = &total->grid;
@@ -170,7 +174,8 @@ enum ec query_metrics(const struct query_ctx *ctx, const struct metrics_request 
     enum ec ec = collect(&total, ctx, req, &job, err);
     collector_close(&total);
     if (ec == EC_OK)
-        ec = finish(&total, ctx, req, ret, err);
+        ec = metrics_finish(&total, ctx, req, ret, err);
+    metrics_teller_free(job.teller);
     for (size_t i = 0; i < ctx->n_parts && job.collectors != NULL; i++)
         collector_deinit(&job.collectors[i]);
     collector_deinit(&total);

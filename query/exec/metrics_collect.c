@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "query/lower.h"
 #include "result.h"
+#include "stream.h"
 
 static enum ec over_budget(struct err *err)
 {
@@ -73,6 +74,7 @@ void collector_close(struct collector *c)
         c->n_damaged += s->damaged;
         if (s->part != NULL) {
             c->stats.inspected_bytes += source_bytes_read(s);
+            c->stats.total_jobs += s->info.n_groups;
             c->stats.total_blocks += !s->part->is_head;
             c->stats.total_block_bytes += s->part->is_head ? 0 : s->info.bytes;
         }
@@ -324,6 +326,8 @@ enum ec collect_traces(struct collector *c, struct err *err)
         TRY(candidates_next(&c->cands, &src, &cand, err));
         if (src == PART_NONE)
             break;
+        if (query_stream_due(ctx))
+            metrics_tell_traces(c);
         TRY(part_trace(c->sources[src].r, cand.trace, &pt, err));
         TRY(is_shared(c, src, &pt.id, &shared, err));
         if (shared)
@@ -468,6 +472,7 @@ enum ec collect_part(struct collector *c, struct part *part, struct err *err)
             s->damaged = true;
         else
             TRY(ec);
+        metrics_tell_group(c->teller, s->groups[g].n_rows);
         if (c->scan == NULL) /* no page of an earlier group is needed again */
             TRY(source_recycle(s, 8u << 20, err));
     }
@@ -493,6 +498,7 @@ enum ec collector_merge(struct collector *into, const struct collector *from, st
     }
     into->stats.inspected_spans += from->stats.inspected_spans;
     into->stats.inspected_bytes += from->stats.inspected_bytes;
+    into->stats.total_jobs += from->stats.total_jobs;
     into->stats.total_blocks += from->stats.total_blocks;
     into->stats.total_block_bytes += from->stats.total_block_bytes;
     into->n_damaged += from->n_damaged;

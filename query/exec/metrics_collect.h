@@ -41,8 +41,9 @@ struct collector {
     struct scan *scan;
     struct candidates cands;
     struct query_stats stats;
-    uint32_t n_damaged;           /* parts that could not be read in full */
-    struct compare_part *compare; /* per source; NULL until compare() needs it */
+    uint32_t n_damaged;            /* parts that could not be read in full */
+    struct compare_part *compare;  /* per source; NULL until compare() needs it */
+    struct metrics_teller *teller; /* by span: told of each group; NULL: nobody listens */
     enum ec ec;
     struct err err;
 };
@@ -55,6 +56,16 @@ void collector_deinit(struct collector *c);
 enum ec collect_traces(struct collector *c, struct err *err) MUST_USE;
 /* Spans of one part. Only for queries that collect_by_span accepts. */
 enum ec collect_part(struct collector *c, struct part *part, struct err *err) MUST_USE;
+/* metrics_stream.c: progress of a query that collects by span. Parts are told of in any order and
+ * on any thread; what is complete is what no unfinished part can add to. */
+enum ec metrics_teller_new(const struct query_ctx *ctx, const struct metrics_request *req,
+    const struct grid *grid, struct collector *parts, struct metrics_teller **ret, struct err *err)
+    MUST_USE;
+void metrics_teller_free(struct metrics_teller *t); /* NULL allowed */
+void metrics_tell_group(struct metrics_teller *t, uint32_t n_rows);
+void metrics_tell_part(struct metrics_teller *t, const struct collector *part);
+/* Progress without samples, of a query that collects by trace. */
+void metrics_tell_traces(struct collector *c);
 bool collect_by_span(const struct tql_query *q);
 /* Moves what `from` found into `into`. */
 enum ec collector_merge(struct collector *into, const struct collector *from, struct err *err)

@@ -13,6 +13,9 @@ struct series_list {
 enum ec finish_series(struct collector *c, struct series_list *ret, struct err *err) MUST_USE;
 /* q over counts per exponent (value 2^exponent); 0 without data. */
 double finish_quantile(const double counts[65], double q);
+/* Everything after collecting: series, second stages, caps, exemplars. In ctx->arena. */
+enum ec metrics_finish(struct collector *total, const struct query_ctx *ctx,
+    const struct metrics_request *req, struct metrics_result *ret, struct err *err) MUST_USE;
 /* Second stages, in place: series may lose samples and vanish. */
 enum ec second_stages(const struct tql_query *q, const struct query_ctx *ctx, uint32_t n_buckets,
     struct series_list *list, struct err *err) MUST_USE;

@@ -28,7 +28,7 @@ enum ec query_source_open(
 void query_stats_fill(
     const struct query_ctx *ctx, const struct source *sources, struct query_stats *ret)
 {
-    *ret = (struct query_stats){.completed_jobs = 1, .total_jobs = 1};
+    *ret = (struct query_stats){0};
     uint32_t damaged = 0;
     for (size_t i = 0; sources != NULL && i < ctx->n_parts; i++) {
         const struct source *s = &sources[i];
@@ -36,11 +36,14 @@ void query_stats_fill(
         if (s->part == NULL)
             continue;
         ret->inspected_bytes += source_bytes_read(s);
+        ret->total_jobs += s->info.n_groups;
         if (!s->part->is_head) {
             ret->total_blocks++;
             ret->total_block_bytes += s->info.bytes;
         }
     }
+    ret->total_jobs = MAX(ret->total_jobs, 1);
+    ret->completed_jobs = ret->total_jobs;
     ret->partial = damaged != 0;
     if (damaged != 0)
         ret->partial_text = arena_printf(ctx->arena,

@@ -7,11 +7,13 @@
  * nothing better follows. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "candidates.h"
 #include "legacy.h"
 #include "query/lower.h"
 #include "result.h"
+#include "stream.h"
 
 struct id_set { /* traces already evaluated */
     struct trace_id *slots;
@@ -29,6 +31,7 @@ struct search {
     struct id_set seen;
     struct result_trace *found; /* a heap: the oldest on top */
     size_t n, cap;
+    uint64_t told_ns; /* results that start at this or later were told */
 };
 
 static enum ec over_budget(struct err *err)
@@ -201,6 +204,29 @@ static enum ec visit(struct search *s, const struct trace_id *id, struct err *er
     return recycle(s, err);
 }
 
+/* Tells the results that nothing can displace any more: they start after the next candidate, so all
+ * that follow are older. Without memory for it, the next part tells them. */
+static void tell(struct search *s, uint64_t next_ns)
+{
+    int64_t began = clock_mono_ns();
+    struct search_result part = {0};
+    uint64_t told_ns = s->told_ns;
+    part.traces = ARENA_ARRAY(&s->scratch, s->n, struct result_trace);
+    for (size_t i = 0; i < s->n && part.traces != NULL; i++)
+        if (s->found[i].start_ns > next_ns && s->found[i].start_ns < told_ns)
+            part.traces[part.n++] = s->found[i];
+    if (part.traces != NULL)
+        s->told_ns = MIN(told_ns, next_ns == UINT64_MAX ? next_ns : next_ns + 1);
+    if (part.n > 1)
+        qsort(part.traces, part.n, sizeof(*part.traces), cmp_result);
+    query_stats_fill(s->ctx, s->sources, &part.stats);
+    part.stats.inspected_spans = s->cands.inspected_spans;
+    part.stats.completed_jobs -= MIN(candidates_left(&s->cands), part.stats.total_jobs);
+    s->ctx->stream->search(s->ctx->stream->arg, &part);
+    arena_reset(&s->scratch);
+    query_stream_told(s->ctx, began);
+}
+
 static enum ec run_one(struct search *s, const struct tql_static *id, struct err *err)
 {
     struct trace_id trace;
@@ -230,6 +256,8 @@ static enum ec run(struct search *s, struct err *err)
         TRY(candidates_next(&s->cands, &src, &c, err));
         if (src == PART_NONE || (s->n == r->limit && c.start_ns < s->found[0].start_ns))
             return EC_OK;
+        if (query_stream_due(s->ctx))
+            tell(s, c.start_ns);
         struct source *of = &s->sources[src];
         enum ec ec = source_note(of, part_trace(of->r, c.trace, &pt, err));
         if (source_unreadable(ec))
@@ -254,7 +282,7 @@ enum ec query_search(const struct query_ctx *ctx, const struct search_request *r
     struct search_result *ret, struct err *err)
 {
     static const struct tql_query no_query = {0};
-    struct search s = {.ctx = ctx, .req = req};
+    struct search s = {.ctx = ctx, .req = req, .told_ns = UINT64_MAX};
     enum ec ec = EC_OK;
     arena_init(&s.scratch, ctx->budget, 16u << 10);
     if (req->q == NULL || !req->q->never) {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Tag names. Unfiltered they come from the column directories, without a page; with a filter from
  * the shapes of the spans that match. */
+#include "base/clock.h"
 #include "candidates.h"
 #include "query/exec.h"
 #include "query/lower.h"
 #include "result.h"
 #include "source.h"
+#include "stream.h"
 #include "tagset.h"
 
 static const enum part_table tables[TAG_SCOPES] = {
@@ -22,8 +24,11 @@ static enum ec over_budget(struct err *err)
 }
 
 struct names {
+    const struct query_ctx *ctx;
     const struct tags_request *req;
+    struct source *sources;
     struct tagset set; /* kind: enum tag_scope */
+    uint32_t groups_done;
 };
 
 static enum ec add_name(struct names *n, unsigned scope, struct str key, struct err *err)
@@ -46,6 +51,40 @@ static enum ec all_names(struct names *n, struct source *s, struct err *err)
     if (s->info.n_resources != 0 && (n->req->scopes >> TAG_RESOURCE & 1) != 0)
         TRY(add_name(n, TAG_RESOURCE, STR("service.name"), err));
     return EC_OK;
+}
+
+/* Entries, sorted by scope, as the lists of a result; `names` has room for all. */
+static void list_names(const struct tagset_entry *all, size_t n, uint32_t limit, struct str *names,
+    struct tags_result *ret)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned k = all[i].kind;
+        names[i] = all[i].s;
+        if (ret->n[k] == 0)
+            ret->names[k] = &names[i];
+        if (limit == 0 || ret->n[k] < limit)
+            ret->n[k]++;
+    }
+}
+
+/* Tells the names that are new. Under a limit none is certain before the end. */
+static void tell(struct names *n)
+{
+    const struct query_ctx *ctx = n->ctx;
+    int64_t began = clock_mono_ns();
+    struct tags_result part = {0};
+    struct tagset_entry *fresh;
+    struct arena a;
+    size_t n_fresh;
+    arena_init(&a, ctx->budget, 0);
+    struct str *names = ARENA_ARRAY(&a, n->set.n, struct str);
+    if (n->req->limit == 0 && names != NULL && tagset_fresh(&n->set, &a, &fresh, &n_fresh))
+        list_names(fresh, n_fresh, 0, names, &part);
+    query_stats_fill(ctx, n->sources, &part.stats);
+    part.stats.completed_jobs = MIN(n->groups_done, part.stats.total_jobs);
+    ctx->stream->tags(ctx->stream->arg, &part);
+    arena_deinit(&a);
+    query_stream_told(ctx, began);
 }
 
 /* ---- filtered: columns that occur in the shapes of matching rows ---- */
@@ -174,6 +213,7 @@ static enum ec filtered_names(
     const struct query_ctx *ctx, struct names *n, struct source *s, struct err *err)
 {
     struct marks m[TAG_SCOPES] = {0};
+    uint32_t before = n->groups_done;
     for (uint32_t k = 0; k < n->req->filter->n_groups; k++) {
         const struct scan_expr *x = lower_group(&n->req->filter->groups[k], ctx->arena);
         struct scan *scan = NULL;
@@ -181,6 +221,10 @@ static enum ec filtered_names(
         for (uint32_t g = 0; g < s->info.n_groups && ec == EC_OK && !scan_none(scan); g++) {
             struct scan_bits bits;
             ec = query_check_alive(ctx, err);
+            n->groups_done = before + (uint32_t)(((uint64_t)k * s->info.n_groups + g) /
+                                                 n->req->filter->n_groups);
+            if (ec == EC_OK && query_stream_due(ctx))
+                tell(n);
             if (ec == EC_OK)
                 ec = scan_group(scan, g, &bits, err);
             if (ec == EC_OK && scan_bits_any(&bits))
@@ -207,32 +251,36 @@ static enum ec fill(struct names *n, struct tags_result *ret, struct err *err)
     struct str *names = ARENA_ARRAY(n->set.arena, n->set.n, struct str);
     if (names == NULL)
         return over_budget(err);
-    for (size_t i = 0; i < n->set.n; i++) {
-        unsigned k = all[i].kind;
-        names[i] = all[i].s;
-        if (ret->n[k] == 0)
-            ret->names[k] = &names[i];
-        if (n->req->limit == 0 || ret->n[k] < n->req->limit)
-            ret->n[k]++;
-    }
+    list_names(all, n->set.n, n->req->limit, names, ret);
     return EC_OK;
 }
 
 enum ec query_tags(const struct query_ctx *ctx, const struct tags_request *req,
     struct tags_result *ret, struct err *err)
 {
-    struct names n = {.req = req, .set = {.arena = ctx->arena, .bytes_max = req->bytes_max}};
     struct source *sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
+    struct names n = {.ctx = ctx,
+        .req = req,
+        .sources = sources,
+        .set = {.arena = ctx->arena, .bytes_max = req->bytes_max}};
     enum ec ec = EC_OK;
     if (sources == NULL)
         return over_budget(err);
     *ret = (struct tags_result){0};
+    for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++)
+        ec = query_source_open(ctx, &sources[i], ctx->parts[i], err);
+    uint32_t done = 0;
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++) {
         struct source *s = &sources[i];
-        ec = query_source_open(ctx, s, ctx->parts[i], err);
-        if (ec != EC_OK || s->part == NULL || outside(req, &s->info))
+        n.groups_done = done;
+        done += s->info.n_groups;
+        if (query_stream_due(ctx))
+            tell(&n);
+        if (s->part == NULL || outside(req, &s->info))
             continue;
-        ec = req->filter == NULL ? all_names(&n, s, err) : filtered_names(ctx, &n, s, err);
+        ec = query_check_alive(ctx, err);
+        if (ec == EC_OK)
+            ec = req->filter == NULL ? all_names(&n, s, err) : filtered_names(ctx, &n, s, err);
         if (source_unreadable(source_note(s, ec)))
             ec = EC_OK;
     }

@@ -59,6 +59,25 @@ static int cmp_entry(const void *a, const void *b)
     return str_cmp(x->s, y->s);
 }
 
+bool tagset_fresh(struct tagset *t, struct arena *arena, struct tagset_entry **ret, size_t *ret_n)
+{
+    struct tagset_entry *all = ARENA_ARRAY(arena, t->n, struct tagset_entry);
+    size_t n = 0;
+    if (all == NULL)
+        return false;
+    for (size_t i = 0; i < t->cap; i++) {
+        if (!t->slots[i].used || t->slots[i].told)
+            continue;
+        t->slots[i].told = true;
+        all[n++] = t->slots[i];
+    }
+    if (n > 1)
+        qsort(all, n, sizeof(*all), cmp_entry);
+    *ret = all;
+    *ret_n = n;
+    return true;
+}
+
 enum ec tagset_sorted(const struct tagset *t, struct tagset_entry **ret, struct err *err)
 {
     struct tagset_entry *all = ARENA_ARRAY(t->arena, t->n, struct tagset_entry);

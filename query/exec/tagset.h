@@ -8,7 +8,7 @@
 struct tagset_entry {
     struct str s;
     uint8_t kind;
-    bool used;
+    bool used, told;
 };
 struct tagset {
     struct arena *arena;
@@ -21,6 +21,10 @@ struct tagset {
 
 /* EC_LIMIT when the arena refuses. *ret_new (may be NULL). */
 enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, struct err *err)
+    MUST_USE;
+/* Entries that it did not return before, sorted as below, in `arena`; false: no memory, nothing is
+ * marked. */
+bool tagset_fresh(struct tagset *t, struct arena *arena, struct tagset_entry **ret, size_t *ret_n)
     MUST_USE;
 /* Entries sorted by kind, then string. */
 enum ec tagset_sorted(const struct tagset *t, struct tagset_entry **ret, struct err *err) MUST_USE;

@@ -6,6 +6,7 @@
  * touched once; numbers go through a set of raw 64-bit values before they become text. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "candidates.h"
 #include "query/exec.h"
@@ -13,6 +14,7 @@
 #include "query/lower.h"
 #include "result.h"
 #include "source.h"
+#include "stream.h"
 #include "tagset.h"
 #include "trace.h"
 
@@ -28,8 +30,11 @@ static enum ec over_budget(struct err *err)
 struct values {
     const struct query_ctx *ctx;
     const struct values_request *req;
+    struct source *sources;
     struct tagset set;
-    bool v1; /* everything is a string */
+    bool v1;              /* everything is a string */
+    uint32_t groups_done; /* of the sources before this one */
+    uint32_t told_jobs;
 };
 
 static bool full(const struct values *v)
@@ -85,6 +90,35 @@ static enum ec add_qval(struct values *v, const struct qval *q, struct err *err)
     default:
         return EC_OK;
     }
+}
+
+/* Tells the values that are new; called between groups, of which `g` of this source are done. Under
+ * a limit no value is certain before the end. */
+static void tell_if_due(struct values *v, uint32_t g)
+{
+    const struct query_ctx *ctx = v->ctx;
+    struct values_result part = {0};
+    struct tagset_entry *fresh;
+    struct arena a;
+    size_t n;
+    if (!query_stream_due(ctx))
+        return;
+    int64_t began = clock_mono_ns();
+    arena_init(&a, ctx->budget, 0);
+    struct tag_value *out = ARENA_ARRAY(&a, v->set.n, struct tag_value);
+    if (v->req->limit == 0 && out != NULL && tagset_fresh(&v->set, &a, &fresh, &n)) {
+        for (size_t i = 0; i < n; i++)
+            out[i] = (struct tag_value){kind_names[fresh[i].kind], fresh[i].s};
+        part.values = out;
+        part.n = n;
+    }
+    query_stats_fill(ctx, v->sources, &part.stats);
+    /* A source is walked once per column and filter group: what was told stays true. */
+    v->told_jobs = MAX(v->told_jobs, MIN(v->groups_done + g, part.stats.total_jobs));
+    part.stats.completed_jobs = v->told_jobs;
+    ctx->stream->values(ctx->stream->arg, &part);
+    arena_deinit(&a);
+    query_stream_told(ctx, began);
 }
 
 /* ---- one view ---- */
@@ -371,6 +405,8 @@ static enum ec all_values(struct values *v, struct source *s, struct targets *ts
                                              : s->info.n_groups;
         for (uint32_t g = 0; g < n && !full(v); g++) {
             TRY(query_check_alive(v->ctx, err));
+            if (i + 1 == ts->n)
+                tell_if_due(v, g);
             TRY(scan_target(v, s, &ts->t[i], g, &every, err));
         }
     }
@@ -422,6 +458,8 @@ static enum ec matching_values(struct values *v, struct source *s,
     for (uint32_t g = 0; g < s->info.n_groups && ec == EC_OK && !scan_none(scan) && !full(v); g++) {
         struct scan_bits bits;
         ec = query_check_alive(v->ctx, err);
+        if (ec == EC_OK)
+            tell_if_due(v, g);
         if (ec == EC_OK)
             ec = scan_group(scan, g, &bits, err);
         if (ec == EC_OK && scan_bits_any(&bits))
@@ -564,8 +602,11 @@ static enum ec nested_values(struct values *v, struct source *sources, struct er
     struct arena scratch;
     enum ec ec = EC_OK;
     arena_init(&scratch, v->ctx->budget, 16u << 10);
+    uint32_t done = 0;
     for (size_t k = 0; k < v->ctx->n_parts && ec == EC_OK; k++) {
         struct source *s = &sources[k];
+        v->groups_done = done;
+        done += s->info.n_groups;
         if (s->part == NULL || outside(v->req, &s->info))
             continue;
         for (uint32_t i = 0; i < s->info.n_traces && ec == EC_OK && !full(v); i++) {
@@ -573,6 +614,8 @@ static enum ec nested_values(struct values *v, struct source *sources, struct er
             ec = i % 256 == 0 ? query_check_alive(v->ctx, err) : EC_OK;
             if (ec == EC_OK)
                 ec = part_trace(s->r, i, &pt, err);
+            if (ec == EC_OK && i % 256 == 0)
+                tell_if_due(v, 0);
             if (ec == EC_OK)
                 ec = trace_numbers(v, sources, &pt.id, &scratch, &seen, err);
             if (source_unreadable(ec)) { /* without this trace */
@@ -616,12 +659,19 @@ enum ec query_values(const struct query_ctx *ctx, const struct values_request *r
     bool done = fixed_values(&v, &ec, err);
     if (ec == EC_OK && !done)
         ec = add_pinned(&v, err);
+    v.sources = sources;
+    for (size_t i = 0; i < ctx->n_parts && ec == EC_OK && !done; i++)
+        ec = query_source_open(ctx, &sources[i], ctx->parts[i], err);
+    uint32_t groups = 0;
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK && !done; i++) {
         struct source *s = &sources[i];
-        ec = query_source_open(ctx, s, ctx->parts[i], err);
-        if (ec != EC_OK || s->part == NULL || outside(req, &s->info) || is_nested(req->attr))
+        v.groups_done = groups;
+        groups += s->info.n_groups;
+        if (s->part == NULL || outside(req, &s->info) || is_nested(req->attr))
             continue;
-        ec = source_values(&v, s, err);
+        ec = query_check_alive(ctx, err);
+        if (ec == EC_OK)
+            ec = source_values(&v, s, err);
         if (source_unreadable(source_note(s, ec)))
             ec = EC_OK;
     }
