@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "config/gateway.h"
 
 struct config_tls {
     const char *cert_file, *key_file, *cert_pem, *key_pem, *client_ca_file;
@@ -78,6 +79,7 @@ struct config {
     struct config_server server;
     bool internal_server_on;
     struct config_server internal_server;
+    struct config_gateway gateway;
 
     struct config_receiver otlp_grpc[CONFIG_RECEIVERS_MAX], otlp_http[CONFIG_RECEIVERS_MAX];
     size_t n_otlp_grpc, n_otlp_http;

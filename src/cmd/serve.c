@@ -311,6 +311,8 @@ static enum ec listen_receivers(struct process *p, struct err *err)
 static enum ec start(struct process *p, struct err *err)
 {
     const struct config *c = p->config;
+    if (c->gateway.enabled) /* never half secure */
+        return ERR(err, EC_UNSUPPORTED, "gateway: not supported by this release");
     init_budgets(p);
     struct pool_options po = {.n_normal = c->query_workers, .n_low = c->block_workers};
     TRY(pool_new(&po, &p->pool, err));

@@ -84,6 +84,21 @@ PRINTF_LIKE(5, 6)
 void warn_add(struct config *c, bool fails_verify, const char *key, const char *msg,
     const char *explain_fmt, ...);
 
+/* Go's name of a TLS version to "1.2" or "1.3"; "" to NULL; lower ones are raised. */
+enum ec resolve_tls_version(
+    struct config *c, const char *prefix, const char **version, struct err *err) MUST_USE;
+/* Suites and client-auth types that Go knows. */
+enum ec validate_tls_names(const char *suites, const char *client_auth_type, struct err *err)
+    MUST_USE;
+
+/* The gateway section without its files; then the files. */
+enum ec resolve_gateway(struct config *c, struct err *err) MUST_USE;
+enum ec load_gateway(struct config *c, struct err *err) MUST_USE;
+/* tenants.yaml: the list below `tenants`. rbac.yaml: the map itself; root may be NULL. A tenant
+ * that is broken is kept and says why; what makes the list useless is an error. */
+enum ec tenants_read(struct config *c, const struct node *list, struct err *err) MUST_USE;
+enum ec rbac_read(struct config *c, const struct node *root, struct err *err) MUST_USE;
+
 /* The limits of `overrides.defaults`. */
 enum ec resolve_limits(struct config *c, struct err *err) MUST_USE;
 uint64_t memory_budget_default(void);

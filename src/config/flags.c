@@ -85,6 +85,38 @@ static const struct flag flags[] = {
     KEYED("query-frontend.mcp-server.enabled", "query_frontend.mcp_server.enabled", "no effect"),
     KEYED("enable-go-runtime-metrics", "enable_go_runtime_metrics", "no effect"),
     KEYED("span-profiling", "span_profiling", "no effect"),
+    KEYED("web.listen", "gateway.http_listen_address", "gateway: public HTTP"),
+    KEYED("web.internal.listen", "gateway.internal_listen_address", "gateway: health and metrics"),
+    KEYED("grpc.listen", "gateway.grpc_listen_address", "gateway: public OTLP/gRPC"),
+    KEYED("tenants.config", "gateway.tenants_file", "gateway: tenants"),
+    KEYED("rbac.config", "gateway.rbac_file", "gateway: roles"),
+    KEYED("traces.tenant-header", "gateway.tenant_header", "gateway: gRPC metadata that names the tenant"),
+    KEYED("traces.write-timeout", "gateway.timeout", "gateway: longest query"),
+    KEYED("traces.query-rbac", "gateway.query_rbac", "gateway: attributes only of the caller's namespaces"),
+    KEYED("tls.server.cert-file", "gateway.tls.cert_file", "gateway: public certificate"),
+    KEYED("tls.server.key-file", "gateway.tls.key_file", "its private key"),
+    KEYED("tls.internal.server.cert-file", "gateway.internal_tls.cert_file", "gateway: certificate of -web.internal.listen"),
+    KEYED("tls.internal.server.key-file", "gateway.internal_tls.key_file", "its private key"),
+    KEYED("tls.min-version", "gateway.tls.min_version", "gateway: VersionTLS12 or VersionTLS13"),
+    KEYED("tls.max-version", "gateway.tls.max_version", "gateway: VersionTLS12 or VersionTLS13"),
+    KEYED("tls.cipher-suites", "gateway.tls.cipher_suites", "gateway: IANA names"),
+    KEYED("tls.client-auth-type", "gateway.tls.client_auth_type", "gateway: client certificates"),
+    KEYED("tls.reload-interval", "gateway.tls.reload_interval", "gateway: how often certificates are read again"),
+    KEYED("server.read-header-timeout", "gateway.read_header_timeout", "gateway: time to read a request's head"),
+    KEYED("server.read-timeout", "gateway.read_timeout", "gateway: time to read a request"),
+    KEYED("server.write-timeout", "gateway.write_timeout", "no effect"),
+    KEYED("middleware.concurrent-request-limit", "gateway.concurrent_request_limit", "gateway: requests in work"),
+    FIELD("traces.write.otlpgrpc.endpoint", FLAG_VALUE, gateway.otlp_grpc_endpoint, "gateway: OTLP/gRPC is on; the address does not matter"),
+    FIELD("traces.write.otlphttp.endpoint", FLAG_VALUE, gateway.otlp_http_endpoint, "gateway: OTLP/HTTP is on; the address does not matter"),
+    FIELD("traces.read.endpoint", FLAG_VALUE, gateway.jaeger_endpoint, "gateway: no effect, there is no Jaeger UI"),
+    IGNORED("traces.tempo.endpoint", FLAG_VALUE, "gateway: no effect, queries are answered here"),
+    IGNORED("traces.tls.ca-file", FLAG_VALUE, "no effect, there is no upstream"),
+    IGNORED("traces.tls.cert-file", FLAG_VALUE, "no effect, there is no upstream"),
+    IGNORED("traces.tls.key-file", FLAG_VALUE, "no effect, there is no upstream"),
+    IGNORED("traces.tls.watch-certs", FLAG_BOOL, "no effect, there is no upstream"),
+    IGNORED("tls.healthchecks.server-ca-file", FLAG_VALUE, "no effect, the check is made inside"),
+    IGNORED("tls.healthchecks.server-name", FLAG_VALUE, "no effect, the check is made inside"),
+    IGNORED("web.healthchecks.url", FLAG_VALUE, "no effect, the check is made inside"),
     IGNORED("mem-ballast-size-mbs", FLAG_VALUE, "no effect"),
     IGNORED("mutex-profile-fraction", FLAG_VALUE, "no effect"),
     IGNORED("block-profile-threshold", FLAG_VALUE, "no effect"),
@@ -98,6 +130,9 @@ static const struct {
     {"internal-server.", "internal_server."}};
 /* Whole families without effect; their types do not matter. */
 static const char *const ignored_families[] = {"memberlist.", "usage-report."};
+/* Those of the original gateway: what is left out is worth a warning. */
+static const char *const warned_families[] = {"logs.", "metrics.", "probes.", "debug.",
+    "internal.tracing.", "middleware.rate-limiter.", "internal."};
 
 static const struct flag *flag_find(struct str name)
 {
@@ -126,12 +161,22 @@ static const char *family_path(struct config *c, struct str name)
     return NULL;
 }
 
-static bool is_ignored_family(struct str name)
+static bool in_family(struct str name, const char *const *families_, size_t n)
 {
-    for (size_t i = 0; i < ARRAY_LEN(ignored_families); i++)
-        if (str_starts(name, str_from(ignored_families[i])))
+    for (size_t i = 0; i < n; i++)
+        if (str_starts(name, str_from(families_[i])))
             return true;
     return false;
+}
+
+static bool is_ignored_family(struct config *c, struct str name)
+{
+    if (!in_family(name, warned_families, ARRAY_LEN(warned_families)))
+        return in_family(name, ignored_families, ARRAY_LEN(ignored_families));
+    char *flag = arena_printf(&c->arena, "-%.*s", (int)MIN(name.n, 200), name.p);
+    warn_add(c, false, flag, "flag of the original gateway has no effect",
+        "only traces are served here");
+    return true;
 }
 
 static enum ec bad_value(struct str name, struct str value, const char *why, struct err *err)
@@ -217,7 +262,7 @@ static enum ec parse_one(struct config *c, int argc, char **argv, int *i, struct
 
     if (name.n == 0 || name.p[0] == '-')
         return ERR(err, EC_INVALID, "bad flag syntax: %s", argv[*i]);
-    if (f == NULL && path == NULL && !is_ignored_family(name))
+    if (f == NULL && path == NULL && !is_ignored_family(c, name))
         return ERR(
             err, EC_INVALID, "flag provided but not defined: -%.*s", (int)MIN(name.n, 200), name.p);
     bool more = *i + 1 < argc;
@@ -265,7 +310,10 @@ void config_usage(struct buf *out)
             buf_printf(out, " (default %s)", k->dflt);
         buf_putc(out, '\n');
     }
-    buf_putz(out, "  -server.*, -internal-server.*, -storage.trace.* value\n"
-                  "    \tas the key of the same name\n"
-                  "  -memberlist.*, -usage-report.* value\n    \tno effect\n");
+    buf_putz(out,
+        "  -server.*, -internal-server.*, -storage.trace.* value\n"
+        "    \tas the key of the same name\n"
+        "  -memberlist.*, -usage-report.* value\n    \tno effect\n"
+        "  -logs.*, -metrics.*, -probes.*, -debug.*, -internal.*, -middleware.rate-limiter.* value\n"
+        "    \tof the original gateway: no effect\n");
 }

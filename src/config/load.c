@@ -124,6 +124,7 @@ static enum ec load(struct config *c, int argc, char **argv, int *ret_exit, stru
     TRY(bind_config(c, err));
     TRY(resolve_config(c, err));
     TRY(validate_config(c, err));
+    TRY(load_gateway(c, err));
     warn_config(c);
     return c->verify && c->overrides_file != NULL ? verify_overrides(c, err) : EC_OK;
 }

@@ -128,6 +128,11 @@ static void print_scalar(struct buf *out, const struct key *k, const struct node
     }
 }
 
+static bool ends_with_any_case(struct str s, struct str end)
+{
+    return s.n >= end.n && str_ieq(str_n(s.p + s.n - end.n, end.n), end);
+}
+
 /* Names below free-form blocks whose values are not for everyone's eyes. */
 static bool is_secret_name(struct str name)
 {
@@ -137,10 +142,10 @@ static bool is_secret_name(struct str name)
     if (str_starts(name, STR("use_")))
         return false;
     for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-        if (str_ends(name, str_from(ends[i])))
+        if (ends_with_any_case(name, str_from(ends[i])))
             return true;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (str_eqz(name, names[i]))
+        if (str_ieq(name, str_from(names[i])))
             return true;
     return false;
 }

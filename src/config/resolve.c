@@ -171,8 +171,7 @@ static enum ec resolve_durability(struct config *c, struct err *err)
         text);
 }
 
-/* Go's name of a TLS version to the number that the server knows; lower ones are raised. */
-static enum ec resolve_tls_version(
+enum ec resolve_tls_version(
     struct config *c, const char *prefix, const char **version, struct err *err)
 {
     static const char *const names[][2] = {{"VersionTLS10", "1.2"}, {"VersionTLS11", "1.2"},
@@ -268,5 +267,6 @@ enum ec resolve_config(struct config *c, struct err *err)
     TRY(resolve_tls(c, "internal_server", &c->internal_server, err));
     TRY(resolve_durability(c, err));
     TRY(resolve_limits(c, err));
-    return resolve_receivers(c, err);
+    TRY(resolve_receivers(c, err));
+    return resolve_gateway(c, err);
 }

@@ -98,6 +98,7 @@ struct block {
 #define LATER    "not supported by this release"
 
 extern const struct block schema_root;
+extern const struct block schema_gateway;
 /* schema_server.c */
 extern const struct block schema_server, schema_internal_server;
 extern const struct block schema_distributor;                 /* schema_write.c */

@@ -45,6 +45,7 @@ static const struct key root_keys[] = {
     B("cache", schema_cache),
     B("backend_scheduler", schema_backend_scheduler),
     B("backend_worker", schema_backend_worker),
+    B("gateway", schema_gateway, AT(gateway)),
     K("search_enabled", BOOL, N, "true", "an old key without meaning", .flags = KEY_OLD),
     K("metrics_generator_enabled", BOOL, N, "false", "an old key without meaning", .flags = KEY_OLD),
 };

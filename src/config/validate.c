@@ -186,15 +186,19 @@ static enum ec validate_suites(const char *suites, struct err *err)
     return EC_OK;
 }
 
-static enum ec validate_tls(const struct config_tls *t, struct err *err)
+enum ec validate_tls_names(const char *suites, const char *client_auth_type, struct err *err)
 {
     static const char *const auths[] = {"NoClientCert", "RequestClientCert", "RequireAnyClientCert",
         "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"};
-    if (t->client_auth_type != NULL && !ONE_OF(t->client_auth_type, auths))
-        return ERR(err, EC_INVALID, IN("server") "invalid TLS client auth type: %.80s",
-            t->client_auth_type);
-    if (t->cipher_suites != NULL)
-        TRY(validate_suites(t->cipher_suites, err));
+    if (client_auth_type != NULL && !ONE_OF(client_auth_type, auths))
+        return ERR(
+            err, EC_INVALID, IN("server") "invalid TLS client auth type: %.80s", client_auth_type);
+    return suites != NULL ? validate_suites(suites, err) : EC_OK;
+}
+
+static enum ec validate_tls(const struct config_tls *t, struct err *err)
+{
+    TRY(validate_tls_names(t->cipher_suites, t->client_auth_type, err));
     if (t->client_ca_file != NULL && t->client_auth_type != NULL &&
         strcmp(t->client_auth_type, "NoClientCert") == 0)
         return ERR(err, EC_INVALID,

@@ -13,7 +13,7 @@
 #include "config/config.h"
 #include "tmpdir.h"
 
-#define CONFIG_ARGS_MAX 16
+#define CONFIG_ARGS_MAX 48
 
 /* The least that starts. */
 #define LOCAL "storage: {trace: {backend: local, local: {path: /b}, wal: {path: /w}}}\n"
