@@ -29,6 +29,7 @@ struct search {
     struct eval ev;
     struct arena scratch; /* reset for each trace */
     struct id_set seen;
+    uint64_t n_visited;
     struct result_trace *found; /* a heap: the oldest on top */
     size_t n, cap;
     uint64_t told_ns; /* results that start at this or later were told */
@@ -194,6 +195,7 @@ static enum ec visit(struct search *s, const struct trace_id *id, struct err *er
     TRY(seen_add(s, id, &is_new, err));
     if (!is_new)
         return EC_OK;
+    s->n_visited++;
     enum ec ec = evaluate(s, id, err);
     s->ev.trace = NULL;
     arena_reset(&s->scratch);
@@ -299,6 +301,7 @@ enum ec query_search(const struct query_ctx *ctx, const struct search_request *r
         *ret = (struct search_result){.traces = s.found, .n = s.n};
         query_stats_fill(ctx, s.sources, &ret->stats);
         ret->stats.inspected_spans = s.cands.inspected_spans;
+        ret->stats.inspected_traces = req->q == NULL ? s.n_visited : 0; /* as Tempo counts */
     }
     candidates_close(&s.cands);
     for (size_t i = 0; s.sources != NULL && i < ctx->n_parts; i++)

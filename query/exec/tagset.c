@@ -35,7 +35,8 @@ enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, 
     }
     struct tagset_entry *e = probe(t->slots, t->cap, kind, s);
     bool is_new = !e->used;
-    if (is_new && t->bytes_max != 0 && t->bytes + s.n > t->bytes_max) {
+    uint64_t cost = s.n + (t->kind_names != NULL ? strlen(t->kind_names[kind]) : 0);
+    if (is_new && t->bytes_max != 0 && t->bytes + cost > t->bytes_max) {
         t->full = true;
         is_new = false;
     } else if (is_new) {
@@ -44,7 +45,7 @@ enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, 
             return over_budget(err);
         *e = (struct tagset_entry){.s = copy, .kind = kind, .used = true};
         t->n++;
-        t->bytes += s.n;
+        t->bytes += cost;
     }
     if (ret_new != NULL)
         *ret_new = is_new;

@@ -15,8 +15,9 @@ struct tagset {
     struct tagset_entry *slots;
     size_t n, cap;
     uint64_t bytes;
-    uint64_t bytes_max; /* what bytes may come to; 0: no limit */
-    bool full;          /* a string did not fit: nothing is added any more (by the callers) */
+    uint64_t bytes_max;            /* what bytes may come to; 0: no limit */
+    const char *const *kind_names; /* set: the name of an entry's kind counts with its string */
+    bool full; /* a string did not fit: nothing is added any more (by the callers) */
 };
 
 /* EC_LIMIT when the arena refuses. *ret_new (may be NULL). */

@@ -649,7 +649,9 @@ enum ec query_values(const struct query_ctx *ctx, const struct values_request *r
 {
     struct values v = {.ctx = ctx,
         .req = req,
-        .set = {.arena = ctx->arena, .bytes_max = req->bytes_max},
+        .set = {.arena = ctx->arena,
+            .bytes_max = req->bytes_max,
+            .kind_names = req->attr != NULL ? kind_names : NULL},
         .v1 = req->attr == NULL};
     struct source *sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
     enum ec ec;

@@ -38,6 +38,7 @@ struct query_job {
     struct query_ctx ctx;
     int64_t started_ns;
     int64_t timeout_ns;
+    bool api_timeout; /* it is query_frontend.api_timeout, which answers with words of its own */
     uint32_t slot;
     const char *op; /* metric label: traces, search, metadata, metrics */
 };

@@ -135,7 +135,7 @@ static void limits(struct query_job *job, struct metrics_request *req)
     if (req->q->has_exemplars)
         req->exemplars = MIN(req->q->exemplars, max);
     req->max_series = c->metrics_max_series;
-    if (series != 0 && (req->max_series == 0 || series < req->max_series))
+    if (!req->instant && series != 0 && (req->max_series == 0 || series < req->max_series))
         req->max_series = series;
 }
 

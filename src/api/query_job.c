@@ -110,6 +110,10 @@ void job_fail(struct query_job *job, enum ec ec, const struct err *err)
     unsigned status = ec_http_status(ec);
     if (ec == EC_LIMIT)
         status = 422; /* a query over its own memory is not a busy server */
+    if (ec == EC_DEADLINE && job->api_timeout) {
+        job_fail_status(job, 503, "unable to process request in the configured timeout");
+        return;
+    }
     if (ec == EC_DEADLINE) {
         job_fail_status(job, status, "context deadline exceeded");
         return;
@@ -225,9 +229,10 @@ void query_job_start(
     job->timeout_ns = e->trace                        ? a->opt.config->trace_timeout
                       : strcmp(e->op, "metrics") == 0 ? a->opt.config->metrics_timeout
                                                       : a->opt.config->search_timeout;
-    if (a->opt.config->api_timeout > 0 &&
-        (job->timeout_ns == 0 || a->opt.config->api_timeout < job->timeout_ns))
-        job->timeout_ns = a->opt.config->api_timeout;
+    int64_t of_api = a->opt.config->api_timeout;
+    job->api_timeout = of_api > 0 && (job->timeout_ns == 0 || of_api < job->timeout_ns);
+    if (job->api_timeout)
+        job->timeout_ns = of_api;
     budget_init(&job->budget, a->opt.query_budget, "query", a->opt.query_bytes_max);
     arena_init(&job->arena, &job->budget, 0);
     struct str header;
