@@ -9,14 +9,13 @@ measure.py --name N --pid P --dir DATA --file CORPUS.bin --loadgen BIN [--otlp H
 The corpus is made by loadgen with its end at 'now', so searches use the last hour.
 """
 import argparse, http.client, json, os, random, subprocess, time, urllib.parse, statistics as st
+from queries import queries
 p = argparse.ArgumentParser()
 for a, d in {"name": "", "pid": 0, "dir": "", "file": "", "loadgen": "", "otlp": "127.0.0.1:4317", "url": "http://127.0.0.1:3200", "proto": "grpc", "path": "/v1/traces", "conns": 4, "idle": 40, "out": "", "tenant": "", "runs": 7}.items():
     p.add_argument("--" + a, default=d, type=type(d))
 p.add_argument("--skip-ingest", action="store_true"); p.add_argument("--ids", default=""); p.add_argument("--gzip", action="store_true")
 a = p.parse_args()
-tck = os.sysconf("SC_CLK_TCK")
-def cpu():
-    f = open(f"/proc/{a.pid}/stat").read().rsplit(")", 1)[1].split(); return (int(f[11]) + int(f[12])) / tck
+def cpu(): return time.clock_gettime_ns((~a.pid << 3) | 2) / 1e9  # the process's own clock, see clock_getcpuclockid(3)
 def mem(k):
     for l in open(f"/proc/{a.pid}/status"):
         if l.startswith(k): return int(l.split()[1]) / 1024
@@ -43,17 +42,7 @@ def get(path, **q):
         except (http.client.HTTPException, OSError):
             conn.close(); conn = http.client.HTTPConnection(U.hostname, U.port, timeout=120)
             if last: return time.time() - t, 0, b""
-W = {"start": now - 3600, "end": now + 1}
-S = lambda q, **k: ("/api/search", {"q": q, "limit": 20, **W, **k})
-M = lambda q, **k: ("/api/metrics/query_range", {"q": q, "step": "60s", **W, **k})
-Q = {
-    "search {}": S("{}"), "search status=error": S("{ status = error }"), "search service+error": S('{ resource.service.name = "cart" && status = error }'), "search rare user": S('{ span.user.id = "user-000042" }', limit=1000), "search absent value": S('{ span.user.id = "nobody" }'),
-    "search duration>2s": S("{ duration > 2s }", limit=1000), "search int range": S("{ span.http.status_code >= 500 }", limit=1000), "search regex": S('{ name =~ ".*checkout.*" && duration > 5ms }', limit=1000), "search namespace": S('{ resource.k8s.namespace.name = "llm-d" }'),
-    "search absent regex": S('{ span.db.statement =~ ".*nothing-like-this.*" }'), "structural >>": S('{ resource.service.name = "frontend" } >> { resource.service.name = "postgres" || span.db.system = "postgresql" && duration > 10ms }', limit=1000), "structural absent": S('{ span.db.system = "redis" } >> { resource.service.name = "cart" }'),
-    "aggregate count": S("{ status = error } | count() > 3", limit=1000), "by avg": S("{ } | by(resource.service.name) | avg(duration) > 2s", limit=1000), "event": S('{ event.exception.type = "ValueError" }', limit=1000),
-    "rate": M("{ } | rate()"), "rate by service": M("{ } | rate() by (resource.service.name)"), "error rate by name": M("{ status = error } | rate() by (name)"), "quantiles": M("{ } | quantile_over_time(duration, .5, .95, .99) by (resource.service.name)"), "histogram": M("{ } | histogram_over_time(duration)"), "avg tokens": M("{ } | avg_over_time(span.gen_ai.usage.completion_tokens) by (span.gen_ai.request.model)"), "compare": M("{ } | compare({ status = error })"),
-    "tags": ("/api/v2/search/tags", W), "values service": ("/api/v2/search/tag/resource.service.name/values", W), "values high-cardinality": ("/api/v2/search/tag/span.user.id/values", W), "values filtered": ("/api/v2/search/tag/name/values", {"q": '{ resource.service.name = "cart" }', **W}),
-}
+Q = queries(now)
 R["queries"] = {}
 for n, (path, q) in Q.items():
     ts = []; c0 = cpu()

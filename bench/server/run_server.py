@@ -90,7 +90,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--traces", type=int, default=45000)
     ap.add_argument("--runs", type=int, default=7)
-    ap.add_argument("--idle", type=float, default=10)
+    ap.add_argument("--idle", type=int, default=10)
     ap.add_argument("--proto", default="grpc", choices=["grpc", "http"])
     ap.add_argument("--gzip", action="store_true")
     ap.add_argument("--keep", action="store_true", help="keep the data directory")
