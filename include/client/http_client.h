@@ -50,7 +50,6 @@ struct http_profile_options {
     bool system_cas;
     bool insecure_skip_verify;        /* neither chain nor name are checked */
     const char *cert_file, *key_file; /* client certificate, PEM */
-    const char *server_name;          /* expected name when it differs from the URL's host */
     enum http_proxy_mode proxy;
     bool http2;                 /* offer h2 by ALPN; default is HTTP/1.1 only */
     int64_t connect_timeout_ns; /* 0: 10 s; name look-up and handshakes included */
