@@ -38,6 +38,9 @@ struct tls_options {                  /* all empty: plain text */
     const char *cert_pem, *key_pem;   /* or inline */
     const char *client_ca_file;       /* set: client certificates verified */
     bool client_cert_required;
+    /* Asks for a client certificate that nobody verifies in the handshake: the application judges
+     * http_request.client_certs. Without effect when client_ca_file is set. */
+    bool client_cert_asked;
     const char *min_version, *max_version; /* "1.0".."1.3"; NULL: min 1.2 */
     const char *cipher_suites;             /* Go or IANA names, comma separated; NULL: default */
     int64_t reload_interval_ns;            /* 0: by mtime every 10 s */
@@ -56,11 +59,12 @@ struct listener_options {
     uint64_t grpc_message_bytes_max; /* after inflation; 0: 16 MiB */
     unsigned encodings;              /* accepted request Content-Encodings / grpc-encodings */
     bool cors;                       /* OTLP/HTTP only; see struct cors_options */
-    const struct cors_options *cors_options;          /* kept: lives as long as the listener */
-    unsigned connections_max;                         /* 0: 1024 */
-    unsigned connections_per_ip_max;                  /* 0: 256 */
-    unsigned streams_max;                             /* per h2 connection; 0: 100 */
-    unsigned read_timeout_ms, idle_timeout_ms;        /* 0: 30 s, 120 s */
+    const struct cors_options *cors_options;   /* kept: lives as long as the listener */
+    unsigned connections_max;                  /* 0: 1024 */
+    unsigned connections_per_ip_max;           /* 0: 256 */
+    unsigned streams_max;                      /* per h2 connection; 0: 100 */
+    unsigned read_timeout_ms, idle_timeout_ms; /* 0: 30 s, 120 s */
+    unsigned header_timeout_ms; /* HTTP/1.1 head after its first line; 0: read_timeout_ms */
     unsigned keepalive_time_ms, keepalive_timeout_ms; /* h2 PING by us; 0: 2 h, 20 s */
     struct budget *body_budget;                       /* bodies in flight are charged here */
     bool
@@ -91,6 +95,10 @@ enum ec server_reload_tls(struct server *s, struct err *err);
 bool server_drain(struct server *s, int64_t timeout_ns);
 void server_free(struct server *s);
 unsigned server_connections(const struct server *s);
+/* Asks every transport thread for a sign of life; done runs on one of them when all have given it.
+ * ok: the listener accepts, and is not at its cap. */
+void server_probe(
+    struct server *s, struct listener *l, void (*done)(void *arg, bool ok), void *arg);
 
 /* ---- the request; all views live until the answer is given ---- */
 struct http_param {
@@ -115,8 +123,10 @@ struct http_request {
     struct str content_type;
     struct str peer; /* address of the client, for logs */
     bool is_h2, is_grpc, is_tls;
-    struct str grpc_path;           /* "/package.Service/Method" */
-    struct str client_cert_subject; /* common name of a verified client certificate, or empty */
+    struct str grpc_path;             /* "/package.Service/Method" */
+    struct str client_cert_subject;   /* common name of a verified client certificate, or empty */
+    const struct bytes *client_certs; /* DER, the client's own first; verified only with a CA */
+    unsigned n_client_certs;
 };
 const struct http_request *exchange_request(struct exchange *ex);
 /* Request-scoped memory, freed after the answer; charged to the listener's body budget. */
@@ -124,9 +134,31 @@ struct arena *exchange_arena(struct exchange *ex);
 /* First header line with that name (case-insensitive), or gRPC metadata; false when absent. */
 bool exchange_header(struct exchange *ex, const char *name, struct str *ret);
 unsigned exchange_header_count(struct exchange *ex, const char *name); /* lines with that name */
+/* The i-th line with that name, from 0. */
+bool exchange_header_at(struct exchange *ex, const char *name, unsigned i, struct str *ret);
 bool exchange_param(
     struct exchange *ex, const char *key, struct str *ret); /* first; empty counts as absent */
 bool exchange_canceled(struct exchange *ex); /* the client has gone; poll from long work */
+
+/* ---- for a layer in front of the endpoints, before it hands the exchange on ---- */
+/* Another path, percent-encoded; parameters stay. False: a broken escape, or the arena refuses. */
+bool exchange_rewrite(struct exchange *ex, struct str raw_path) MUST_USE;
+/* This one line in place of all lines of that name; an empty value only removes them. False: the
+ * arena refuses, and the lines are gone. name must live as long as the exchange or be static. */
+bool exchange_set_request_header(struct exchange *ex, const char *name, struct str value) MUST_USE;
+/* A pointer for the endpoints; what it points to must live until the answer. */
+void exchange_attach(struct exchange *ex, const void *attachment);
+const void *exchange_attachment(struct exchange *ex); /* NULL when there is none */
+/* fn sees the answer once, on the answering thread, before it is compressed and sent. Of an HTTP
+ * answer it may change status, content type (static string) and body, and set headers. */
+struct exchange_answer {
+    unsigned status;
+    const char *content_type;
+    struct buf *body; /* NULL for gRPC */
+    unsigned grpc_status;
+};
+typedef void (*exchange_answer_fn)(void *arg, struct exchange *ex, struct exchange_answer *a);
+void exchange_on_answer(struct exchange *ex, exchange_answer_fn fn, void *arg);
 
 /* ---- the answer ---- */
 void exchange_set_header(

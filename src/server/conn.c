@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "server_int.h"
+#include "tls.h"
 
 #define CONN_MAGIC 0xc0117ec7c0117ec7u
 
@@ -50,7 +51,7 @@ void conn_free_now(struct conn *c)
 {
     ASSERT(c->magic == CONN_MAGIC);
     if (c->kind == CONN_H1)
-        free(c->h1.cert_subject);
+        tls_peer_free(c->h1.cert);
     if (c->counted_peer && !c->handed_over)
         peer_uncount(c->listener, &c->key);
     if (!c->handed_over) {

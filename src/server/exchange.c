@@ -268,15 +268,20 @@ struct arena *exchange_arena(struct exchange *ex)
     return &ex->arena;
 }
 
-bool exchange_header(struct exchange *ex, const char *name, struct str *ret)
+bool exchange_header_at(struct exchange *ex, const char *name, unsigned i, struct str *ret)
 {
     struct str want = str_from(name);
-    for (size_t i = 0; i < ex->n_headers; i++)
-        if (str_ieq(ex->headers[i].name, want)) {
-            *ret = ex->headers[i].value;
+    for (size_t k = 0; k < ex->n_headers; k++)
+        if (str_ieq(ex->headers[k].name, want) && i-- == 0) {
+            *ret = ex->headers[k].value;
             return true;
         }
     return false;
+}
+
+bool exchange_header(struct exchange *ex, const char *name, struct str *ret)
+{
+    return exchange_header_at(ex, name, 0, ret);
 }
 
 unsigned exchange_header_count(struct exchange *ex, const char *name)

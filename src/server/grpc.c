@@ -237,6 +237,8 @@ void grpc_finish(struct exchange *ex, unsigned status, struct str message, struc
     }
     ex->finished = true;
     pthread_mutex_unlock(&ex->out_lock);
+    struct exchange_answer a = {.status = 200, .grpc_status = status};
+    exchange_answer_seen(ex, &a);
     exchange_publish(ex);
 }
 

@@ -131,7 +131,7 @@ static uint64_t h1_body_length(struct exchange *ex, bool *ret_bad)
     return n;
 }
 
-static void h1_client_subject(struct exchange *ex, struct MHD_Connection *m)
+static void h1_client_cert(struct exchange *ex, struct MHD_Connection *m)
 {
     struct conn *c = ex->conn;
     const union MHD_ConnectionInfo *info;
@@ -141,10 +141,9 @@ static void h1_client_subject(struct exchange *ex, struct MHD_Connection *m)
         c->h1.cert_seen = true;
         info = MHD_get_connection_info(m, MHD_CONNECTION_INFO_GNUTLS_SESSION);
         if (info != NULL)
-            c->h1.cert_subject = tls_client_subject(info->tls_session);
+            c->h1.cert = tls_peer_new(c->listener->tls, info->tls_session);
     }
-    if (c->h1.cert_subject != NULL)
-        ex->req.client_cert_subject = arena_str(&ex->arena, str_from(c->h1.cert_subject));
+    tls_peer_show(c->h1.cert, ex);
 }
 
 /* The head is there. False: refused, the answer is filled in. */
@@ -208,7 +207,7 @@ static enum MHD_Result h1_access(void *ctx, struct MHD_Connection *m, const char
     ASSERT(ex != NULL && ex->mhd == m);
     if (!ex->head_done) {
         ex->head_done = true;
-        h1_client_subject(ex, m);
+        h1_client_cert(ex, m);
         if (!h1_head(ex, m, method))
             return h1_queue(ex, m);
         if (h1_upgrade_wanted(ex, str_from(version)))
@@ -368,7 +367,9 @@ void h1_sweep(struct conn *c)
 {
     const struct exchange *ex = c->h1.ex;
     int64_t at = c->deadline_ns;
-    if (ex != NULL && ex->state == EX_READING)
+    if (ex != NULL && !ex->head_done)
+        at = ex->start_ns + (int64_t)c->listener->opt.header_timeout_ms * NS_PER_MS;
+    else if (ex != NULL && ex->state == EX_READING)
         at = ex->start_ns + (int64_t)c->listener->opt.read_timeout_ms * NS_PER_MS +
              (int64_t)(ex->req.wire_bytes / BODY_RATE_MIN) * NS_PER_S;
     else if (ex != NULL)

@@ -172,7 +172,7 @@ static void h2_ready(struct pollable *p, uint32_t events)
             return;
         }
         h->handshaking = false;
-        h->cert_subject = tls_client_subject(h->tls);
+        h->cert = tls_peer_new(c->listener->tls, h->tls);
         c->deadline_ns = 0;
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !h2_read(h)) {
@@ -233,7 +233,7 @@ void h2_conn_free(struct conn *c)
         gnutls_deinit(h->tls);
     }
     buf_deinit(&h->out);
-    free(h->cert_subject);
+    tls_peer_free(h->cert);
     free(h);
     c->h2 = NULL;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "server_int.h"
+#include "tls.h"
 
 static struct h2_conn *h2_of(struct exchange *ex)
 {
@@ -23,8 +24,7 @@ void h2_stream_begin(struct h2_conn *h, int32_t id)
         h->streams->prev = ex;
     h->streams = ex;
     h->n_streams++;
-    if (h->cert_subject != NULL)
-        ex->req.client_cert_subject = arena_str(&ex->arena, str_from(h->cert_subject));
+    tls_peer_show(h->cert, ex);
     nghttp2_session_set_stream_user_data(h->session, id, ex);
 }
 

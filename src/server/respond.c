@@ -165,9 +165,12 @@ void exchange_respond(struct exchange *ex, unsigned status, const char *content_
     ASSERT(!atomic_load_explicit(&ex->answered, memory_order_relaxed));
     ASSERT(!ex->req.is_grpc);
     ASSERT(status >= 200 && status <= 599);
-    ex->status = status;
     if (take_body != NULL)
         buf_move(take_body, &ex->body);
+    struct exchange_answer a = {status, content_type, &ex->body, 0};
+    exchange_answer_seen(ex, &a);
+    ex->status = a.status;
+    content_type = a.content_type;
     if (buf_failed(&ex->body)) { /* a cut body must never look whole */
         buf_deinit(&ex->body);
         ex->status = 503;

@@ -43,6 +43,7 @@ struct conn;
 struct h1_daemon;
 struct h2_conn;
 struct tls_context;
+struct tls_peer;
 
 struct bucket { /* a rate: tokens refill with time */
     double tokens;
@@ -130,7 +131,7 @@ struct conn {
         struct {
             struct exchange *ex; /* request in work or NULL */
             bool cert_seen;
-            char *cert_subject;
+            struct tls_peer *cert;
         } h1;
         struct h2_conn *h2;
     };
@@ -181,6 +182,9 @@ struct exchange {
     int64_t start_ns;
     const char *route;
     struct metric *inflight; /* counted there, or NULL */
+    const void *attachment;
+    exchange_answer_fn on_answer;
+    void *on_answer_arg;
 
     /* the answer, written by the answering thread before `answered` is published */
     unsigned status;
@@ -234,6 +238,9 @@ void exchange_publish(
 /* The transport's own answer to a request that no handler sees; the caller then writes it. */
 void exchange_refuse(struct exchange *ex, unsigned status, const char *text);
 
+/* ---- rewrite.c ---- */
+void exchange_answer_seen(struct exchange *ex, struct exchange_answer *a); /* calls on_answer */
+
 /* ---- metrics.c ---- */
 void request_metrics_register(void);
 void request_metrics_route(struct exchange *ex); /* in flight under its route from now on */
@@ -282,7 +289,7 @@ struct h2_conn {
     int64_t drain_ns;       /* when the notice went out, or 0 */
     unsigned continuations; /* in a row */
     struct bucket resets, controls;
-    char *cert_subject;
+    struct tls_peer *cert;
 };
 bool h2_adopt(struct conn *c, bool tls);
 void h2_conn_free(struct conn *c);

@@ -23,7 +23,7 @@
 #include "base/io.h"
 #include "tls_suites.h"
 
-#define CHAIN_MAX     16
+#define CHAIN_MAX     TLS_CHAIN_MAX
 #define PEM_BYTES_MAX (1u << 20)
 #define KEEP_NS       (600 * NS_PER_S)
 #define CHECK_NS      (10 * NS_PER_S)
@@ -39,7 +39,7 @@ struct tls_pair { /* one generation; immutable once published */
 
 struct tls_context {
     char *name, *cert_file, *key_file, *cert_pem, *key_pem, *ca_file;
-    bool required;
+    bool required, asks; /* asks: without verifying */
     int64_t interval_ns;
     struct tls_suites suites;
     gnutls_priority_t priority;
@@ -256,6 +256,11 @@ static const struct tls_pair *tls_current(struct tls_context *t)
     return p;
 }
 
+bool tls_verifies(const struct tls_context *t)
+{
+    return t->ca_file != NULL;
+}
+
 /* ---- sessions ---- */
 
 static struct conn *conn_of_session(gnutls_session_t s)
@@ -333,6 +338,9 @@ static int choose_certificate(gnutls_session_t s, const struct gnutls_cert_retr_
         gnutls_certificate_server_set_request(
             s, t->required ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_REQUEST);
         gnutls_session_set_verify_function(s, verify_client);
+    } else if (t->asks) {
+        gnutls_certificate_server_set_request(
+            s, t->required ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_REQUEST);
     }
     return 0;
 }
@@ -357,22 +365,6 @@ gnutls_session_t tls_session_new(struct tls_context *t, int fd)
     gnutls_transport_set_int(s, fd);
     gnutls_handshake_set_timeout(s, 0); /* ours ends it */
     return s;
-}
-
-char *tls_client_subject(gnutls_session_t s)
-{
-    unsigned n = 0;
-    const gnutls_datum_t *raw = gnutls_certificate_get_peers(s, &n);
-    gnutls_x509_crt_t crt;
-    char text[256];
-    size_t size = sizeof(text);
-    if (raw == NULL || n == 0 || gnutls_x509_crt_init(&crt) < 0)
-        return NULL;
-    int rc = gnutls_x509_crt_import(crt, &raw[0], GNUTLS_X509_FMT_DER);
-    if (rc == 0)
-        rc = gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, text, &size);
-    gnutls_x509_crt_deinit(crt);
-    return rc == 0 ? xstrndup(text, size) : NULL;
 }
 
 size_t tls_mhd_options(struct tls_context *t, struct MHD_OptionItem *items, size_t max)
@@ -424,6 +416,7 @@ enum ec tls_context_new(
     t->key_pem = copy_or_null(opt->key_pem);
     t->ca_file = copy_or_null(opt->client_ca_file);
     t->required = opt->client_cert_required;
+    t->asks = opt->client_cert_asked;
     t->interval_ns = opt->reload_interval_ns;
     enum ec ec = context_load(t, opt, err);
     if (ec != EC_OK) {

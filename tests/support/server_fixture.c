@@ -118,6 +118,8 @@ static void answer_info(struct exchange *ex)
         STR_ARG(r->client_cert_subject));
     for (size_t i = 0; i < r->n_params; i++)
         buf_printf(&out, "%.*s=%.*s\n", STR_ARG(r->params[i].key), STR_ARG(r->params[i].value));
+    if (r->n_client_certs != 0)
+        buf_printf(&out, "certs=%u of %zu bytes\n", r->n_client_certs, r->client_certs[0].n);
     (void)exchange_header(ex, "x-test", &h);
     buf_printf(&out, "x-test=%.*s x%u\n", STR_ARG(h), exchange_header_count(ex, "X-Test"));
     exchange_respond(ex, 200, "text/plain", &out, false);

@@ -275,6 +275,37 @@ static void test_tls__an_optional_certificate_may_be_missing_but_not_wrong(void 
     fixture_stop(&fx);
 }
 
+static void test_tls__an_asked_certificate_is_shown_unverified(void **state)
+{
+    (void)state;
+    struct listener_options o = tls_listener();
+    o.tls.client_cert_asked = true;
+    fixture_start(&fx, &o);
+    for (int h2 = 0; h2 < 2; h2++) {
+        struct net_tls t = {.alpn = h2 ? "h2" : NULL,
+            .cert_pem = client_wrong.cert_pem,
+            .key_pem = client_wrong.key_pem};
+        struct buf body = BUF_INIT;
+        struct http_answer a = {0};
+        assert_true(h2 ? h2_info(&t, &body) : h1_info(&t, &a, NULL));
+        struct str text = buf_str(h2 ? &body : &a.body);
+        assert_true(str_has(text, STR("cert=\n"))); /* nobody vouches for the name */
+        assert_true(str_has(text, STR("certs=1 of ")));
+        answer_free(&a);
+        buf_deinit(&body);
+    }
+    struct http_answer a = {0};
+    assert_true(h1_info(&(struct net_tls){0}, &a, NULL));
+    assert_false(str_has(buf_str(&a.body), STR("certs=")));
+    answer_free(&a);
+    fixture_stop(&fx);
+    o.tls.client_cert_required = true;
+    fixture_start(&fx, &o);
+    assert_false(h1_info(&(struct net_tls){0}, &a, NULL));
+    answer_free(&a);
+    fixture_stop(&fx);
+}
+
 static void test_tls__versions_and_suites_are_limited(void **state)
 {
     (void)state;
@@ -416,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_tls__grpc_needs_alpn),
         cmocka_unit_test(test_tls__client_certificates_are_verified),
         cmocka_unit_test(test_tls__an_optional_certificate_may_be_missing_but_not_wrong),
+        cmocka_unit_test(test_tls__an_asked_certificate_is_shown_unverified),
         cmocka_unit_test(test_tls__versions_and_suites_are_limited),
         cmocka_unit_test(test_tls__certificates_reload),
         cmocka_unit_test(test_tls__changed_files_are_noticed),
