@@ -43,8 +43,9 @@ void http_client_free(struct http_client *c);
 enum http_proxy_mode { HTTP_PROXY_ENVIRONMENT, HTTP_PROXY_NONE };
 
 struct http_profile_options {
-    /* Trust: the certificates of ca_file and ca_pem. With neither, or with system_cas, the
-     * system's too. Files are read anew for each connection, so a replaced one needs no restart. */
+    /* Trust: the certificates of ca_file, or of ca_pem (not both). With neither, or with
+     * system_cas, the system's. Files are read anew for each connection, so a replaced one needs no
+     * restart. */
     const char *ca_file;
     struct str ca_pem;
     bool system_cas;
