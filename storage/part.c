@@ -94,6 +94,12 @@ enum ec part_trace_rows(struct part_reader *r, uint32_t trace, struct arena *are
     return r->part->ops->trace_rows(r, trace, arena, ret_rows, ret_n, err);
 }
 
+enum ec part_trace_ids(struct part_reader *r, uint32_t at, struct trace_id ret[PART_IDS_MAX],
+    uint32_t *ret_n, struct err *err)
+{
+    return r->part->ops->trace_ids(r, at, ret, ret_n, err);
+}
+
 bool part_may_have(struct part_reader *r, col_id col, struct str value)
 {
     return r->part->ops->may_have(r, col, value);

@@ -205,6 +205,8 @@ struct part_ops {
         struct part_reader *r, const struct trace_id *id, uint32_t *ret_trace, struct err *err);
     enum ec (*trace_rows)(struct part_reader *r, uint32_t trace, struct arena *arena,
         uint32_t **ret_rows, uint32_t *ret_n, struct err *err);
+    enum ec (*trace_ids)(
+        struct part_reader *r, uint32_t at, struct trace_id *ret, uint32_t *ret_n, struct err *err);
     bool (*may_have)(struct part_reader *r, col_id col, struct str value);
     uint64_t (*bytes_read)(const struct part_reader *r); /* NULL: 0 */
 };
@@ -257,6 +259,11 @@ enum ec part_trace_find(struct part_reader *r, const struct trace_id *id, uint32
 /* Part-level rows of a trace, ascending (storage order). */
 enum ec part_trace_rows(struct part_reader *r, uint32_t trace, struct arena *arena,
     uint32_t **ret_rows, uint32_t *ret_n, struct err *err) MUST_USE;
+/* The ids of all traces, piece by piece, in no order that matters: of the list's entries from `at`
+ * on, as many as are at hand, at most PART_IDS_MAX. *ret_n = 0 at the end. */
+#define PART_IDS_MAX 256u
+enum ec part_trace_ids(struct part_reader *r, uint32_t at, struct trace_id ret[PART_IDS_MAX],
+    uint32_t *ret_n, struct err *err) MUST_USE;
 /* False: no value of this PHYS_CODE attribute or fixed column equals `value` (dictionary or filter
  * says so, without reading pages). True: perhaps. */
 bool part_may_have(struct part_reader *r, col_id col, struct str value);

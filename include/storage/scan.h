@@ -128,3 +128,7 @@ bool scan_none(const struct scan *s);
 /* The spans of group g that match. Pages are read only as far as they can still matter: an AND
  * stops at the first side without a match. */
 enum ec scan_group(struct scan *s, uint32_t g, struct scan_bits *ret, struct err *err) MUST_USE;
+/* Whether in group g every attribute that the tree names has at most one value a row, and none is
+ * an array: then it makes no difference that a leaf asks for any value where a caller means the
+ * first. */
+enum ec scan_single(struct scan *s, uint32_t g, bool *ret, struct err *err) MUST_USE;

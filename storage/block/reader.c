@@ -339,6 +339,22 @@ static enum ec block_trace_rows(struct part_reader *base, uint32_t trace, struct
     return EC_OK;
 }
 
+static enum ec block_trace_ids(
+    struct part_reader *base, uint32_t at, struct trace_id *ret, uint32_t *ret_n, struct err *err)
+{
+    struct block_reader *r = reader_of(base);
+    const struct ids_object *ids;
+    *ret_n = 0;
+    if (at >= r->root->facts.n_traces)
+        return EC_OK;
+    TRY(block_load_ids(r, at / BLOCK_ID_PAGE, &ids, err));
+    uint32_t first = at % BLOCK_ID_PAGE;
+    ASSERT(first < ids->n);
+    *ret_n = MIN(ids->n - first, PART_IDS_MAX);
+    memcpy(ret, ids->ids + first, *ret_n * sizeof(*ret));
+    return EC_OK;
+}
+
 /* Filters and dictionaries: on any trouble the answer is "perhaps". */
 static bool block_may_have(struct part_reader *base, col_id col, struct str value)
 {
@@ -403,6 +419,7 @@ const struct part_ops block_part_ops = {
     .trace = block_trace,
     .trace_find = block_trace_find,
     .trace_rows = block_trace_rows,
+    .trace_ids = block_trace_ids,
     .may_have = block_may_have,
     .bytes_read = block_bytes_read,
 };

@@ -365,6 +365,18 @@ static enum ec head_trace_rows(struct part_reader *base, uint32_t trace, struct 
     return EC_OK;
 }
 
+static enum ec head_trace_ids(
+    struct part_reader *base, uint32_t at, struct trace_id *ret, uint32_t *ret_n, struct err *err)
+{
+    (void)err;
+    struct head_reader *r = reader_of(base);
+    uint32_t n = at < r->n_traces ? MIN(r->n_traces - at, PART_IDS_MAX) : 0;
+    for (uint32_t i = 0; i < n; i++)
+        ret[i] = head_trace_at(r->h, at + i)->id;
+    *ret_n = n;
+    return EC_OK;
+}
+
 static bool head_may_have(struct part_reader *base, col_id col, struct str value)
 {
     struct head_reader *r = reader_of(base);
@@ -387,5 +399,6 @@ const struct part_ops head_part_ops = {
     .trace = head_trace,
     .trace_find = head_trace_lookup,
     .trace_rows = head_trace_rows,
+    .trace_ids = head_trace_ids,
     .may_have = head_may_have,
 };

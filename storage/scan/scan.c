@@ -156,3 +156,13 @@ enum ec scan_group(struct scan *s, uint32_t g, struct scan_bits *ret, struct err
     TRY(part_group(s->r, g, &pg, err));
     return tree_group(s, s->root, g, &pg, ret, err);
 }
+
+enum ec scan_single(struct scan *s, uint32_t g, bool *ret, struct err *err)
+{
+    struct part_group pg;
+    *ret = true;
+    TRY(part_group(s->r, g, &pg, err));
+    for (uint32_t i = 0; i < s->n_leaves && *ret; i++)
+        TRY(leaf_single(s, s->leaves[i], g, &pg, ret, err));
+    return EC_OK;
+}

@@ -20,6 +20,9 @@ struct leaf_col {
     size_t memo_bytes;
 };
 
+/* What is known of the values that an attribute of resources or scopes has, all decided once. */
+enum leaf_single { SINGLE_UNKNOWN, SINGLE_YES, SINGLE_NO };
+
 struct leaf {
     const struct scan_leaf *want;
     enum part_table table;
@@ -27,6 +30,10 @@ struct leaf {
     bool by_default; /* a sparse fixed column whose left-out value matches */
     struct leaf_col cols[VALUE_TYPES];
     uint32_t n_cols;
+    col_id key_cols[VALUE_TYPES]; /* every column of an attribute's key, asked for or not */
+    uint32_t n_key_cols;
+    col_id array_col; /* the one of them that holds arrays; 0: none */
+    enum leaf_single objects_single;
     struct ranges_i64 i64;
     struct ranges_u64 u64;
     struct ranges_f64 f64;
@@ -62,3 +69,7 @@ uint32_t leaf_cost(const struct leaf *l);
 /* Spans of group g that match; ret has pg->n_rows rows and is cleared first. */
 enum ec leaf_group(struct scan *s, struct leaf *l, uint32_t g, const struct part_group *pg,
     struct scan_bits *ret, struct err *err) MUST_USE;
+/* See scan_single. */
+enum ec leaf_single(struct scan *s, struct leaf *l, uint32_t g, const struct part_group *pg,
+    bool *ret, struct err *err) MUST_USE;
+enum ec scan_scratch_words(struct buf *b, uint32_t n, uint64_t **ret, struct err *err) MUST_USE;

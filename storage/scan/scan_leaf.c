@@ -26,7 +26,7 @@ static void words_fill(uint64_t *w, uint32_t n)
         w[n / 64] = ((uint64_t)1 << (n % 64)) - 1;
 }
 
-static enum ec scratch_words(struct buf *b, uint32_t n, uint64_t **ret, struct err *err)
+enum ec scan_scratch_words(struct buf *b, uint32_t n, uint64_t **ret, struct err *err)
 {
     size_t bytes = words(n) * sizeof(uint64_t) + sizeof(uint64_t);
     buf_reset(b);
@@ -281,7 +281,7 @@ static enum ec leaf_rows(
             TRY(rows_default(&v, n_rows, rows, err));
         if (v.n == 0)
             continue;
-        TRY(scratch_words(&s->values, v.n, &bits, err));
+        TRY(scan_scratch_words(&s->values, v.n, &bits, err));
         TRY(col_values(s, l, &l->cols[i], &v, bits, err));
         TRY(rows_scatter(&v, bits, n_rows, rows, err));
     }
@@ -332,7 +332,7 @@ static enum ec leaf_children(struct scan *s, struct leaf *l, uint32_t g, uint32_
     uint64_t *rows = NULL;
     if (n_children == 0)
         return EC_OK;
-    TRY(scratch_words(&s->rows, n_children, &rows, err));
+    TRY(scan_scratch_words(&s->rows, n_children, &rows, err));
     TRY(leaf_rows(s, l, g, n_children, rows, err));
     uint64_t any = 0;
     for (size_t i = 0; i < words(n_children); i++)
@@ -471,7 +471,11 @@ static enum ec leaf_init_attr(struct scan *s, struct leaf *l, bool *ret_none, st
     l->table = want->table;
     TRY(part_attr_find(s->r, want->table, want->key, attrs, err));
     for (uint32_t t = 0; t < VALUE_TYPES; t++) {
-        if (attrs[t] == NULL || (types & 1u << t) == 0)
+        if (attrs[t] == NULL)
+            continue;
+        l->key_cols[l->n_key_cols++] = attrs[t]->col;
+        l->array_col = t == VALUE_ARRAY ? attrs[t]->col : l->array_col;
+        if ((types & 1u << t) == 0)
             continue;
         if (t == VALUE_STR && col_hopeless(s, want, attrs[t]->col))
             continue;

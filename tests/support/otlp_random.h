@@ -4,23 +4,9 @@
  * bytes. */
 #pragma once
 
+#include "block_fixture.h"
 #include "model/batch.h"
 #include "model/otlp_write.h"
-
-struct rng {
-    uint64_t s;
-};
-static inline uint64_t rng_next(struct rng *r)
-{
-    uint64_t z = (r->s += 0x9e3779b97f4a7c15u); /* splitmix64 */
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-static inline uint32_t rng_below(struct rng *r, uint32_t n)
-{
-    return (uint32_t)(rng_next(r) % n);
-}
 
 static const char *const rnd_strings[] = {
     "", "a", "b", "GET", "POST", "cart", "checkout", "a longer value with spaces"};

@@ -93,6 +93,11 @@ static inline enum ec tamper_trace_find(
 {
     return part_trace_find(tamper_under(r), id, ret_trace, err);
 }
+static inline enum ec tamper_trace_ids(
+    struct part_reader *r, uint32_t at, struct trace_id *ret, uint32_t *ret_n, struct err *err)
+{
+    return part_trace_ids(tamper_under(r), at, ret, ret_n, err);
+}
 static inline enum ec tamper_trace_rows(struct part_reader *r, uint32_t trace, struct arena *arena,
     uint32_t **ret_rows, uint32_t *ret_n, struct err *err)
 {
@@ -116,6 +121,7 @@ static const struct part_ops tamper_ops = {
     .trace = tamper_trace,
     .trace_find = tamper_trace_find,
     .trace_rows = tamper_trace_rows,
+    .trace_ids = tamper_trace_ids,
     .may_have = tamper_may_have,
 };
 

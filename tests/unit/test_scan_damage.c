@@ -15,7 +15,7 @@ struct fixture {
     struct budget budget;
 };
 
-static void fixture_open(struct fixture *f, uint32_t n_spans)
+static void damage_open(struct fixture *f, uint32_t n_spans)
 {
     struct rng rng = {31};
     assert_ok(head_new(NULL, &f->h, err));
@@ -31,7 +31,7 @@ static void fixture_open(struct fixture *f, uint32_t n_spans)
     part_info(f->r, &f->info);
 }
 
-static void fixture_close(struct fixture *f)
+static void damage_close(struct fixture *f)
 {
     part_reader_close(f->r);
     head_free(f->h);
@@ -137,7 +137,7 @@ static void test_scan__damage_is_corrupt(void **state)
     const struct scan_leaf name = {.col = COL_SPAN_NAME, .op = SCAN_MATCH, .match = match_all};
     struct fixture f;
     uint32_t hits;
-    fixture_open(&f, 100);
+    damage_open(&f, 100);
     const col_id str_col = col_of(&f, TABLE_SPANS, "k0", VALUE_STR);
     const col_id int_col = col_of(&f, TABLE_SPANS, "k0", VALUE_INT);
     const struct {
@@ -175,7 +175,7 @@ static void test_scan__damage_is_corrupt(void **state)
     }
     free(damage.rows);
     free(damage.values);
-    fixture_close(&f);
+    damage_close(&f);
 }
 
 static void shape_unknown(struct tamper *t, const col_id **cols, size_t *n)
@@ -213,7 +213,7 @@ static void test_span_read__damage_is_corrupt(void **state)
     static const col_id codes[] = {
         COL_SPAN_NAME, COL_SPAN_STATUS_MESSAGE, COL_EVENT_NAME, COL_LINK_TRACE_STATE};
     struct fixture f;
-    fixture_open(&f, 100);
+    damage_open(&f, 100);
     assert_int_equal(read_all(&f), EC_OK);
     damage.rows = xmalloc(PART_GROUP_ROWS * 4);
     damage.values = xmalloc(PART_GROUP_ROWS * 4);
@@ -254,7 +254,7 @@ static void test_span_read__damage_is_corrupt(void **state)
     assert_int_equal(read_all(&f), EC_OK);
     free(damage.rows);
     free(damage.values);
-    fixture_close(&f);
+    damage_close(&f);
 }
 
 /* The same strings under other codes, in every second group. */
@@ -319,7 +319,7 @@ static void test_scan__dictionaries_may_change(void **state)
     };
     struct fixture f;
     struct mirror m = {.values = xmalloc(PART_GROUP_ROWS * 4)};
-    fixture_open(&f, PART_GROUP_ROWS); /* three groups */
+    damage_open(&f, PART_GROUP_ROWS); /* three groups */
     f.t.ctx = &m;
     for (size_t i = 0; i < ARRAY_LEN(leaves); i++) {
         uint32_t want, got;
@@ -331,7 +331,7 @@ static void test_scan__dictionaries_may_change(void **state)
         assert_true(want > 0 && want < f.info.n_rows);
     }
     free(m.values);
-    fixture_close(&f);
+    damage_close(&f);
 }
 
 static uint32_t n_views;
@@ -363,7 +363,7 @@ static void test_scan__negative_answers_are_cheap(void **state)
     struct fixture f;
     struct scan *s;
     struct scan_bits bits;
-    fixture_open(&f, 100);
+    damage_open(&f, 100);
     f.t.view = count_view;
     n_views = 0;
     for (size_t i = 0; i < ARRAY_LEN(none); i++) {
@@ -379,7 +379,7 @@ static void test_scan__negative_answers_are_cheap(void **state)
     assert_ok(scan_group(s, 0, &bits, err));
     assert_int_equal(scan_bits_count(&bits), f.info.n_rows);
     scan_free(s);
-    fixture_close(&f);
+    damage_close(&f);
 }
 
 static void test_scan__depth_is_bounded(void **state)
@@ -389,7 +389,7 @@ static void test_scan__depth_is_bounded(void **state)
     static const struct scan_expr *kid[SCAN_DEPTH_MAX + 2];
     struct fixture f;
     struct scan *s = NULL;
-    fixture_open(&f, 10);
+    damage_open(&f, 10);
     for (uint32_t i = 0; i < ARRAY_LEN(e); i++) {
         kid[i] = i == 0 ? NULL : &e[i - 1];
         e[i] = (struct scan_expr){
@@ -402,7 +402,7 @@ static void test_scan__depth_is_bounded(void **state)
     assert_ok(scan_group(s, 0, &bits, err));
     assert_int_equal(scan_bits_count(&bits), f.info.n_rows);
     scan_free(s);
-    fixture_close(&f);
+    damage_close(&f);
 }
 
 /* The budget refuses at every point of a scan and of span_read: EC_LIMIT, and all is given back. */
@@ -413,7 +413,7 @@ static void test_budget__refusals_give_all_back(void **state)
         .table = TABLE_EVENTS, .key = STR("k0"), .op = SCAN_MATCH, .match = match_all};
     struct fixture f;
     uint32_t hits, refused = 0;
-    fixture_open(&f, 2000);
+    damage_open(&f, 2000);
     uint64_t used = budget_used(&f.budget);
     for (uint64_t room = 1;; room += 64 + room / 8) {
         atomic_store(&f.budget.cap, budget_used(&f.budget) + room);
@@ -427,7 +427,7 @@ static void test_budget__refusals_give_all_back(void **state)
     assert_true(refused > 3 && hits > 0);
     assert_true(budget_used(&f.budget) >= used); /* the reader keeps what it looked up */
     atomic_store(&f.budget.cap, 0);
-    fixture_close(&f); /* asserts that nothing is left */
+    damage_close(&f); /* asserts that nothing is left */
 }
 
 int main(void)

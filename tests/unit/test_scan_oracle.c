@@ -238,7 +238,7 @@ struct fixture {
     struct read_span *spans;
 };
 
-static void fixture_open(struct fixture *f, uint64_t seed, uint32_t n_spans)
+static void oracle_open(struct fixture *f, uint64_t seed, uint32_t n_spans)
 {
     struct rng rng = {seed};
     struct request q;
@@ -261,7 +261,7 @@ static void fixture_open(struct fixture *f, uint64_t seed, uint32_t n_spans)
     request_end(&q);
 }
 
-static void fixture_close(struct fixture *f)
+static void oracle_close(struct fixture *f)
 {
     arena_deinit(&f->arena);
     part_reader_close(f->r);
@@ -301,7 +301,7 @@ static void test_leaf__equals_oracle(void **state)
     struct fixture f;
     struct rng rng = {77};
     uint32_t hits = 0;
-    fixture_open(&f, 1, 700);
+    oracle_open(&f, 1, 700);
     for (int i = 0; i < 3000; i++) {
         struct scan_lit lits[4];
         struct scan_leaf leaf;
@@ -309,7 +309,7 @@ static void test_leaf__equals_oracle(void **state)
         check_leaf(&f, &leaf, &hits);
     }
     assert_true(hits > 100000); /* the conditions do find something */
-    fixture_close(&f);
+    oracle_close(&f);
 }
 
 /* Several groups, the last one partly full; the memo of a dictionary lives across groups. */
@@ -319,7 +319,7 @@ static void test_leaf__equals_oracle_over_groups(void **state)
     struct fixture f;
     struct rng rng = {78};
     uint32_t hits = 0;
-    fixture_open(&f, 2, 2 * PART_GROUP_ROWS + 77);
+    oracle_open(&f, 2, 2 * PART_GROUP_ROWS + 77);
     assert_int_equal(f.info.n_groups, 3);
     for (int i = 0; i < 30; i++) {
         struct scan_lit lits[4];
@@ -329,7 +329,7 @@ static void test_leaf__equals_oracle_over_groups(void **state)
         while (leaf.key.p != NULL && leaf.table <= TABLE_SCOPES); /* slow in the oracle */
         check_leaf(&f, &leaf, &hits);
     }
-    fixture_close(&f);
+    oracle_close(&f);
 }
 
 static bool expr_holds(
@@ -369,7 +369,7 @@ static void test_tree__equals_oracle(void **state)
     (void)state;
     struct fixture f;
     struct rng rng = {79};
-    fixture_open(&f, 3, 300);
+    oracle_open(&f, 3, 300);
     for (int i = 0; i < 500; i++) {
         struct arena arena;
         struct scan *s;
@@ -394,7 +394,7 @@ static void test_tree__equals_oracle(void **state)
         scan_free(s);
         arena_deinit(&arena);
     }
-    fixture_close(&f);
+    oracle_close(&f);
 }
 
 int main(void)
