@@ -25,6 +25,8 @@ struct arena {
 void arena_init(struct arena *a, struct budget *budget, size_t first_chunk_bytes /* 0: 4 KiB */);
 void arena_deinit(struct arena *a); /* runs hooks (last first), frees all */
 void arena_reset(struct arena *a);  /* as deinit, then usable again */
+/* As reset, but keeps a chunk, so that it costs nothing to fill and empty the arena many times. */
+void arena_rewind(struct arena *a);
 
 void *arena_alloc_slow(struct arena *a, size_t n);
 static inline void *arena_alloc(struct arena *a, size_t n) /* 8-aligned, not zeroed */

@@ -11,11 +11,17 @@
 
 /* Tree for one filter. NULL: EC_LIMIT, the arena refused. */
 const struct scan_expr *lower_filter(const struct tql_expr *e, struct arena *a);
+/* True when the tree of lower_filter is exact in groups for which scan_single holds: a span's bit
+ * is set just when the filter passes it. For filters before the first select(), whose conditions
+ * see all of a value that they match. */
+bool lower_is_exact(const struct tql_query *q, const struct tql_expr *e, struct arena *a);
 /* Spans that can make a trace a candidate: those of any filter of the first stage. */
 const struct scan_expr *lower_query(const struct tql_query *q, struct arena *a);
 /* Conditions of an autocomplete group, all on one span. Exact but for arrays. */
 const struct scan_expr *lower_group(const struct tql_filter_group *g, struct arena *a);
 bool lower_is_all(const struct scan_expr *e);
+/* The tree itself, or "all" when it is deeper than storage takes. */
+const struct scan_expr *lower_shallow(const struct scan_expr *e);
 /* The trace id that every match must have (`trace:id = "..."` joined by &&), NULL when there is
  * none. */
 const struct tql_static *lower_trace_id(const struct tql_query *q);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Candidate enumeration.
  *
+ * What filters say of spans is gathered by trace, then joined as the query joins its filters: a
+ * trace that has only one side of an `&&` or `>>` is no candidate, unless the other side may lie in
+ * another source.
+ *
  * Blocks number their traces by start time, so their groups are read from the last to the first,
- * only as far as the query needs. Heads are in arrival order: all their groups are scanned at once
- * and the traces sorted. */
+ * only as far as the query needs. Heads are in arrival order: all their groups are looked at once.
+ * A source that cannot have anything newer than what is at hand is not touched yet. */
 #include "candidates.h"
-
-#include <stdlib.h>
 
 #include "base/clock.h"
 
@@ -29,18 +31,322 @@ static bool outside(const struct candidates *c, uint64_t start_ns, uint64_t end_
     return (c->start_ns != 0 || c->end_ns != 0) && (start_ns > c->end_ns || end_ns < c->start_ns);
 }
 
-enum ec candidates_open(struct candidates *c, const struct query_ctx *ctx, struct source *sources,
-    size_t n_sources, const struct scan_expr *expr, uint64_t start_ns, uint64_t end_ns,
-    struct err *err)
+/* ---- what filters say, by trace ---- */
+
+struct domain { /* traces [first, first + n) of one source, in groups [g_from, g_to) */
+    uint32_t src, g_from, g_to;
+    uint32_t first, n;
+    uint64_t *any; /* traces with a span that passes some filter */
+};
+
+static size_t words(uint32_t n)
+{
+    return ((size_t)n + 63) / 64;
+}
+
+static void traces_fill(uint64_t *w, uint32_t n)
+{
+    memset(w, 0xff, n / 64 * sizeof(*w));
+    if (n % 64 != 0)
+        w[n / 64] = ((uint64_t)1 << (n % 64)) - 1;
+}
+
+static enum ec trace_column(
+    struct source *s, uint32_t g, const struct col_view **ret, struct err *err)
+{
+    uint32_t slot;
+    TRY(source_slot(s, COL_SPAN_TRACE, &slot, err));
+    return source_view(s, slot, g, ret, err);
+}
+
+/* Spans of group g that pass all of the filters; *ret_any false: none, and ret is not filled. */
+static enum ec spans_of(struct candidates *c, uint32_t src, const struct need *need, uint32_t g,
+    struct scan_bits *ret, bool *ret_any, struct err *err)
+{
+    *ret_any = true;
+    for (uint32_t i = 0; i < need->n && *ret_any; i++) {
+        const struct filter_bits *b;
+        TRY(filters_group(c->filters, src, need->first + i, g, &b, err));
+        if (i == 0)
+            *ret = b->bits;
+        else
+            scan_bits_and(ret, &b->bits);
+        *ret_any = scan_bits_any(ret);
+    }
+    return EC_OK;
+}
+
+static void mark_traces(
+    const struct scan_bits *bits, const uint32_t *trace_of, const struct domain *d, uint64_t *out)
+{
+    uint32_t last = PART_NONE; /* spans of a trace follow each other in blocks */
+    for (uint32_t i = 0; i < words(bits->n); i++) {
+        for (uint64_t w = bits->w[i]; w != 0; w &= w - 1) {
+            uint32_t t = trace_of[i * 64 + (uint32_t)__builtin_ctzll(w)] - d->first;
+            if (t == last || t >= d->n) /* a head: a trace of after our snapshot */
+                continue;
+            last = t;
+            out[t / 64] |= (uint64_t)1 << (t % 64);
+            d->any[t / 64] |= (uint64_t)1 << (t % 64);
+        }
+    }
+}
+
+static enum ec traces_with(struct candidates *c, const struct domain *d, const struct need *need,
+    uint64_t *out, struct err *err);
+
+static enum ec traces_joined(struct candidates *c, const struct domain *d, const struct need *need,
+    uint64_t *out, struct err *err)
+{
+    uint64_t *side = ARENA_ARRAY(&c->scratch, words(d->n), uint64_t);
+    if (side == NULL)
+        return over_budget(err);
+    TRY(traces_with(c, d, need->l, out, err));
+    TRY(traces_with(c, d, need->r, side, err));
+    for (size_t i = 0; i < words(d->n); i++)
+        out[i] = need->kind == NEED_AND ? out[i] & side[i] : out[i] | side[i];
+    return EC_OK;
+}
+
+/* Which traces of the domain have what is needed; out is zeroed. */
+static enum ec traces_with(struct candidates *c, const struct domain *d, const struct need *need,
+    uint64_t *out, struct err *err)
+{
+    struct scan_bits bits;
+    if (need->kind == NEED_ALL) {
+        traces_fill(out, d->n);
+        traces_fill(d->any, d->n);
+        return EC_OK;
+    }
+    if (need->kind != NEED_SPAN)
+        return traces_joined(c, d, need, out, err);
+    for (uint32_t g = d->g_from; g < d->g_to; g++) {
+        const struct col_view *v;
+        bool any = false;
+        TRY(query_check_alive(c->ctx, err));
+        TRY(spans_of(c, d->src, need, g, &bits, &any, err));
+        if (!any)
+            continue;
+        TRY(trace_column(&c->filters->sources[d->src], g, &v, err));
+        mark_traces(&bits, v->u32, d, out);
+    }
+    return EC_OK;
+}
+
+/* Can no span of the source pass, wherever it is needed? Costs no page of spans. */
+static enum ec hopeless(
+    struct candidates *c, uint32_t src, const struct need *need, bool *ret, struct err *err)
+{
+    bool side = false;
+    *ret = false;
+    if (need->kind == NEED_ALL)
+        return EC_OK;
+    if (need->kind != NEED_SPAN) { /* AND too: the other side may be elsewhere */
+        TRY(hopeless(c, src, need->l, ret, err));
+        return *ret ? hopeless(c, src, need->r, ret, err) : EC_OK;
+    }
+    for (uint32_t i = 0; i < need->n && !*ret; i++) {
+        TRY(filters_none(c->filters, src, need->first + i, &side, err));
+        *ret = side;
+    }
+    return EC_OK;
+}
+
+/* ---- one source ---- */
+
+static bool newer(const struct cand *x, const struct cand *y)
+{
+    return x->start_ns != y->start_ns ? x->start_ns > y->start_ns : x->trace < y->trace;
+}
+
+static enum ec push(
+    struct candidates *c, struct cursor *k, uint32_t trace, bool certain, struct err *err)
+{
+    if (k->n == k->cap) {
+        uint32_t cap = k->cap == 0 ? 64 : k->cap * 2;
+        struct cand *q = arena_alloc(c->arena, cap * sizeof(*q));
+        if (q == NULL)
+            return over_budget(err);
+        if (k->n != 0)
+            memcpy(q, k->queue, k->n * sizeof(*q));
+        k->queue = q;
+        k->cap = cap;
+    }
+    struct cand *to = &k->queue[k->n];
+    TRY(part_trace(k->s->r, trace, &to->pt, err));
+    to->start_ns = to->pt.start_ns;
+    to->trace = trace;
+    to->certain = certain;
+    k->n += !outside(c, to->pt.start_ns, to->pt.end_ns);
+    return EC_OK;
+}
+
+/* Candidates of a block's group, newest first. A trace that other groups have some of too is
+ * certain to be looked at: it is not told apart here. */
+static enum ec refill_group(
+    struct candidates *c, struct cursor *k, uint32_t src, uint32_t g, struct err *err)
+{
+    const struct col_view *v;
+    struct domain d = {.src = src, .g_from = g, .g_to = g + 1};
+    TRY(trace_column(k->s, g, &v, err));
+    if (v->n == 0)
+        return EC_OK;
+    d.first = v->u32[0];
+    d.n = v->u32[v->n - 1] - d.first + 1;
+    arena_rewind(&c->scratch);
+    uint64_t *with = ARENA_ARRAY(&c->scratch, words(d.n), uint64_t);
+    d.any = ARENA_ARRAY(&c->scratch, words(d.n), uint64_t);
+    if (with == NULL || d.any == NULL)
+        return over_budget(err);
+    TRY(traces_with(c, &d, c->need, with, err));
+    with[0] |= d.any[0] & 1;
+    with[(d.n - 1) / 64] |= d.any[(d.n - 1) / 64] & (uint64_t)1 << ((d.n - 1) % 64);
+    bool alone = c->n == 1;
+    for (size_t i = words(d.n); i-- > 0;) {
+        for (uint64_t w = alone ? with[i] : d.any[i] | with[i]; w != 0;) {
+            uint32_t bit = 63u - (uint32_t)__builtin_clzll(w);
+            uint32_t trace = d.first + (uint32_t)i * 64 + bit;
+            w ^= (uint64_t)1 << bit;
+            if (trace >= k->last_trace)
+                continue;
+            k->last_trace = trace;
+            TRY(push(c, k, trace, (with[i] >> bit & 1) != 0, err));
+        }
+    }
+    return EC_OK;
+}
+
+static enum ec refill_block(struct candidates *c, struct cursor *k, uint32_t src, struct err *err)
+{
+    k->n = k->at = 0;
+    while (k->groups_left > 0 && k->n == 0) {
+        uint32_t g = --k->groups_left;
+        const struct part_group *pg = &k->s->groups[g];
+        if (g > 0)
+            k->bound_ns = MIN(k->bound_ns, k->s->groups[g - 1].max_start_ns);
+        if (outside(c, pg->min_start_ns, pg->max_end_ns))
+            continue;
+        c->inspected_spans += pg->n_rows;
+        TRY(query_check_alive(c->ctx, err));
+        TRY(refill_group(c, k, src, g, err));
+        if (g > 0 && k->n == 0)
+            return EC_OK; /* other sources may be newer than what is left */
+    }
+    return EC_OK;
+}
+
+static void sift_down(struct cand *h, uint32_t n, uint32_t i)
+{
+    for (;;) {
+        uint32_t best = i;
+        for (uint32_t l = 2 * i + 1; l < 2 * i + 3 && l < n; l++)
+            if (newer(&h[l], &h[best]))
+                best = l;
+        if (best == i)
+            return;
+        struct cand t = h[i];
+        h[i] = h[best];
+        h[best] = t;
+        i = best;
+    }
+}
+
+static enum ec refill_head(struct candidates *c, struct cursor *k, uint32_t src, struct err *err)
+{
+    struct domain d = {.src = src, .g_to = k->s->info.n_groups, .n = k->s->info.n_traces};
+    k->n = k->groups_left = 0;
+    arena_rewind(&c->scratch);
+    uint64_t *with = ARENA_ARRAY(&c->scratch, words(d.n), uint64_t);
+    d.any = ARENA_ARRAY(&c->scratch, words(d.n), uint64_t);
+    if (with == NULL || d.any == NULL)
+        return over_budget(err);
+    c->inspected_spans += k->s->info.n_rows;
+    TRY(traces_with(c, &d, c->need, with, err));
+    bool alone = c->n == 1;
+    for (size_t i = 0; i < words(d.n); i++)
+        for (uint64_t w = alone ? with[i] : d.any[i] | with[i]; w != 0; w &= w - 1) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(w);
+            TRY(push(c, k, (uint32_t)i * 64 + bit, (with[i] >> bit & 1) != 0, err));
+        }
+    k->n_filled = k->n;
+    for (uint32_t i = k->n / 2; i-- > 0;)
+        sift_down(k->queue, k->n, i);
+    return EC_OK;
+}
+
+/* Fills the cursor's queue; a damaged source ends, and is marked. */
+static enum ec refill(struct candidates *c, struct cursor *k, uint32_t src, struct err *err)
+{
+    enum ec ec = EC_OK;
+    if (!k->opened) {
+        bool none = false;
+        k->opened = true;
+        ec = hopeless(c, src, c->need, &none, err);
+        if (ec != EC_OK || none)
+            k->groups_left = 0;
+        if (source_unreadable(source_note(k->s, ec)))
+            return EC_OK;
+        TRY(ec);
+        if (k->groups_left > 0)
+            k->bound_ns = MIN(k->bound_ns,
+                k->s->part->is_head ? UINT64_MAX : k->s->groups[k->groups_left - 1].max_start_ns);
+        return EC_OK;
+    }
+    if (k->groups_left == 0)
+        return EC_OK;
+    ec = k->s->part->is_head ? refill_head(c, k, src, err) : refill_block(c, k, src, err);
+    /* The group is skipped; the next refill goes on with the one before. */
+    return source_unreadable(source_note(k->s, ec)) ? EC_OK : ec;
+}
+
+/* ---- all sources ---- */
+
+static bool cursor_empty(const struct cursor *k)
+{
+    return k->at == k->n;
+}
+
+static bool cursor_done(const struct cursor *k)
+{
+    return k->s == NULL || (cursor_empty(k) && k->groups_left == 0);
+}
+
+static uint64_t cursor_key(const struct cursor *k)
+{
+    return cursor_empty(k) ? k->bound_ns : k->queue[k->at].start_ns;
+}
+
+static void order_down(struct candidates *c, size_t i)
+{
+    for (;;) {
+        size_t best = i;
+        for (size_t l = 2 * i + 1; l < 2 * i + 3 && l < c->n_order; l++)
+            if (cursor_key(&c->cursors[c->order[l]]) > cursor_key(&c->cursors[c->order[best]]))
+                best = l;
+        if (best == i)
+            return;
+        uint32_t t = c->order[i];
+        c->order[i] = c->order[best];
+        c->order[best] = t;
+        i = best;
+    }
+}
+
+enum ec candidates_open_need(struct candidates *c, const struct query_ctx *ctx,
+    struct source *sources, size_t n_sources, struct filters *filters, const struct need *need,
+    uint64_t start_ns, uint64_t end_ns, struct err *err)
 {
     *c = (struct candidates){.ctx = ctx,
-        .expr = expr,
+        .filters = filters,
+        .need = need,
         .start_ns = start_ns,
         .end_ns = end_ns,
         .arena = ctx->arena,
-        .n = n_sources};
-    c->cursors = ARENA_ARRAY(ctx->arena, n_sources, struct cursor);
-    if (c->cursors == NULL)
+        .n = n_sources,
+        .cursors = ARENA_ARRAY(ctx->arena, n_sources, struct cursor),
+        .order = ARENA_ARRAY(ctx->arena, n_sources, uint32_t)};
+    arena_init(&c->scratch, ctx->budget, 0);
+    if (c->cursors == NULL || c->order == NULL)
         return over_budget(err);
     for (size_t i = 0; i < n_sources; i++) {
         struct source *s = &sources[i];
@@ -50,165 +356,67 @@ enum ec candidates_open(struct candidates *c, const struct query_ctx *ctx, struc
             continue;
         k->s = s;
         k->groups_left = s->info.n_groups;
-        if (expr->node == SCAN_ALL)
-            continue;
-        enum ec ec = source_note(s, scan_new(s->r, expr, &k->scan, err));
-        if (source_unreadable(ec)) {
-            k->s = NULL;
-            continue;
-        }
-        TRY(ec);
-        if (scan_none(k->scan))
-            k->groups_left = 0;
+        k->bound_ns = s->info.max_end_ns;
+        c->order[c->n_order++] = (uint32_t)i;
     }
+    for (size_t i = c->n_order / 2; i-- > 0;)
+        order_down(c, i);
+    return EC_OK;
+}
+
+enum ec candidates_open(struct candidates *c, const struct query_ctx *ctx, struct source *sources,
+    size_t n_sources, const struct scan_expr *expr, uint64_t start_ns, uint64_t end_ns,
+    struct err *err)
+{
+    struct filters own;
+    const struct need *need;
+    *c = (struct candidates){0};
+    TRY(need_expr(expr, &own, sources, n_sources, ctx->arena, &need, err));
+    TRY(candidates_open_need(c, ctx, sources, n_sources, NULL, need, start_ns, end_ns, err));
+    c->own = own;
+    c->filters = &c->own;
     return EC_OK;
 }
 
 void candidates_close(struct candidates *c)
 {
-    for (size_t i = 0; i < c->n && c->cursors != NULL; i++)
-        scan_free(c->cursors[i].scan);
+    if (c->ctx == NULL)
+        return;
+    filters_close(&c->own);
+    arena_deinit(&c->scratch);
     *c = (struct candidates){0};
 }
 
-static enum ec push(struct candidates *c, struct cursor *k, uint32_t trace, struct err *err)
+static void pop(struct cursor *k, struct cand *ret)
 {
-    struct part_trace pt;
-    if (k->n == k->cap) {
-        uint32_t cap = k->cap == 0 ? 64 : k->cap * 2;
-        struct cand *q = ARENA_ARRAY(c->arena, cap, struct cand);
-        if (q == NULL)
-            return over_budget(err);
-        if (k->n != 0)
-            memcpy(q, k->queue, k->n * sizeof(*q));
-        k->queue = q;
-        k->cap = cap;
+    *ret = k->queue[k->at];
+    if (!k->s->part->is_head) {
+        k->at++;
+        return;
     }
-    TRY(part_trace(k->s->r, trace, &pt, err));
-    if (!outside(c, pt.start_ns, pt.end_ns))
-        k->queue[k->n++] = (struct cand){.start_ns = pt.start_ns, .trace = trace};
-    return EC_OK;
-}
-
-static enum ec group_bits(
-    struct candidates *c, struct cursor *k, uint32_t g, struct scan_bits *bits, struct err *err)
-{
-    TRY(query_check_alive(c->ctx, err));
-    c->inspected_spans += k->s->groups[g].n_rows;
-    if (k->scan == NULL) {
-        scan_bits_fill(bits, k->s->groups[g].n_rows);
-        return EC_OK;
-    }
-    return scan_group(k->scan, g, bits, err);
-}
-
-static enum ec trace_column(
-    struct cursor *k, uint32_t g, const struct col_view **ret, struct err *err)
-{
-    uint32_t slot;
-    TRY(source_slot(k->s, COL_SPAN_TRACE, &slot, err));
-    return source_view(k->s, slot, g, ret, err);
-}
-
-/* Refills a block's queue from the next group that has candidates. */
-static enum ec refill_block(struct candidates *c, struct cursor *k, struct err *err)
-{
-    struct scan_bits bits;
-    k->n = k->at = 0;
-    while (k->groups_left > 0 && k->n == 0) {
-        uint32_t g = --k->groups_left;
-        const struct part_group *pg = &k->s->groups[g];
-        const struct col_view *v;
-        if (outside(c, pg->min_start_ns, pg->max_end_ns))
-            continue;
-        TRY(group_bits(c, k, g, &bits, err));
-        if (!scan_bits_any(&bits))
-            continue;
-        TRY(trace_column(k, g, &v, err));
-        for (uint32_t row = bits.n; row-- > 0;) {
-            if (bits.w[row / 64] == 0) {
-                row = row / 64 * 64; /* nothing in this word */
-                continue;
-            }
-            if (!scan_bits_get(&bits, row) || v->u32[row] >= k->last_trace)
-                continue;
-            k->last_trace = v->u32[row];
-            TRY(push(c, k, k->last_trace, err));
-        }
-    }
-    return EC_OK;
-}
-
-static int cmp_newest(const void *a, const void *b)
-{
-    const struct cand *x = a, *y = b;
-    if (x->start_ns != y->start_ns)
-        return x->start_ns > y->start_ns ? -1 : 1;
-    return x->trace < y->trace ? -1 : x->trace > y->trace;
-}
-
-static enum ec refill_head(struct candidates *c, struct cursor *k, struct err *err)
-{
-    struct scan_bits bits;
-    k->n = k->at = 0;
-    if (k->whole)
-        return EC_OK;
-    k->whole = true;
-    uint64_t *seen = ARENA_ARRAY(c->arena, k->s->info.n_traces / 64 + 1, uint64_t);
-    if (seen == NULL)
-        return over_budget(err);
-    for (uint32_t g = 0; g < k->groups_left; g++) {
-        const struct part_group *pg = &k->s->groups[g];
-        const struct col_view *v;
-        if (outside(c, pg->min_start_ns, pg->max_end_ns))
-            continue;
-        TRY(group_bits(c, k, g, &bits, err));
-        TRY(trace_column(k, g, &v, err));
-        uint32_t n = MIN(bits.n, pg->n_rows);
-        for (uint32_t row = scan_bits_next(&bits, 0); row < n;
-             row = scan_bits_next(&bits, row + 1)) {
-            uint32_t t = v->u32[row];
-            if (t >= k->s->info.n_traces || (seen[t / 64] >> (t % 64) & 1) != 0)
-                continue;
-            seen[t / 64] |= (uint64_t)1 << (t % 64);
-            TRY(push(c, k, t, err));
-        }
-    }
-    k->groups_left = 0;
-    if (k->n > 1)
-        qsort(k->queue, k->n, sizeof(*k->queue), cmp_newest);
-    return EC_OK;
-}
-
-/* Fills the cursor's queue when it is empty; a damaged source ends, and is marked. */
-static enum ec refill(struct candidates *c, struct cursor *k, struct err *err)
-{
-    if (k->s == NULL || k->at < k->n)
-        return EC_OK;
-    enum ec ec = k->s->part->is_head ? refill_head(c, k, err) : refill_block(c, k, err);
-    /* The group is skipped; the next refill goes on with the one before. */
-    return source_unreadable(source_note(k->s, ec)) ? EC_OK : ec;
+    k->queue[0] = k->queue[--k->n];
+    sift_down(k->queue, k->n, 0);
 }
 
 enum ec candidates_next(struct candidates *c, uint32_t *ret_src, struct cand *ret, struct err *err)
 {
-    struct cursor *best = NULL;
-    for (size_t i = 0; i < c->n; i++) {
-        struct cursor *k = &c->cursors[i];
-        do {
-            TRY(refill(c, k, err));
-        } while (k->s != NULL && k->at == k->n && k->groups_left > 0);
-        if (k->s == NULL || k->at == k->n)
-            continue;
-        if (best == NULL || cmp_newest(&k->queue[k->at], &best->queue[best->at]) < 0)
-            best = k;
+    while (c->n_order > 0) {
+        uint32_t src = c->order[0];
+        struct cursor *k = &c->cursors[src];
+        bool found = !cursor_empty(k);
+        if (found)
+            pop(k, ret);
+        else
+            TRY(refill(c, k, src, err));
+        if (cursor_done(k))
+            c->order[0] = c->order[--c->n_order];
+        order_down(c, 0);
+        if (found) {
+            *ret_src = src;
+            return EC_OK;
+        }
     }
-    if (best == NULL) {
-        *ret_src = PART_NONE;
-        return EC_OK;
-    }
-    *ret_src = (uint32_t)(best - c->cursors);
-    *ret = best->queue[best->at++];
+    *ret_src = PART_NONE;
     return EC_OK;
 }
 
@@ -222,7 +430,9 @@ uint32_t candidates_left(const struct candidates *c)
         uint64_t queued = k->n - k->at;
         left += k->groups_left;
         if (queued != 0) /* a head's queue holds the traces of all its groups */
-            left += k->whole ? (queued * k->s->info.n_groups + k->n - 1) / k->n : 1;
+            left += k->s->part->is_head
+                        ? (queued * k->s->info.n_groups + k->n_filled - 1) / k->n_filled
+                        : 1;
     }
     return (uint32_t)MIN(left, UINT32_MAX);
 }

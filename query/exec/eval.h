@@ -16,6 +16,8 @@ struct bind {
         *wide; /* per resource or scope row; NULL when the key is nowhere in that table */
 };
 
+struct filters;
+
 struct eval {
     const struct tql_query *q;
     struct source *sources;
@@ -23,6 +25,7 @@ struct eval {
     struct bind *binds;       /* [attr->index * n_sources + src] */
     struct arena *arena;      /* lives as long as the query */
     struct qval_leaf *leaves; /* by node id; n == 0: not prepared yet */
+    struct filters *filters;  /* what the first pass found out; may be NULL */
     struct qtrace *trace;     /* current */
     uint32_t event,
         link; /* group-relative row that event./link. references are fixed to; PART_NONE: none */

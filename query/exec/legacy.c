@@ -76,7 +76,7 @@ static const struct scan_expr *tag_expr(
     if (status >= 0)
         return number_leaf(
             a, (struct scan_leaf){.table = TABLE_SPANS, .col = COL_SPAN_STATUS}, status);
-    const struct scan_expr **kids = ARENA_ARRAY(a, 3, const struct scan_expr *);
+    const struct scan_expr **kids = ARENA_ARRAY(a, 4, const struct scan_expr *);
     struct scan_expr *any = ARENA_NEW(a, struct scan_expr);
     if (kids == NULL || any == NULL)
         return NULL;
@@ -89,9 +89,11 @@ static const struct scan_expr *tag_expr(
     l.table = TABLE_RESOURCES;
     kids[1] = leaf(a, l);
     uint32_t n_kids = 2;
-    l.table = TABLE_SPANS;
-    if (str_eq(tag->key, STR("http.status_code")) && str_to_i64(tag->value, &n))
+    if (str_eq(tag->key, STR("http.status_code")) && str_to_i64(tag->value, &n)) {
         kids[n_kids++] = number_leaf(a, l, n);
+        l.table = TABLE_SPANS;
+        kids[n_kids++] = number_leaf(a, l, n);
+    }
     for (uint32_t i = 0; i < n_kids; i++)
         if (kids[i] == NULL)
             return NULL;
@@ -99,16 +101,30 @@ static const struct scan_expr *tag_expr(
     return any;
 }
 
-const struct scan_expr *legacy_lower(const struct search_request *r, struct arena *a)
+enum ec legacy_need(const struct search_request *r, struct filters *f, struct source *sources,
+    size_t n_sources, struct arena *arena, const struct need **ret, struct err *err)
 {
-    static const struct scan_expr all = {.node = SCAN_ALL};
+    static const struct need all = {.kind = NEED_ALL};
+    const struct need *need = &all;
+    TRY(filters_open(f, sources, n_sources, (uint32_t)r->n_tags, 0, arena, err));
     for (size_t i = 0; i < r->n_tags; i++) {
+        static const struct scan_expr any = {.node = SCAN_ALL};
         bool trace_wide;
-        const struct scan_expr *e = tag_expr(a, &r->tags[i], &trace_wide);
-        if (!trace_wide)
-            return e;
+        const struct scan_expr *e = tag_expr(arena, &r->tags[i], &trace_wide);
+        struct need *one = ARENA_NEW(arena, struct need);
+        if ((e == NULL && !trace_wide) || one == NULL)
+            return ERR(err, EC_LIMIT, "query is over its memory budget");
+        /* Filter i is of pair i. */
+        uint32_t n = filters_add(f, NULL, trace_wide ? &any : e, false);
+        if (trace_wide)
+            continue;
+        *one = (struct need){.kind = NEED_SPAN, .first = n, .n = 1};
+        need = need_join(NEED_AND, need, one, arena);
+        if (need == NULL)
+            return ERR(err, EC_LIMIT, "query is over its memory budget");
     }
-    return &all;
+    *ret = need;
+    return EC_OK;
 }
 
 /* ---- exact match on an assembled trace ---- */
@@ -177,7 +193,7 @@ static enum ec row_matches(
 }
 
 static enum ec tag_matches(
-    struct eval *ev, const struct search_tag *tag, bool *ret, struct err *err)
+    struct eval *ev, const struct search_tag *tag, uint32_t filter, bool *ret, struct err *err)
 {
     if (str_eq(tag->key, STR("root.name")) || str_eq(tag->key, STR("root.service.name"))) {
         TRY(eval_root_text(ev, err));
@@ -186,8 +202,13 @@ static enum ec tag_matches(
         return EC_OK;
     }
     *ret = false;
-    for (uint32_t i = 0; i < ev->trace->n && !*ret; i++)
-        TRY(row_matches(ev, tag, i, ret, err));
+    for (uint32_t i = 0; i < ev->trace->n && !*ret; i++) {
+        const struct qrow *r = &ev->trace->rows[i];
+        const struct filter_bits *b;
+        TRY(filters_group(ev->filters, r->src, filter, r->g, &b, err));
+        if (scan_bits_get(&b->bits, r->off))
+            TRY(row_matches(ev, tag, i, ret, err));
+    }
     return EC_OK;
 }
 
@@ -197,6 +218,6 @@ enum ec legacy_match(struct eval *ev, const struct search_request *r, bool *ret,
     *ret = (r->min_duration_ns == 0 || duration >= r->min_duration_ns) &&
            (r->max_duration_ns == 0 || duration <= r->max_duration_ns);
     for (size_t i = 0; i < r->n_tags && *ret; i++)
-        TRY(tag_matches(ev, &r->tags[i], ret, err));
+        TRY(tag_matches(ev, &r->tags[i], (uint32_t)i, ret, err));
     return EC_OK;
 }

@@ -3,10 +3,11 @@
  * somewhere in the trace, at span or resource level. */
 #pragma once
 
-#include "eval.h"
-#include "storage/scan.h"
+#include "need.h"
 
-/* Prefilter: spans on which the first pair matches. */
-const struct scan_expr *legacy_lower(const struct search_request *r, struct arena *a);
+/* Every pair that is not about the trace as a whole, on some span. */
+enum ec legacy_need(const struct search_request *r, struct filters *f, struct source *sources,
+    size_t n_sources, struct arena *arena, const struct need **ret, struct err *err) MUST_USE;
+/* ev->filters are those of legacy_need. */
 enum ec legacy_match(struct eval *ev, const struct search_request *r, bool *ret, struct err *err)
     MUST_USE;

@@ -13,6 +13,7 @@
 #include "legacy.h"
 #include "query/lower.h"
 #include "result.h"
+#include "sharing.h"
 #include "stream.h"
 
 struct id_set { /* traces already evaluated */
@@ -25,7 +26,9 @@ struct search {
     const struct query_ctx *ctx;
     const struct search_request *req;
     struct source *sources;
+    struct filters filters;
     struct candidates cands;
+    struct sharing sharing;
     struct eval ev;
     struct arena scratch; /* reset for each trace */
     struct id_set seen;
@@ -140,16 +143,16 @@ static bool in_range(const struct search_request *r, const struct qtrace *t)
            (t->start_ns <= r->end_ns && t->end_ns >= r->start_ns);
 }
 
-static enum ec evaluate(struct search *s, const struct trace_id *id, struct err *err)
+/* Takes the opened trace into the answer when it belongs there. */
+static enum ec judge(struct search *s, struct qtrace *t, struct err *err)
 {
-    struct qtrace t;
     struct result_trace out;
-    TRY(qtrace_open(&t, s->sources, s->ctx->n_parts, id, &s->scratch, err));
-    if (t.n == 0 || !in_range(s->req, &t))
+    s->n_visited++;
+    if (t->n == 0 || !in_range(s->req, t))
         return EC_OK;
-    if (s->n == s->req->limit && t.start_ns < s->found[0].start_ns)
+    if (s->n == s->req->limit && t->start_ns < s->found[0].start_ns)
         return EC_OK; /* could not enter the answer */
-    eval_trace(&s->ev, &t);
+    eval_trace(&s->ev, t);
     if (s->req->q == NULL) {
         bool match;
         TRY(legacy_match(&s->ev, s->req, &match, err));
@@ -167,15 +170,43 @@ static enum ec evaluate(struct search *s, const struct trace_id *id, struct err 
     return keep(s, &out, err);
 }
 
+/* A trace that several sources may have some of: once. */
+static enum ec visit_shared(struct search *s, const struct trace_id *id, struct err *err)
+{
+    struct qtrace t;
+    bool is_new = false;
+    TRY(seen_add(s, id, &is_new, err));
+    if (!is_new)
+        return EC_OK;
+    TRY(qtrace_open(&t, s->sources, s->ctx->n_parts, id, &s->scratch, err));
+    return judge(s, &t, err);
+}
+
+static enum ec visit_cand(struct search *s, uint32_t src, const struct cand *c, struct err *err)
+{
+    struct qtrace t;
+    bool shared = false;
+    TRY(sharing_ask(&s->sharing, src, &c->pt.id, &shared, err));
+    if (shared)
+        return visit_shared(s, &c->pt.id, err);
+    if (!c->certain)
+        return EC_OK;
+    TRY(qtrace_open_in(&t, s->sources, src, c->trace, &c->pt, &s->scratch, err));
+    return judge(s, &t, err);
+}
+
+/* Lets go of pages once a source holds many; no view is in use between traces. */
 static enum ec recycle(struct search *s, struct err *err)
 {
     uint64_t cap = atomic_load_explicit(&s->ctx->budget->cap, memory_order_relaxed);
     uint64_t share = cap == 0 ? UINT64_MAX : cap / 4;
-    /* A scan holds on to its reader, so only sources without one can let go of their pages. */
-    for (size_t i = 0; i < s->ctx->n_parts; i++)
-        if (s->sources[i].part != NULL &&
-            (s->cands.cursors == NULL || s->cands.cursors[i].scan == NULL))
-            TRY(source_recycle(&s->sources[i], share, err));
+    for (size_t i = 0; i < s->ctx->n_parts; i++) {
+        struct source *of = &s->sources[i];
+        if (of->part == NULL || of->part->is_head || budget_used(&of->budget) <= share)
+            continue;
+        filters_release(&s->filters, (uint32_t)i);
+        TRY(source_recycle(of, share, err));
+    }
     return EC_OK;
 }
 
@@ -188,17 +219,11 @@ static void note_damage(struct search *s)
     s->sources[0].damaged |= !noted;
 }
 
-/* Evaluates and forgets; damage ends the trace, not the query. */
-static enum ec visit(struct search *s, const struct trace_id *id, struct err *err)
+/* After a visit that ended with `ec`: forgets the trace; damage ends the trace, not the query. */
+static enum ec visited(struct search *s, enum ec ec, struct err *err)
 {
-    bool is_new = false;
-    TRY(seen_add(s, id, &is_new, err));
-    if (!is_new)
-        return EC_OK;
-    s->n_visited++;
-    enum ec ec = evaluate(s, id, err);
     s->ev.trace = NULL;
-    arena_reset(&s->scratch);
+    arena_rewind(&s->scratch);
     if (source_unreadable(ec))
         note_damage(s);
     else
@@ -234,38 +259,34 @@ static enum ec run_one(struct search *s, const struct tql_static *id, struct err
     struct trace_id trace;
     if (id->type != TQL_STRING || !trace_id_parse(&trace, id->s))
         return EC_OK;
-    return visit(s, &trace, err);
+    return visited(s, visit_shared(s, &trace, err), err);
 }
 
 static enum ec run(struct search *s, struct err *err)
 {
     const struct search_request *r = s->req;
     const struct tql_static *id = r->q == NULL ? NULL : lower_trace_id(r->q);
+    const struct need *need;
+    size_t n = s->ctx->n_parts;
     if (id != NULL)
         return run_one(s, id, err);
-    const struct scan_expr *x =
-        r->q == NULL ? legacy_lower(r, s->ctx->arena) : lower_query(r->q, s->ctx->arena);
-    if (x == NULL)
-        return over_budget(err);
-    TRY(candidates_open(
-        &s->cands, s->ctx, s->sources, s->ctx->n_parts, x, r->start_ns, r->end_ns, err));
-    for (unsigned n = 0;; n++) {
-        struct part_trace pt;
+    TRY(r->q == NULL ? legacy_need(r, &s->filters, s->sources, n, s->ctx->arena, &need, err)
+                     : need_query(r->q, &s->filters, s->sources, n, s->ctx->arena, &need, err));
+    s->ev.filters = &s->filters;
+    sharing_init(&s->sharing, s->sources, n, s->ctx->arena);
+    TRY(candidates_open_need(
+        &s->cands, s->ctx, s->sources, n, &s->filters, need, r->start_ns, r->end_ns, err));
+    for (unsigned i = 0;; i++) {
         struct cand c;
         uint32_t src;
-        if (n % 64 == 0)
+        if (i % 64 == 0)
             TRY(query_check_alive(s->ctx, err));
         TRY(candidates_next(&s->cands, &src, &c, err));
         if (src == PART_NONE || (s->n == r->limit && c.start_ns < s->found[0].start_ns))
             return EC_OK;
         if (query_stream_due(s->ctx))
             tell(s, c.start_ns);
-        struct source *of = &s->sources[src];
-        enum ec ec = source_note(of, part_trace(of->r, c.trace, &pt, err));
-        if (source_unreadable(ec))
-            continue;
-        TRY(ec);
-        TRY(visit(s, &pt.id, err));
+        TRY(visited(s, visit_cand(s, src, &c, err), err));
     }
 }
 
@@ -304,6 +325,7 @@ enum ec query_search(const struct query_ctx *ctx, const struct search_request *r
         ret->stats.inspected_traces = req->q == NULL ? s.n_visited : 0; /* as Tempo counts */
     }
     candidates_close(&s.cands);
+    filters_close(&s.filters);
     for (size_t i = 0; s.sources != NULL && i < ctx->n_parts; i++)
         source_close(&s.sources[i]);
     arena_deinit(&s.scratch);

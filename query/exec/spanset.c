@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "filters.h"
+
 static enum ec over_budget(struct err *err)
 {
     return ERR(err, EC_LIMIT, "query is over its memory budget");
@@ -18,14 +20,24 @@ static enum ec filter_eval(struct eval *ev, const struct tql_expr *e, const stru
             ret->n = 0;
         return EC_OK;
     }
-    uint32_t *rows = ARENA_ARRAY(ev->trace->scratch, in->n, uint32_t), n = 0;
+    uint32_t *rows = arena_alloc(ev->trace->scratch, in->n * sizeof(uint32_t)), n = 0;
+    uint32_t filter = filters_find(ev->filters, e);
+    const struct filter_bits *b = NULL;
+    const struct qrow *last = NULL;
     if (rows == NULL)
         return over_budget(err);
     for (uint32_t i = 0; i < in->n; i++) {
-        bool pass;
-        TRY(eval_filter(ev, e, in->rows[i], &pass, err));
-        if (pass)
-            rows[n++] = in->rows[i];
+        const struct qrow *r = &ev->trace->rows[in->rows[i]];
+        bool pass = true;
+        if (filter != PART_NONE && (last == NULL || r->g != last->g || r->src != last->src))
+            TRY(filters_group(ev->filters, r->src, filter, r->g, &b, err));
+        last = r;
+        if (b != NULL)
+            pass = scan_bits_get(&b->bits, r->off);
+        if (pass && (b == NULL || !b->exact))
+            TRY(eval_filter(ev, e, in->rows[i], &pass, err));
+        rows[n] = in->rows[i];
+        n += pass;
     }
     ret->rows = rows;
     ret->n = n;

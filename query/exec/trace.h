@@ -42,6 +42,9 @@ struct qtrace {
 /* Finds the trace in every source. n == 0: in none. */
 enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
     const struct trace_id *id, struct arena *scratch, struct err *err) MUST_USE;
+/* The same for a trace that only source `src` has: number `trace` there, described by `pt`. */
+enum ec qtrace_open_in(struct qtrace *t, struct source *sources, uint32_t src, uint32_t trace,
+    const struct part_trace *pt, struct arena *scratch, struct err *err) MUST_USE;
 enum ec qtrace_load_ids(struct qtrace *t, struct err *err) MUST_USE;
 /* Parent relations as spec traceql.md 4.6 defines them. */
 enum ec qtrace_load_nest(struct qtrace *t, struct err *err) MUST_USE;

@@ -47,23 +47,34 @@ enum ec qrow_str(
     return EC_OK;
 }
 
+/* Room for n more rows behind those that are there. */
+static struct qrow *more_rows(struct qtrace *t, uint32_t n)
+{
+    struct qrow *all = arena_alloc(t->scratch, ((size_t)t->n + n) * sizeof(*all));
+    if (all != NULL && t->n != 0)
+        memcpy(all, t->rows, t->n * sizeof(*all));
+    return all;
+}
+
 /* Appends the rows of trace number `trace` of source `src`. */
-static enum ec add_rows(struct qtrace *t, uint32_t src, uint32_t trace, struct err *err)
+static enum ec add_rows(
+    struct qtrace *t, uint32_t src, uint32_t trace, const struct part_trace *pt, struct err *err)
 {
     struct source *s = &t->sources[src];
-    uint32_t *rows, n;
-    TRY(part_trace_rows(s->r, trace, t->scratch, &rows, &n, err));
-    struct qrow *all = ARENA_ARRAY(t->scratch, t->n + n, struct qrow);
+    uint32_t *rows = NULL, n = pt->n_rows;
+    if (s->part->is_head)
+        TRY(part_trace_rows(s->r, trace, t->scratch, &rows, &n, err));
+    struct qrow *all = more_rows(t, n);
     if (all == NULL)
         return over_budget(err);
-    if (t->n != 0)
-        memcpy(all, t->rows, t->n * sizeof(*all));
     uint32_t at = t->n, g = 0;
-    for (uint32_t i = 0; i < n && rows[i] < s->info.n_rows; i++) {
-        const struct part_group *pg = &s->groups[g];
-        if (rows[i] < pg->row_first || rows[i] - pg->row_first >= pg->n_rows)
-            g = source_group_of(s, rows[i]);
-        all[at++] = (struct qrow){.src = src, .g = g, .off = rows[i] - s->groups[g].row_first};
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = rows == NULL ? pt->row_first + i : rows[i];
+        if (row >= s->info.n_rows)
+            break;
+        if (row < s->groups[g].row_first || row - s->groups[g].row_first >= s->groups[g].n_rows)
+            g = source_group_of(s, row);
+        all[at++] = (struct qrow){.src = src, .g = g, .off = row - s->groups[g].row_first};
     }
     t->rows = all;
     t->n_parts += at != t->n;
@@ -114,6 +125,18 @@ static enum ec find_root(struct qtrace *t, struct err *err)
     return EC_OK;
 }
 
+/* The root of a trace that one source has, which knows the root's row. */
+static void find_root_row(struct qtrace *t, uint32_t row)
+{
+    for (uint32_t i = t->n; i-- > 0 && row != PART_NONE;) {
+        const struct source *s = &t->sources[t->rows[i].src];
+        if (s->groups[t->rows[i].g].row_first + t->rows[i].off == row) {
+            t->root = i;
+            return;
+        }
+    }
+}
+
 /* Adds what source `k` has of the trace; *ret_part only when it has something. */
 static enum ec add_source(struct qtrace *t, size_t k, struct part_trace *ret_part, struct err *err)
 {
@@ -123,7 +146,7 @@ static enum ec add_source(struct qtrace *t, size_t k, struct part_trace *ret_par
     if (trace == PART_NONE)
         return EC_OK;
     TRY(part_trace(t->sources[k].r, trace, &pt, err));
-    TRY(add_rows(t, (uint32_t)k, trace, err));
+    TRY(add_rows(t, (uint32_t)k, trace, &pt, err));
     if (t->n == before)
         return EC_OK;
     t->start_ns = t->n_parts == 1 ? pt.start_ns : MIN(t->start_ns, pt.start_ns);
@@ -144,15 +167,21 @@ enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
         TRY(drop_duplicates(t, err));
         return find_root(t, err);
     }
-    if (t->n == 0 || only.root_row == PART_NONE)
-        return EC_OK;
-    const struct source *s = &sources[t->rows[0].src];
-    for (uint32_t i = t->n; i-- > 0;) {
-        if (s->groups[t->rows[i].g].row_first + t->rows[i].off == only.root_row) {
-            t->root = i;
-            break;
-        }
-    }
+    find_root_row(t, only.root_row);
+    return EC_OK;
+}
+
+enum ec qtrace_open_in(struct qtrace *t, struct source *sources, uint32_t src, uint32_t trace,
+    const struct part_trace *pt, struct arena *scratch, struct err *err)
+{
+    *t = (struct qtrace){.id = pt->id,
+        .sources = sources,
+        .root = PART_NONE,
+        .start_ns = pt->start_ns,
+        .end_ns = pt->end_ns,
+        .scratch = scratch};
+    TRY(source_note(&sources[src], add_rows(t, src, trace, pt, err)));
+    find_root_row(t, pt->root_row);
     return EC_OK;
 }
 

@@ -245,6 +245,21 @@ static const struct scan_expr *on_attr(
         a);
 }
 
+/* Whether a duration of 0 matches. */
+static bool holds_for_zero(const struct tql_expr *e)
+{
+    const struct tql_static zero = {.type = TQL_DURATION};
+    bool set = e->kind == TQL_E_SET, any_of = e->op == TQL_OP_EQ;
+    uint32_t n = set ? e->n_values : 1;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct tql_static *v = set ? &e->values[i] : &e->rhs->value;
+        struct tql_static hit = tql_eval_binary(e->op, &zero, v, NULL);
+        if (tql_static_true(&hit) == any_of || n == 1)
+            return tql_static_true(&hit);
+    }
+    return !any_of;
+}
+
 static const struct scan_expr *on_duration(const struct tql_expr *e, struct arena *a)
 {
     struct field f = {.table = TABLE_SPANS, .col = COL_SPAN_DURATION};
@@ -253,10 +268,11 @@ static const struct scan_expr *on_duration(const struct tql_expr *e, struct aren
         return NULL;
     /* An end before the start is stored modulo 2^64 and read as 0. */
     *max = (struct scan_lit){.type = SCAN_LIT_INT, .i = INT64_MAX};
-    struct scan_leaf wrapped = leaf_on(&f, SCAN_GT);
+    bool zero = holds_for_zero(e);
+    struct scan_leaf wrapped = leaf_on(&f, zero ? SCAN_GT : SCAN_LE);
     wrapped.lits = max;
     wrapped.n_lits = 1;
-    return join(SCAN_OR, compare(e, &f, true, a), leaf(&wrapped, a), a);
+    return join(zero ? SCAN_OR : SCAN_AND, compare(e, &f, true, a), leaf(&wrapped, a), a);
 }
 
 static const struct scan_expr *on_intrinsic(
@@ -366,7 +382,7 @@ static unsigned depth(const struct scan_expr *e)
     return max + 1;
 }
 
-static const struct scan_expr *shallow(const struct scan_expr *e)
+const struct scan_expr *lower_shallow(const struct scan_expr *e)
 {
     return e != NULL && depth(e) > SCAN_DEPTH_MAX ? &expr_all : e;
 }
@@ -388,7 +404,7 @@ const struct scan_expr *lower_query(const struct tql_query *q, struct arena *a)
         if (x == NULL || s->spanset->kind != TQL_SS_FILTER)
             break;
     }
-    return shallow(x);
+    return lower_shallow(x);
 }
 
 const struct scan_expr *lower_group(const struct tql_filter_group *g, struct arena *a)
@@ -396,7 +412,7 @@ const struct scan_expr *lower_group(const struct tql_filter_group *g, struct are
     const struct scan_expr *x = &expr_all;
     for (uint32_t i = 0; i < g->n_conds && x != NULL; i++)
         x = join(SCAN_AND, x, lower_filter(g->conds[i], a), a);
-    return shallow(x);
+    return lower_shallow(x);
 }
 
 static const struct tql_static *required_id(const struct tql_expr *e)

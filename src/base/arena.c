@@ -53,6 +53,21 @@ void arena_reset(struct arena *a)
     a->chunk_bytes = first;
 }
 
+void arena_rewind(struct arena *a)
+{
+#ifndef __SANITIZE_ADDRESS__
+    struct arena_chunk *c = a->chunk;
+    if (c == NULL)
+        return;
+    /* One ordinary chunk, and no hooks: nothing was left over from a larger use. */
+    if (a->hooks == NULL && c->next == NULL && a->end == (uint8_t *)(c + 1) + c->n) {
+        a->pos = (uint8_t *)(c + 1);
+        return;
+    }
+#endif
+    arena_reset(a);
+}
+
 void *arena_alloc_slow(struct arena *a, size_t n)
 {
     size_t need = (n + 7 + (n == 0)) & ~(size_t)7;

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Traces in several sources. */
+#include "sharing.h"
+
+#include "base/hash.h"
+
+/* What one lookup in another source costs, in ids read. */
+#define LOOKUP_IDS 16u
+/* Bits per trace: one in BITS of the traces that are not shared is taken for shared. */
+#define BITS 16u
+
+void sharing_init(struct sharing *s, struct source *sources, size_t n_sources, struct arena *arena)
+{
+    *s = (struct sharing){.sources = sources, .n_sources = n_sources, .arena = arena};
+    for (size_t i = 0; i < n_sources; i++)
+        if (sources[i].part != NULL)
+            s->n_traces += sources[i].info.n_traces;
+}
+
+static uint64_t bit_of(const struct sharing *s, const struct trace_id *id)
+{
+    return hash_mix(get_u64le(id->b) ^ hash_mix(get_u64le(id->b + 8))) & s->mask;
+}
+
+/* Ids of one source have been set in `once` by earlier sources? Then in `twice`. */
+static enum ec add_source(struct sharing *s, struct source *of, uint64_t *once, struct err *err)
+{
+    struct trace_id ids[PART_IDS_MAX];
+    uint32_t n;
+    for (uint32_t at = 0;; at += n) {
+        TRY(source_note(of, part_trace_ids(of->r, at, ids, &n, err)));
+        if (n == 0)
+            return EC_OK;
+        for (uint32_t i = 0; i < n; i++) {
+            uint64_t b = bit_of(s, &ids[i]), bit = (uint64_t)1 << (b % 64);
+            s->twice[b / 64] |= once[b / 64] & bit;
+            once[b / 64] |= bit;
+        }
+    }
+}
+
+static enum ec build(struct sharing *s, struct err *err)
+{
+    uint64_t bits = 64;
+    while (bits < s->n_traces * BITS)
+        bits *= 2;
+    s->refused = true; /* until it is done */
+    s->mask = bits - 1;
+    uint64_t *once = ARENA_ARRAY(s->arena, bits / 64, uint64_t);
+    s->twice = ARENA_ARRAY(s->arena, bits / 64, uint64_t);
+    if (once == NULL || s->twice == NULL)
+        return EC_OK;
+    for (size_t i = 0; i < s->n_sources; i++) {
+        if (s->sources[i].part == NULL)
+            continue;
+        enum ec ec = add_source(s, &s->sources[i], once, err);
+        if (source_unreadable(ec))
+            return EC_OK;
+        TRY(ec);
+    }
+    s->refused = false;
+    return EC_OK;
+}
+
+enum ec sharing_ask(
+    struct sharing *s, uint32_t src, const struct trace_id *id, bool *ret, struct err *err)
+{
+    *ret = false;
+    if (s->n_sources < 2)
+        return EC_OK;
+    if (s->twice == NULL && !s->refused &&
+        ++s->asked * (s->n_sources - 1) * LOOKUP_IDS > s->n_traces)
+        TRY(build(s, err));
+    if (s->twice != NULL && !s->refused) {
+        uint64_t b = bit_of(s, id);
+        *ret = (s->twice[b / 64] >> (b % 64) & 1) != 0;
+        return EC_OK;
+    }
+    for (size_t i = 0; i < s->n_sources && !*ret; i++) {
+        uint32_t trace = PART_NONE;
+        if (i == src || s->sources[i].part == NULL)
+            continue;
+        TRY(source_note(&s->sources[i], part_trace_find(s->sources[i].r, id, &trace, err)));
+        *ret = trace != PART_NONE;
+    }
+    return EC_OK;
+}

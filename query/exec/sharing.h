@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Which traces lie in more than one source.
+ *
+ * A query that looks at few traces asks every other source for each. A query that looks at many
+ * would pay traces times sources for that: past the point where it costs less, all ids are read
+ * once, and a bitmap of ids that some two sources may both have answers instead. So the cost of a
+ * full scan does not depend on how many parts the data is in. */
+#pragma once
+
+#include "source.h"
+
+struct sharing {
+    struct source *sources;
+    size_t n_sources;
+    struct arena *arena;
+    uint64_t n_traces; /* over all sources */
+    uint64_t asked;
+    uint64_t *twice; /* bits by hash of the id, NULL until built */
+    uint64_t mask;
+    bool refused; /* no memory, or damage: other sources are asked each time */
+};
+
+void sharing_init(struct sharing *s, struct source *sources, size_t n_sources, struct arena *arena);
+/* Does a source other than `src`, which has the trace, hold some of it too? True: perhaps. */
+enum ec sharing_ask(struct sharing *s, uint32_t src, const struct trace_id *id, bool *ret,
+    struct err *err) MUST_USE;
