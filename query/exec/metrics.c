@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "metrics_finish.h"
+#include "stream.h"
 
 uint64_t metrics_default_step(uint64_t range_ns)
 {
@@ -41,53 +42,125 @@ static bool make_grid(const struct metrics_request *req, struct grid *g)
         return false;
     *g = (struct grid){
         .start_ns = start, .end_ns = end, .step_ns = step, .n = (uint32_t)((end - start) / step)};
+    grid_init(g);
     return true;
 }
 
-struct parts_job {
-    struct collector *collectors;
-    struct part *const *parts;
-    struct metrics_teller *teller; /* NULL: nobody listens */
+/* ---- by span: slices of parts, in waves ---- */
+
+#define SLICE_ROWS (64u * 4096u) /* what one worker reads before its memory is given back */
+#define WAVE       16u           /* slices whose results are held at a time */
+#define WAVE_TOLD  4u            /* the same when somebody listens: a wave is what can be told */
+
+struct slices {
+    struct slice *p;
+    size_t n, cap;
 };
+
+static enum ec add_slice(
+    const struct query_ctx *ctx, struct slices *l, struct slice s, struct err *err)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap == 0 ? 16 : l->cap * 2;
+        struct slice *p = ARENA_ARRAY(ctx->arena, cap, struct slice);
+        if (p == NULL)
+            return ERR(err, EC_LIMIT, "query is over its memory budget");
+        if (l->n != 0)
+            memcpy(p, l->p, l->n * sizeof(*p));
+        l->p = p;
+        l->cap = cap;
+    }
+    l->p[l->n++] = s;
+    return EC_OK;
+}
+
+/* A part that overlaps the range becomes slices of whole groups. */
+static enum ec add_part(struct collector *total, size_t part, struct slices *l, struct err *err)
+{
+    const struct query_ctx *ctx = total->ctx;
+    struct part_info info;
+    struct part_reader *r;
+    enum ec ec = part_reader_open(ctx->parts[part], ctx->budget, &r, err);
+    if (source_unreadable(ec) || ec == EC_NOT_FOUND) {
+        total->n_damaged++;
+        return EC_OK;
+    }
+    TRY(ec);
+    part_info(r, &info);
+    part_reader_close(r);
+    total->stats.total_jobs += info.n_groups;
+    total->stats.total_blocks += !ctx->parts[part]->is_head;
+    total->stats.total_block_bytes += ctx->parts[part]->is_head ? 0 : info.bytes;
+    if (info.n_groups == 0 || info.max_end_ns < total->grid.start_ns ||
+        info.min_start_ns > total->grid.end_ns)
+        return EC_OK;
+    uint64_t per_group = MAX(info.n_rows / info.n_groups, 1u);
+    uint32_t n = (uint32_t)MAX(SLICE_ROWS / per_group, 1u);
+    for (uint32_t g = 0; g < info.n_groups; g += MIN(n, info.n_groups - g))
+        TRY(add_slice(
+            ctx, l, (struct slice){part, g, g + MIN(n, info.n_groups - g), info.max_end_ns}, err));
+    return EC_OK;
+}
 
 static void collect_one(void *arg, size_t i)
 {
-    struct parts_job *job = arg;
-    struct collector *c = &job->collectors[i];
-    c->ec = collect_part(c, job->parts[i], &c->err);
+    struct collector *c = &((struct collector *)arg)[i];
+    c->ec = collect_slice(c, &c->err);
     collector_close(c);
-    metrics_tell_part(c->teller, c);
 }
 
-static enum ec by_span(
-    struct collector *total, const struct query_ctx *ctx, struct parts_job *job, struct err *err)
+/* Adds up what a wave found, in the order of the slices, so that sums and exemplars do not depend
+ * on the threads. */
+static enum ec merge_wave(
+    struct collector *total, struct collector *all, size_t n, size_t *last_damaged, struct err *err)
 {
-    pool_parallel(ctx->pool, ctx->key, 8, ctx->n_parts, collect_one, job);
-    for (size_t i = 0; i < ctx->n_parts; i++) {
-        struct collector *c = &job->collectors[i];
+    for (size_t i = 0; i < n; i++) {
+        struct collector *c = &all[i];
         if (c->ec != EC_OK)
             return ERR(err, c->ec, "%s", err_msg(&c->err));
-        TRY(collector_merge(total, c, err));
+        TRY(collect_slice_merge(total, c, err));
+        if (c->n_damaged != 0 && *last_damaged != c->slice.part + 1) {
+            total->n_damaged++;
+            *last_damaged = c->slice.part + 1;
+        }
     }
     return EC_OK;
 }
 
-static enum ec collect(struct collector *total, const struct query_ctx *ctx,
-    const struct metrics_request *req, struct parts_job *job, struct err *err)
+static enum ec by_span(struct collector *total, struct err *err)
 {
-    if (req->q->never)
-        return EC_OK;
-    if (!collect_by_span(req->q))
-        return collect_traces(total, err);
-    struct collector *all = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct collector);
+    const struct query_ctx *ctx = total->ctx;
+    struct slices l = {0};
+    size_t last_damaged = 0;
+    struct collector *all = ARENA_ARRAY(ctx->arena, WAVE, struct collector);
     if (all == NULL)
         return ERR(err, EC_LIMIT, "query is over its memory budget");
     for (size_t i = 0; i < ctx->n_parts; i++)
-        collector_init(&all[i], ctx, req, &total->grid);
-    job->collectors = all;
-    if (ctx->stream != NULL)
-        TRY(metrics_teller_new(ctx, req, &total->grid, all, &job->teller, err));
-    return by_span(total, ctx, job, err);
+        TRY(add_part(total, i, &l, err));
+    enum ec ec = EC_OK;
+    for (size_t at = 0, n; at < l.n && ec == EC_OK; at += n) {
+        n = MIN(ctx->stream == NULL ? WAVE : WAVE_TOLD, l.n - at);
+        for (size_t i = 0; i < n; i++) {
+            collector_init(&all[i], ctx, total->req, &total->grid);
+            all[i].slice = l.p[at + i];
+            picks_after(&all[i].picks, &total->picks);
+        }
+        pool_parallel(ctx->pool, ctx->key, 8, n, collect_one, all);
+        ec = merge_wave(total, all, n, &last_damaged, err);
+        for (size_t i = 0; i < n; i++)
+            collector_deinit(&all[i]);
+        if (ec == EC_OK && query_stream_due(ctx))
+            metrics_tell_slices(total, l.p + at + n, l.n - at - n);
+    }
+    return ec;
+}
+
+static enum ec collect(struct collector *total, struct err *err)
+{
+    const struct tql_query *q = total->req->q;
+    if (q->never)
+        return EC_OK;
+    return collect_by_span(q) ? by_span(total, err) : collect_traces(total, err);
 }
 
 static void fill_stats(
@@ -161,7 +234,6 @@ enum ec metrics_finish(struct collector *total, const struct query_ctx *ctx,
 enum ec query_metrics(const struct query_ctx *ctx, const struct metrics_request *req,
     struct metrics_result *ret, struct err *err)
 {
-    struct parts_job job = {.parts = ctx->parts};
     struct collector total;
     struct grid grid;
     ASSERT(req->q->metric != NULL);
@@ -171,13 +243,10 @@ enum ec query_metrics(const struct query_ctx *ctx, const struct metrics_request 
         return EC_OK;
     }
     collector_init(&total, ctx, req, &grid);
-    enum ec ec = collect(&total, ctx, req, &job, err);
+    enum ec ec = collect(&total, err);
     collector_close(&total);
     if (ec == EC_OK)
         ec = metrics_finish(&total, ctx, req, ret, err);
-    metrics_teller_free(job.teller);
-    for (size_t i = 0; i < ctx->n_parts && job.collectors != NULL; i++)
-        collector_deinit(&job.collectors[i]);
     collector_deinit(&total);
     return ec;
 }

@@ -133,6 +133,28 @@ void acc_add(const struct acc *a, struct acc_series *s, uint32_t bucket, double 
     }
 }
 
+void acc_add_cell(
+    const struct acc *a, struct acc_series *s, uint32_t bucket, const struct acc_cell *cell)
+{
+    ASSERT(bucket < a->n_buckets);
+    switch (a->kind) {
+    case ACC_COUNT:
+        s->v[bucket] += (double)cell->n;
+        break;
+    case ACC_AVG:
+        s->count[bucket] += (double)cell->n;
+        add_sum(s, bucket, cell->v);
+        s->comp[bucket] += cell->comp;
+        break;
+    default:
+        if (isnan(cell->v)) /* a sum of opposite infinities */
+            break;
+        acc_add(a, s, bucket, cell->v);
+        if (a->kind == ACC_SUM)
+            s->comp[bucket] += cell->comp;
+    }
+}
+
 enum ec acc_count(struct acc *a, struct acc_series *s, uint32_t bucket, struct err *err)
 {
     ASSERT(a->sparse);
@@ -166,19 +188,15 @@ enum ec acc_merge(struct acc *into, const struct acc *from, struct err *err)
         struct acc_series *s = NULL;
         TRY(acc_series(into, f->labels, &s, err));
         for (uint32_t i = 0; i < into->n_buckets; i++) {
-            if (into->kind == ACC_COUNT) {
-                s->v[i] += f->v[i];
-            } else if (into->kind == ACC_AVG) {
-                if (f->count[i] == 0)
-                    continue;
-                s->count[i] += f->count[i];
-                add_sum(s, i, f->v[i]);
-                s->comp[i] += f->comp[i];
-            } else if (!isnan(f->v[i])) {
-                acc_add(into, s, i, f->v[i]);
-                if (into->kind == ACC_SUM)
-                    s->comp[i] += f->comp[i];
-            }
+            struct acc_cell cell = {.v = f->v[i], .comp = f->comp == NULL ? 0 : f->comp[i]};
+            if (into->kind == ACC_COUNT)
+                cell.n = (uint64_t)f->v[i];
+            else if (into->kind == ACC_AVG)
+                cell.n = (uint64_t)f->count[i];
+            else
+                cell.n = !isnan(f->v[i]);
+            if (cell.n != 0)
+                acc_add_cell(into, s, i, &cell);
         }
     }
     return EC_OK;

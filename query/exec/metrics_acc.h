@@ -40,6 +40,12 @@ void acc_init(
 enum ec acc_series(
     struct acc *a, const struct qval *labels, struct acc_series **ret, struct err *err) MUST_USE;
 void acc_add(const struct acc *a, struct acc_series *s, uint32_t bucket, double value);
+struct acc_cell { /* what n >= 1 observations of one bucket came to */
+    uint64_t n;
+    double v, comp; /* minimum, maximum, sum; compensation of the sum */
+};
+void acc_add_cell(
+    const struct acc *a, struct acc_series *s, uint32_t bucket, const struct acc_cell *cell);
 /* Counts one in a sparse accumulator. */
 enum ec acc_count(struct acc *a, struct acc_series *s, uint32_t bucket, struct err *err) MUST_USE;
 enum ec acc_merge(struct acc *into, const struct acc *from, struct err *err) MUST_USE;

@@ -5,24 +5,18 @@
 
 #include "candidates.h"
 #include "metrics_acc.h"
+#include "metrics_frame.h"
+#include "metrics_label.h"
+#include "metrics_pick.h"
+#include "metrics_value.h"
 #include "query/metrics.h"
 #include "spanset.h"
 
-struct grid { /* buckets (start + i * step, start + (i + 1) * step]; instant: one, [start, end] */
-    uint64_t start_ns, end_ns, step_ns;
-    uint32_t n;
-    bool instant;
-};
-/* Bucket of a start time; false: outside. */
-bool grid_bucket(const struct grid *g, uint64_t t_ns, uint32_t *ret);
-
-struct pick { /* an exemplar while it is being collected */
-    struct trace_id id;
-    uint64_t start_ns;
-    double value;     /* NaN: that of the sample */
-    struct qval *key; /* labels of its series, without the quantile */
-    struct result_attr *labels;
-    uint32_t n_labels;
+/* Groups [group_from, group_to) of a part: what one worker reads in one go. */
+struct slice {
+    size_t part;
+    uint32_t group_from, group_to;
+    uint64_t last_ns; /* no span of it starts later */
 };
 
 struct collector {
@@ -34,16 +28,16 @@ struct collector {
     struct source *sources;
     size_t n_sources;
     struct eval ev;
-    struct acc acc;
-    struct pick *picks;
-    uint32_t n_picks;
-    uint8_t slices[METRICS_EXEMPLARS_MAX];
+    struct acc acc; /* by trace, and of all collectors together */
+    struct picks picks;
     struct scan *scan;
     struct candidates cands;
     struct query_stats stats;
-    uint32_t n_damaged;            /* parts that could not be read in full */
-    struct compare_part *compare;  /* per source; NULL until compare() needs it */
-    struct metrics_teller *teller; /* by span: told of each group; NULL: nobody listens */
+    uint32_t n_damaged;           /* parts that could not be read in full */
+    struct compare_part *compare; /* per source; NULL until compare() needs it */
+    struct fast *fast;            /* by span */
+    struct slice slice;
+    uint32_t told_from; /* buckets from here on were told */
     enum ec ec;
     struct err err;
 };
@@ -54,25 +48,25 @@ void collector_close(struct collector *c); /* scans and readers; results stay */
 void collector_deinit(struct collector *c);
 /* Whole traces over all parts. */
 enum ec collect_traces(struct collector *c, struct err *err) MUST_USE;
-/* Spans of one part. Only for queries that collect_by_span accepts. */
-enum ec collect_part(struct collector *c, struct part *part, struct err *err) MUST_USE;
-/* metrics_stream.c: progress of a query that collects by span. Parts are told of in any order and
- * on any thread; what is complete is what no unfinished part can add to. */
-enum ec metrics_teller_new(const struct query_ctx *ctx, const struct metrics_request *req,
-    const struct grid *grid, struct collector *parts, struct metrics_teller **ret, struct err *err)
-    MUST_USE;
-void metrics_teller_free(struct metrics_teller *t); /* NULL allowed */
-void metrics_tell_group(struct metrics_teller *t, uint32_t n_rows);
-void metrics_tell_part(struct metrics_teller *t, const struct collector *part);
-/* Progress without samples, of a query that collects by trace. */
-void metrics_tell_traces(struct collector *c);
-bool collect_by_span(const struct tql_query *q);
-/* Moves what `from` found into `into`. */
-enum ec collector_merge(struct collector *into, const struct collector *from, struct err *err)
+/* Label values of an observed row, n_labels of the accumulator but the exponent. */
+enum ec collect_by(struct collector *c, uint32_t row, struct qval *labels, struct err *err)
     MUST_USE;
 
-/* A value as label: equal labels are one series. */
-struct qval collect_label(struct qval v);
+/* metrics_fast.c: spans of one slice, as columns. Only for queries that collect_by_span accepts. */
+bool collect_by_span(const struct tql_query *q);
+/* Reads nothing but the span itself, its resource, scope, events and links. */
+bool collect_local_attr(const struct tql_attr *attr);
+enum ec collect_slice(struct collector *c, struct err *err) MUST_USE;
+/* Moves what collect_slice found in `from` into `into`. */
+enum ec collect_slice_merge(struct collector *into, struct collector *from, struct err *err)
+    MUST_USE;
+void fast_deinit(struct fast *f); /* NULL allowed */
+
+/* metrics_stream.c: progress of a query that collects by span: what `total` holds of the buckets
+ * that none of the slices left can add to. */
+void metrics_tell_slices(struct collector *total, const struct slice *left, size_t n_left);
+/* Progress without samples, of a query that collects by trace. */
+void metrics_tell_traces(struct collector *c);
 
 /* compare.c: counts every attribute value of a span. */
 enum ec compare_observe(struct collector *c, uint32_t row, uint64_t start_ns, uint32_t bucket,

@@ -175,8 +175,8 @@ static uint32_t closest(const double *whole, uint32_t n, double v)
 static enum ec put_exemplars(struct collector *c, const struct qval *key, uint32_t n_key,
     const double *whole, uint32_t which, struct metrics_series *s, struct err *err)
 {
-    for (uint32_t i = 0; i < c->n_picks; i++) {
-        const struct pick *p = &c->picks[i];
+    for (uint32_t i = 0; i < c->picks.n; i++) {
+        const struct pick *p = &c->picks.p[i];
         uint32_t bucket;
         if (!same_key(p->key, key, n_key) || !grid_bucket(&c->grid, p->start_ns, &bucket) ||
             isnan(s->values[bucket]))
@@ -184,7 +184,7 @@ static enum ec put_exemplars(struct collector *c, const struct qval *key, uint32
         if (whole != NULL && closest(whole, c->m->n_quantiles, p->value) != which)
             continue;
         if (s->exemplars == NULL)
-            s->exemplars = ARENA_ARRAY(c->ctx->arena, c->n_picks, struct metrics_exemplar);
+            s->exemplars = ARENA_ARRAY(c->ctx->arena, c->picks.n, struct metrics_exemplar);
         if (s->exemplars == NULL)
             return over_budget(err);
         s->exemplars[s->n_exemplars++] = (struct metrics_exemplar){.labels = p->labels,

@@ -95,12 +95,20 @@ static void test_paths__agree_on_random_data(void **state)
 {
     static const char *const filters[] = {"", "status = error", "name != \"a\"", "duration > 1ms",
         "kind = server && status != ok", ".service.name != nil", "event:name != nil",
-        "resource.service.name = \"cart\"", "!(status = error)"};
+        "resource.service.name = \"cart\"", "!(status = error)", "duration <= 0s",
+        "span.k0 != \"a\"", ".k1 = 200 || .http.method = \"GET\"", "span.k2 > 1.5",
+        "resource.k3 != nil", "name =~ \"c.*\" && kind != server",
+        "resource.service.name != \"cart\""};
     static const char *const fns[] = {"rate()", "count_over_time() by (name)",
         "count_over_time() by (resource.service.name, status, kind)", "avg_over_time(duration)",
         "min_over_time(duration) by (kind)", "sum_over_time(span.http.status_code)",
         "quantile_over_time(duration, .5, .99) by (kind)", "histogram_over_time(duration)",
-        "rate() by (event:name, instrumentation:name)", "rate() by (name) | topk(2)"};
+        "rate() by (event:name, instrumentation:name)", "rate() by (name) | topk(2)",
+        "count_over_time() by (span.k0)", "count_over_time() by (.k1, resource.k2, statusMessage)",
+        "max_over_time(span.k1) by (.http.method)", "sum_over_time(.k3) by (span.list)",
+        "histogram_over_time(span.k2) by (name, kind)", "avg_over_time(event.k0)",
+        "quantile_over_time(resource.k1, .9) by (event.k1)",
+        "histogram_over_time(duration) by (resource.service.name)"};
     struct block_fixture *f = block_fixture_new();
     (void)state;
     struct head *a = fixture_head(11, 600), *b = fixture_head(12, 600);
@@ -128,6 +136,130 @@ static void test_paths__agree_on_random_data(void **state)
     part_unref(block);
     part_unref(head_part(a));
     part_unref(head_part(b));
+    block_fixture_free(f);
+}
+
+/* ---- filters that columns decide, and what keeps them from it ---- */
+
+/* An array of one or two strings. */
+static void put_tags(struct buf *b, uint32_t i)
+{
+    size_t kv = pb_begin(b, 9);
+    pb_put_bytes(b, 1, STR("tags"));
+    size_t value = pb_begin(b, 2), array = pb_begin(b, 5);
+    pb_put_value(b, 1, &(struct value){.type = VALUE_STR, .s = i % 2 == 0 ? STR("x") : STR("y")});
+    if (i % 5 == 0)
+        pb_put_value(b, 1, &(struct value){.type = VALUE_STR, .s = STR("x")});
+    pb_end(b, array);
+    pb_end(b, value);
+    pb_end(b, kv);
+}
+
+/* Spans of every kind that makes a difference between looking at columns and at spans. */
+static void put_odd_span(struct buf *b, uint32_t i)
+{
+    size_t span = pb_begin(b, 2);
+    fx_ids(b, (uint8_t)(i / 4 + 1), i + 1);
+    pb_put_bytes(b, 5, i % 3 == 0 ? STR("get") : STR("put"));
+    pb_put_varint(b, 6, i % 7); /* kind 6 does not exist */
+    pb_put_fixed64(b, 7, 1700000000000000000u + i * 1000000u);
+    /* Every eleventh ends before it starts. */
+    pb_put_fixed64(b, 8, 1700000000000000000u + i * 1000000u + i % 5 - (i % 11 == 0 ? 9 : 0));
+    if (i % 2 == 0)
+        fx_attr_int(b, 9, "code", 200 + i % 4 * 100);
+    if (i % 13 == 0) /* twice: the first one counts */
+        fx_attr_int(b, 9, "code", 500);
+    if (i % 5 != 0)
+        pb_put_attr(b, 9, STR("ratio"), &(struct value){.type = VALUE_DOUBLE, .d = i % 4 * .5});
+    fx_attr_str(b, 9, "user", i % 2 == 0 ? "ann" : "bob");
+    if (i % 6 == 0)
+        fx_attr_str(b, 9, "zone", "span");
+    if (i % 3 == 0)
+        put_tags(b, i);
+    if (i % 4 == 0)
+        fx_attr_nested(b, 9);
+    else if (i % 4 == 1)
+        fx_attr_str(b, 9, "list", "one");
+    size_t status = pb_begin(b, 15);
+    pb_put_varint(b, 3, i % 4); /* 3 does not exist */
+    pb_end(b, status);
+    pb_end(b, span);
+}
+
+static void put_resource_of(struct buf *b, uint32_t k)
+{
+    size_t resource = pb_begin(b, 1);
+    if (k != 1)
+        fx_attr_str(b, 1, "service.name", k == 0 ? "cart" : "");
+    fx_attr_str(b, 1, "zone", k == 0 ? "a" : "b");
+    if (k == 2)
+        fx_attr_str(b, 1, "zone", "a"); /* twice */
+    pb_end(b, resource);
+}
+
+static struct head *odd_head(uint32_t n)
+{
+    struct buf b = BUF_INIT;
+    for (uint32_t k = 0; k < 3; k++) {
+        size_t rs = pb_begin(&b, 1);
+        put_resource_of(&b, k);
+        size_t ss = pb_begin(&b, 2);
+        for (uint32_t i = k; i < n; i += 3)
+            put_odd_span(&b, i);
+        pb_end(&b, ss);
+        pb_end(&b, rs);
+    }
+    struct head *h = head_of_request(buf_bytes(&b), 1);
+    buf_deinit(&b);
+    return h;
+}
+
+static void test_filters__mean_the_same_over_columns(void **state)
+{
+    static const char *const filters[] = {"span.code = 200", "span.code != 200", "span.code >= 400",
+        "span.code = 200 || span.code = 500", "span.code != 200 && span.code != 500",
+        "span.code = 200.0", "span.ratio > 0.5", "span.ratio < 1", "span.code < span.ratio",
+        "span.user = \"ann\"", "span.user != \"ann\"", "span.user =~ \"a.*\"",
+        "span.user !~ \"a.*\"", "span.user > \"ann\"", ".zone = \"a\"", ".zone != \"a\"",
+        "resource.zone = \"a\"", "resource.zone != \"b\"", "span.list = \"one\"",
+        "span.list != \"one\"", "span.list != nil", "span.tags = \"x\"", "span.tags != \"x\"",
+        "span.tags != \"x\" && span.tags != nil", "resource.service.name = \"\"",
+        "resource.service.name != \"cart\"", "resource.service.name != nil",
+        "resource.service.name > \"a\"", "duration > 2ns", "duration >= 0ns", "duration = 0ns",
+        "duration != 0ns", "duration < 3ns", "duration <= 0ns", "duration = 3ns", "duration > 2.5",
+        "duration < -1ns", "status = error", "status != error", "status = unset || status = ok",
+        "kind = client", "kind != client", "name = \"get\"", "name < \"h\"", "name =~ \"g.t\"",
+        "name = \"get\" && (span.code > 200 || .zone = \"b\")", "true", "span.code != nil",
+        "span.code"};
+    static const char *const fns[] = {"count_over_time()", "count_over_time() by (span.code, kind)",
+        "count_over_time() by (.zone, status)", "sum_over_time(span.ratio) by (span.user)",
+        "min_over_time(span.code)", "histogram_over_time(span.code) by (name)",
+        "max_over_time(duration) by (span.list)", "count_over_time() by (span.tags)"};
+    struct block_fixture *f = block_fixture_new();
+    (void)state;
+    struct head *h = odd_head(400);
+    struct part *block = fixture_write(f, (struct part *[]){head_part(h)}, 1);
+    struct part *parts[] = {head_part(h), block};
+    struct metrics_request req = {.exemplars = 20, .step_ns = 50000000};
+    req.start_ns = 1700000000000000000u + 30000000u;
+    req.end_ns = req.start_ns + 300000000u; /* cuts both ends */
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(fns); k++) {
+            char fast[300], exact[300];
+            snprintf(fast, sizeof(fast), "{ %s } | %s", filters[i], fns[k]);
+            snprintf(exact, sizeof(exact), "{ %s } | { } | %s", filters[i], fns[k]);
+            for (size_t p = 0; p < 2; p++) {
+                struct run x, y;
+                query(&x, &parts[p], 1, fast, req);
+                query(&y, &parts[p], 1, exact, req);
+                same_result(fast, &x.r, &y.r);
+                run_end(&x);
+                run_end(&y);
+            }
+        }
+    }
+    part_unref(block);
+    part_unref(head_part(h));
     block_fixture_free(f);
 }
 
@@ -320,6 +452,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths__agree_on_random_data),
+        cmocka_unit_test(test_filters__mean_the_same_over_columns),
         cmocka_unit_test(test_buckets__are_left_open_and_right_closed),
         cmocka_unit_test(test_functions__give_known_values),
         cmocka_unit_test(test_labels__drop_nil_and_sort),
