@@ -108,6 +108,7 @@ struct config {
     int64_t search_max_duration, metrics_max_duration, metrics_timeout;
     uint32_t metrics_max_exemplars, metrics_max_series, metrics_max_intervals;
     uint32_t max_outstanding_per_tenant, max_query_bytes, query_workers;
+    uint32_t grpc_packet_bytes_max; /* 0: no limit */
     bool multi_tenant_queries, mcp_enabled;
     const char *const *url_deny_list; /* NULL-terminated or NULL */
 

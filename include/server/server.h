@@ -67,6 +67,7 @@ struct listener_options {
     unsigned header_timeout_ms; /* HTTP/1.1 head after its first line; 0: read_timeout_ms */
     unsigned keepalive_time_ms, keepalive_timeout_ms; /* h2 PING by us; 0: 2 h, 20 s */
     struct budget *body_budget;                       /* bodies in flight are charged here */
+    struct budget *answer_budget;                     /* queued gRPC messages; NULL: body_budget */
     bool
         /* feed tempo_request_duration_seconds, tempo_inflight_requests; not receivers */
         request_metrics;
@@ -179,6 +180,13 @@ void exchange_set_route(struct exchange *ex, const char *route);
  * it blocks while more than 4 MiB wait for the client's window (so it must not be called on a
  * transport thread more than once). */
 bool grpc_send(struct exchange *ex, struct bytes message);
+/* As grpc_send, but never waits: what the client does not take stays queued, charged to
+ * answer_budget, until it does, goes away, or takes nothing for the read timeout and is cut off.
+ * False also when the budget refuses; the finish then says RESOURCE_EXHAUSTED. */
+bool grpc_queue(struct exchange *ex, struct bytes message);
+size_t grpc_unsent(struct exchange *ex); /* bytes that the client has not taken yet */
+/* The end that the client set by grpc-timeout, monotonic; 0: none. */
+int64_t grpc_deadline(const struct exchange *ex);
 void grpc_finish(struct exchange *ex, unsigned status, struct str message, struct bytes details);
 
 /* When the path has "//", "." or ".." segments: answers 301 with the cleaned path (query kept) and

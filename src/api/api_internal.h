@@ -27,8 +27,12 @@ struct query_job {
     struct api *api;
     struct exchange *ex;
     query_fn run;
-    struct str path_arg; /* the {name} segment, decoded */
-    struct str *tenants; /* sorted, distinct */
+    struct str path_arg;             /* the {name} segment, decoded */
+    const struct grpc_method *grpc;  /* NULL: HTTP */
+    const struct http_param *params; /* of the URL, or what a gRPC request comes to */
+    size_t n_params;
+    bool invalid_unknown; /* gRPC: a bad request is said without a code, which is Unknown */
+    struct str *tenants;  /* sorted, distinct */
     size_t n_tenants;
     struct limits limits;       /* of the raw tenant header */
     struct budget budget;       /* of this query, child of the query budget */
@@ -36,13 +40,17 @@ struct query_job {
     struct snapshot *snapshots; /* one per tenant, once taken */
     size_t n_snapshots;
     struct query_ctx ctx;
+    struct query_stream stream; /* gRPC: the endpoint sets what it tells of */
     int64_t started_ns;
     int64_t timeout_ns;
     bool api_timeout; /* it is query_frontend.api_timeout, which answers with words of its own */
+    int64_t client_deadline_ns; /* gRPC: monotonic; 0: none */
     uint32_t slot;
     const char *op; /* metric label: traces, search, metadata, metrics */
 };
 
+/* First parameter of that name; empty counts as absent. */
+bool job_param(const struct query_job *job, const char *key, struct str *ret);
 /* Takes the snapshots and fills job->ctx. */
 enum ec job_open(struct query_job *job, struct err *err) MUST_USE;
 /* Answers: the body is moved out of *take_body. */
@@ -70,6 +78,8 @@ enum ec job_check_query_text(struct query_job *job, struct str q, struct err *er
 /* `metrics` of search answers and of tag answers. */
 void put_search_metrics(struct buf *out, const struct query_stats *s);
 void put_tag_metrics(struct buf *out, const struct query_stats *s);
+/* The same as field 2. */
+void pb_search_metrics(struct buf *out, const struct query_stats *s);
 
 /* endpoints */
 void api_trace_v1(struct query_job *job);

@@ -4,10 +4,12 @@
 #include "query/metrics.h"
 
 #include <math.h>
+#include <stdio.h>
 
-#include "api_internal.h"
 #include "base/clock.h"
+#include "grpc_query.h"
 #include "json_out.h"
+#include "model/otlp_write.h"
 #include "params.h"
 #include "query/format.h"
 
@@ -15,7 +17,7 @@ static enum ec parse_time(struct query_job *job, const char *key, int64_t *ret, 
 {
     struct err cause = {0};
     struct str v;
-    if (!exchange_param(job->ex, key, &v) || v.n == 0)
+    if (!job_param(job, key, &v) || v.n == 0)
         return EC_OK;
     if (param_time(v, ret, &cause) == EC_OK)
         return EC_OK;
@@ -30,8 +32,7 @@ static enum ec parse_range(
     struct err cause = {0};
     struct str v;
     int64_t since = 3600 * NS_PER_S, start, end = now;
-    if (exchange_param(job->ex, "since", &v) && v.n != 0 &&
-        param_prom_duration(v, &since, &cause) != EC_OK)
+    if (job_param(job, "since", &v) && v.n != 0 && param_prom_duration(v, &since, &cause) != EC_OK)
         return ERR(err, EC_INVALID,
             "rpc error: code = Code(400) desc = could not parse 'since' parameter: %s",
             err_msg(&cause));
@@ -50,7 +51,7 @@ static enum ec parse_step(struct query_job *job, struct metrics_request *req, st
     double s;
     req->step_ns = req->end_ns < req->start_ns ? (uint64_t)NS_PER_S
                                                : metrics_default_step(req->end_ns - req->start_ns);
-    if (!exchange_param(job->ex, "step", &v) || v.n == 0)
+    if (!job_param(job, "step", &v) || v.n == 0)
         return EC_OK;
     if (parse_float(v, &s)) {
         if (!(fabs(s) * (double)NS_PER_S < 9.2e18))
@@ -83,15 +84,32 @@ static enum ec check_intervals(
         err, EC_INVALID, "step of %s is too small, minimum step for given range is %s", step, min);
 }
 
+/* gRPC has no defaults of time. */
+static enum ec require_range(
+    struct query_job *job, bool instant, const struct metrics_request *req, struct err *err)
+{
+    if (job->grpc == NULL)
+        return EC_OK;
+    if (req->start_ns == 0)
+        return ERR(err, EC_INVALID, "start required");
+    if (req->end_ns == 0)
+        return ERR(err, EC_INVALID, "end required");
+    if (instant && req->end_ns == req->start_ns)
+        return ERR(err, EC_INVALID, "end must be greater than start");
+    return EC_OK;
+}
+
 static enum ec compile(
     struct query_job *job, bool instant, struct metrics_request *req, struct err *err)
 {
     enum tql_error_class class = TQL_ERROR_NONE;
     struct tql_query *q;
     struct str text = {0};
-    if (!exchange_param(job->ex, "q", &text))
-        (void)exchange_param(job->ex, "query", &text); /* absent: the parser words the error */
+    if (!job_param(job, "q", &text))
+        (void)job_param(job, "query", &text); /* absent: the parser words the error */
     TRY(job_check_query_text(job, text, err));
+    job->invalid_unknown = job->grpc != NULL;
+    TRY(require_range(job, instant, req, err));
     enum ec ec = tql_compile(text, &job->arena, &q, &class, err);
     if (ec == EC_INVALID && (instant || class == TQL_ERROR_CHECK))
         return err_prefix(err, "compiling query");
@@ -99,6 +117,7 @@ static enum ec compile(
     if (q->metric == NULL)
         return ERR(err, EC_INVALID, "not a metrics query");
     req->q = q;
+    job->invalid_unknown = false;
     return EC_OK;
 }
 
@@ -121,7 +140,7 @@ static uint32_t number_param(struct query_job *job, const char *key)
     struct err ignored = {0};
     struct str v;
     uint64_t n;
-    if (!exchange_param(job->ex, key, &v) || param_uint(v, key, 32, &n, &ignored) != EC_OK)
+    if (!job_param(job, key, &v) || param_uint(v, key, 32, &n, &ignored) != EC_OK)
         return 0; /* as absent */
     return (uint32_t)n;
 }
@@ -148,20 +167,39 @@ static enum ec parse(
     TRY(parse_range(job, req, now, err));
     if (!instant)
         TRY(parse_step(job, req, err));
+    /* Over gRPC what is wrong up to the compiled query is an error without a code. */
+    job->invalid_unknown = job->grpc != NULL;
     if (req->start_ns > req->end_ns)
         return ERR(err, EC_INVALID, "end must be greater than start");
     if (!instant)
         TRY(check_intervals(job, req, err));
+    job->invalid_unknown = false;
     TRY(compile(job, instant, req, err));
     TRY(check_duration(job, req, err));
     limits(job, req);
     if (instant)
         req->exemplars = 0;
-    else if (exchange_param(job->ex, "instant", &v) && str_eq(v, STR("true")))
+    else if (job_param(job, "instant", &v) && str_eq(v, STR("true")))
         req->instant = true;
     if (cutoff > 0)
         req->cutoff_ns = (uint64_t)(now - cutoff);
     return EC_OK;
+}
+
+/* Why the answer is partial; false: it is not. */
+#define PARTIAL_TEXT_MAX 256
+static bool partial_text(
+    const struct metrics_request *req, const struct metrics_result *r, char text[PARTIAL_TEXT_MAX])
+{
+    const char *why = r->stats.partial_text != NULL ? r->stats.partial_text : "";
+    if (r->truncated)
+        snprintf(text, PARTIAL_TEXT_MAX,
+            "Response exceeds maximum series limit of %u, a partial response is returned. Warning: "
+            "the accuracy of each individual value is not guaranteed.",
+            req->max_series);
+    else
+        snprintf(text, PARTIAL_TEXT_MAX, "%s", why);
+    return r->truncated || r->stats.partial;
 }
 
 /* ---- JSON ---- */
@@ -253,17 +291,89 @@ static void put_answer(struct buf *out, bool instant, const struct metrics_reque
     else if (!instant) /* an instant answer omits it when empty */
         buf_putz(out, "\"series\":[],");
     put_search_metrics(out, &r->stats);
-    if (r->truncated)
-        buf_printf(out,
-            ",\"status\":\"PARTIAL\",\"message\":\"Response exceeds maximum series limit of %u, a "
-            "partial response is returned. Warning: the accuracy of each individual value is not "
-            "guaranteed.\"",
-            req->max_series);
-    else if (r->stats.partial) {
+    char text[PARTIAL_TEXT_MAX];
+    if (partial_text(req, r, text)) {
         buf_putz(out, ",\"status\":\"PARTIAL\",\"message\":");
-        json_str(out, str_from(r->stats.partial_text != NULL ? r->stats.partial_text : ""));
+        json_str(out, str_from(text));
     }
     buf_putc(out, '}');
+}
+
+/* ---- protobuf: QueryRangeResponse and QueryInstantResponse ---- */
+
+static void pb_labels(struct buf *out, const struct result_attr *labels, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        pb_put_attr(out, 1, labels[i].key, &labels[i].value);
+}
+
+static void pb_nonzero(struct buf *out, uint32_t field, double v)
+{
+    if (v != 0)
+        pb_put_double(out, field, v);
+}
+
+static void pb_range_series(
+    struct buf *out, const struct metrics_result *r, const struct metrics_series *s)
+{
+    pb_labels(out, s->labels, s->n_labels);
+    for (uint32_t i = 0; i < r->n_buckets; i++) {
+        if (isnan(s->values[i]))
+            continue;
+        size_t sample = pb_begin(out, 2);
+        pb_nonzero(out, 1, s->values[i]);
+        pb_put_varint(out, 2, (r->first_ns + i * r->step_ns) / (uint64_t)NS_PER_MS);
+        pb_end(out, sample);
+    }
+    for (uint32_t i = 0; i < s->n_exemplars; i++) {
+        const struct metrics_exemplar *e = &s->exemplars[i];
+        size_t exemplar = pb_begin(out, 4);
+        pb_labels(out, e->labels, e->n_labels);
+        pb_nonzero(out, 2, e->value);
+        pb_put_varint(out, 3, e->start_ns / (uint64_t)NS_PER_MS);
+        pb_end(out, exemplar);
+    }
+}
+
+static void put_answer_pb(struct buf *out, bool instant, const struct metrics_request *req,
+    const struct metrics_result *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        size_t series = pb_begin(out, 1);
+        if (instant) {
+            pb_labels(out, r->series[i].labels, r->series[i].n_labels);
+            pb_nonzero(out, 2, r->series[i].values[0]);
+        } else {
+            pb_range_series(out, r, &r->series[i]);
+        }
+        pb_end(out, series);
+    }
+    pb_search_metrics(out, &r->stats);
+    char text[PARTIAL_TEXT_MAX];
+    if (partial_text(req, r, text)) {
+        pb_put_varint(out, 3, 1); /* PARTIAL */
+        pb_put_bytes(out, 4, str_from(text));
+    }
+}
+
+static void tell(struct query_job *job, bool instant, const struct metrics_result *part)
+{
+    struct buf out;
+    if (!grpc_job_wants(job))
+        return;
+    buf_init(&out, &job->budget);
+    put_answer_pb(&out, instant, NULL, part);
+    grpc_job_tell(job, &out);
+}
+
+static void tell_range(void *arg, const struct metrics_result *part)
+{
+    tell(arg, false, part);
+}
+
+static void tell_instant(void *arg, const struct metrics_result *part)
+{
+    tell(arg, true, part);
 }
 
 static void run(struct query_job *job, bool instant)
@@ -271,6 +381,8 @@ static void run(struct query_job *job, bool instant)
     struct metrics_request req;
     struct metrics_result r;
     struct err err = {0};
+    job->stream.metrics = instant ? tell_instant : tell_range;
+    job->stream.arg = job;
     enum ec ec = parse(job, instant, &req, &err);
     if (ec == EC_OK)
         ec = job_open(job, &err);
@@ -283,7 +395,10 @@ static void run(struct query_job *job, bool instant)
     job_count_bytes(job, &r.stats);
     struct buf out;
     buf_init(&out, &job->budget);
-    put_answer(&out, instant, &req, &r);
+    if (job->grpc != NULL)
+        put_answer_pb(&out, instant, &req, &r);
+    else /* whatever the client would accept */
+        put_answer(&out, instant, &req, &r);
     job_respond_ok(job, "application/json", &out);
 }
 

@@ -9,8 +9,11 @@
 #include "base/hash.h"
 #include "base/metric.h"
 #include "gateway/tenant.h"
+#include "grpc_query.h"
 #include "params.h"
 #include "query/format.h"
+
+#define STREAM_PERIOD (500 * NS_PER_MS) /* Tempo's: between two messages of progress */
 
 static struct metric_family queries_total = {
     .name = "tempo_query_frontend_queries_total",
@@ -52,7 +55,7 @@ static struct str tenant_label(const struct query_job *job)
     return job->n_tenants == 1 ? job->tenants[0] : STR("multiple");
 }
 
-static void job_free(struct query_job *job)
+void job_free(struct query_job *job)
 {
     for (size_t i = 0; i < job->n_snapshots; i++)
         snapshot_release(&job->snapshots[i]);
@@ -78,11 +81,15 @@ void job_respond(
     struct query_job *job, unsigned status, const char *content_type, struct buf *take_body)
 {
     struct exchange *ex = job->ex;
+    count_result(job, status == 499 ? "canceled" : "completed");
+    if (job->grpc != NULL) {
+        grpc_job_respond(job, status, take_body);
+        return;
+    }
     /* The body may be charged to the job's budget, which ends here: from now on it is the
      * exchange's. */
     budget_give(take_body->budget, take_body->cap);
     take_body->budget = NULL;
-    count_result(job, status == 499 ? "canceled" : "completed");
     job_free(job);
     exchange_respond(ex, status, content_type, take_body, true);
 }
@@ -110,7 +117,7 @@ void job_fail(struct query_job *job, enum ec ec, const struct err *err)
     unsigned status = ec_http_status(ec);
     if (ec == EC_LIMIT)
         status = 422; /* a query over its own memory is not a busy server */
-    if (ec == EC_DEADLINE && job->api_timeout) {
+    if (ec == EC_DEADLINE && job->api_timeout && job->grpc == NULL) {
         job_fail_status(job, 503, "unable to process request in the configured timeout");
         return;
     }
@@ -124,6 +131,28 @@ void job_fail(struct query_job *job, enum ec ec, const struct err *err)
 static bool exchange_gone(void *arg)
 {
     return exchange_canceled(arg);
+}
+
+/* The earlier of the server's and the client's; 0: none. */
+static int64_t job_deadline(const struct query_job *job)
+{
+    int64_t own = job->timeout_ns > 0 ? job->started_ns + job->timeout_ns : 0;
+    int64_t client = job->client_deadline_ns;
+    return own == 0 || (client != 0 && client < own) ? client : own;
+}
+
+bool job_param(const struct query_job *job, const char *key, struct str *ret)
+{
+    for (size_t i = 0; i < job->n_params; i++) {
+        const struct http_param *p = &job->params[i];
+        if (!str_eqz(p->key, key))
+            continue;
+        if (p->value.n == 0)
+            return false;
+        *ret = p->value;
+        return true;
+    }
+    return false;
 }
 
 enum ec job_open(struct query_job *job, struct err *err)
@@ -151,92 +180,155 @@ enum ec job_open(struct query_job *job, struct err *err)
         .key = hash64(job->tenants[0].p, job->tenants[0].n),
         .arena = &job->arena,
         .budget = &job->budget,
-        .deadline_mono_ns = job->timeout_ns > 0 ? job->started_ns + job->timeout_ns : 0,
+        .deadline_mono_ns = job_deadline(job),
         .canceled = exchange_gone,
         .canceled_arg = job->ex,
     };
+    if (job->grpc != NULL) {
+        job->stream.period_ns = STREAM_PERIOD;
+        job->stream.due_ns = job->started_ns + STREAM_PERIOD;
+        job->ctx.stream = &job->stream;
+    }
     return EC_OK;
+}
+
+/* Appends the refusal when the URL matches url_deny_list. */
+static bool denied(const struct query_job *job, struct buf *refusal)
+{
+    struct api *a = job->api;
+    const struct http_request *req = exchange_request(job->ex);
+    struct buf url = BUF_INIT;
+    bool hit = false;
+    if (a->n_deny == 0)
+        return false;
+    if (job->grpc != NULL) {
+        grpc_put_url(job, &url);
+    } else {
+        buf_puts(&url, req->raw_path);
+        if (req->query.n != 0) {
+            buf_putc(&url, '?');
+            buf_puts(&url, req->query);
+        }
+    }
+    for (size_t i = 0; i < a->n_deny && !hit; i++)
+        hit = regex_match(a->deny[i], buf_str(&url));
+    if (hit)
+        buf_printf(refusal,
+            "Invalid request " STR_FMT
+            ". This query has been identified as one that destabilizes our system. Contact your system "
+            "administrator for more information",
+            STR_ARG(buf_str(&url)));
+    buf_deinit(&url);
+    return hit;
+}
+
+/* On the pool, because messages may be large: what HTTP did before it queued the job. */
+static bool grpc_begin(struct query_job *job)
+{
+    struct err err = {0};
+    struct buf refusal = BUF_INIT;
+    if (job->client_deadline_ns != 0 && clock_mono_ns() > job->client_deadline_ns) {
+        job_fail(job, EC_DEADLINE, &err);
+        return false;
+    }
+    enum ec ec = job->grpc->decode(job, exchange_request(job->ex)->body, &err);
+    if (ec != EC_OK) {
+        job_fail(job, ec, &err);
+        return false;
+    }
+    if (denied(job, &refusal)) {
+        job_respond(job, 400, NULL, &refusal);
+        return false;
+    }
+    return true;
 }
 
 static void job_run(void *arg)
 {
     struct query_job *job = arg;
-    if (exchange_canceled(job->ex)) {
+    if (exchange_canceled(job->ex))
         job_fail_status(job, 499, "context canceled");
-        return;
-    }
-    job->run(job);
+    else if (job->grpc == NULL || grpc_begin(job))
+        job->run(job);
 }
 
-static bool denied(struct api *a, struct exchange *ex)
+/* The answer to a request that does not become a job. Takes the text. */
+static void refuse(struct query_job *job, unsigned status, struct buf *take_text)
 {
-    const struct http_request *req = exchange_request(ex);
-    struct buf url = BUF_INIT;
-    buf_puts(&url, req->raw_path);
-    if (req->query.n != 0) {
-        buf_putc(&url, '?');
-        buf_puts(&url, req->query);
+    struct exchange *ex = job->ex;
+    if (job->grpc != NULL) {
+        grpc_finish(ex, grpc_code_of(job, status), buf_str(take_text), (struct bytes){0});
+        buf_deinit(take_text);
+    } else if (status == 401) {
+        buf_putc(take_text, 0);
+        respond_http_error(ex, status, (const char *)take_text->p);
+        buf_deinit(take_text);
+    } else {
+        exchange_respond(ex, status, "text/plain; charset=utf-8", take_text, true);
     }
-    bool hit = false;
-    for (size_t i = 0; i < a->n_deny && !hit; i++)
-        hit = regex_match(a->deny[i], buf_str(&url));
-    if (hit) {
-        struct buf body = BUF_INIT;
-        buf_printf(&body,
-            "Invalid request " STR_FMT
-            ". This query has been identified as one that destabilizes our system. Contact your system "
-            "administrator for more information",
-            STR_ARG(buf_str(&url)));
-        exchange_respond(ex, 400, "text/plain; charset=utf-8", &body, true);
-    }
-    buf_deinit(&url);
-    return hit;
+}
+
+static bool org_id(const struct query_job *job, struct str *ret)
+{
+    if (!exchange_header(job->ex, "X-Scope-OrgID", ret) || ret->n == 0)
+        return false;
+    return job->grpc == NULL || exchange_header_count(job->ex, "X-Scope-OrgID") == 1;
 }
 
 /* Tenant header -> ids. Answers itself and returns false when the request is not acceptable. */
 static bool tenants_of(struct query_job *job, struct str *ret_header)
 {
-    struct exchange *ex = job->ex;
     const struct config *c = job->api->opt.config;
     struct err err = {0};
-    struct str header = STR(TENANT_SINGLE);
-    if (c->multitenancy && (!exchange_header(ex, "X-Scope-OrgID", &header) || header.n == 0)) {
-        respond_http_error(ex, 401, "no org id");
+    struct buf text = BUF_INIT;
+    *ret_header = STR(TENANT_SINGLE);
+    if (c->multitenancy && !org_id(job, ret_header)) {
+        buf_putz(&text, "no org id");
+        refuse(job, 401, &text);
         return false;
     }
     enum ec ec = tenant_many(
-        header, c->multi_tenant_queries, &job->arena, &job->tenants, &job->n_tenants, &err);
-    if (ec != EC_OK) {
-        struct buf body = BUF_INIT;
-        buf_putz(&body, err_msg(&err));
-        exchange_respond(ex, ec_http_status(ec), "text/plain; charset=utf-8", &body, true);
-        return false;
-    }
-    *ret_header = header;
-    return true;
+        *ret_header, c->multi_tenant_queries, &job->arena, &job->tenants, &job->n_tenants, &err);
+    if (ec == EC_OK)
+        return true;
+    buf_putz(&text, err_msg(&err));
+    refuse(job, ec_http_status(ec), &text);
+    return false;
 }
 
-void query_job_start(
-    struct api *a, struct exchange *ex, const struct query_endpoint *e, struct str arg)
+static struct query_job *job_new(struct api *a, struct exchange *ex, const struct query_endpoint *e)
 {
     struct query_job *job = xcalloc(1, sizeof(*job));
+    const struct config *c = a->opt.config;
     job->api = a;
     job->ex = ex;
     job->run = e->run;
     job->op = e->op;
-    job->path_arg = arg;
     job->started_ns = clock_mono_ns();
-    job->timeout_ns = e->trace                        ? a->opt.config->trace_timeout
-                      : strcmp(e->op, "metrics") == 0 ? a->opt.config->metrics_timeout
-                                                      : a->opt.config->search_timeout;
-    int64_t of_api = a->opt.config->api_timeout;
+    job->timeout_ns = e->trace                        ? c->trace_timeout
+                      : strcmp(e->op, "metrics") == 0 ? c->metrics_timeout
+                                                      : c->search_timeout;
+    int64_t of_api = c->api_timeout;
     job->api_timeout = of_api > 0 && (job->timeout_ns == 0 || of_api < job->timeout_ns);
     if (job->api_timeout)
         job->timeout_ns = of_api;
     budget_init(&job->budget, a->opt.query_budget, "query", a->opt.query_bytes_max);
     arena_init(&job->arena, &job->budget, 0);
+    return job;
+}
+
+/* Queues the job, or answers and drops it. */
+static void job_start(struct query_job *job)
+{
+    struct api *a = job->api;
+    struct buf refusal = BUF_INIT;
     struct str header;
-    if (!tenants_of(job, &header) || denied(a, ex)) {
+    bool refused = !tenants_of(job, &header);
+    if (!refused && job->grpc == NULL && denied(job, &refusal)) {
+        refuse(job, 400, &refusal);
+        refused = true;
+    }
+    if (refused) {
         arena_deinit(&job->arena);
         budget_deinit(&job->budget);
         free(job);
@@ -253,9 +345,29 @@ void query_job_start(
     }
 }
 
+void query_job_start(
+    struct api *a, struct exchange *ex, const struct query_endpoint *e, struct str arg)
+{
+    struct query_job *job = job_new(a, ex, e);
+    job->path_arg = arg;
+    job->params = exchange_request(ex)->params;
+    job->n_params = exchange_request(ex)->n_params;
+    job_start(job);
+}
+
+void query_job_start_grpc(struct api *a, struct exchange *ex, const struct grpc_method *m)
+{
+    struct query_job *job = job_new(a, ex, &m->endpoint);
+    job->grpc = m;
+    job->client_deadline_ns = grpc_deadline(ex);
+    job_start(job);
+}
+
 enum accept job_accept(struct query_job *job)
 {
     struct str accept;
+    if (job->grpc != NULL)
+        return ACCEPT_PROTOBUF;
     if (!exchange_header(job->ex, "Accept", &accept))
         return ACCEPT_JSON;
     if (str_has(accept, STR("application/protobuf")))
@@ -269,7 +381,7 @@ static enum ec range_time(
     struct query_job *job, const char *key, bool *ret_has, int64_t *ret, struct err *err)
 {
     struct str v;
-    *ret_has = exchange_param(job->ex, key, &v);
+    *ret_has = job_param(job, key, &v);
     if (!*ret_has)
         return EC_OK;
     if (param_time(v, ret, err) != EC_OK) {
@@ -287,7 +399,7 @@ enum ec job_clamped_range(struct query_job *job, struct time_range *ret, struct 
     bool has_start, has_end;
     int64_t start = 0, end = 0, now = clock_wall_ns(),
             cutoff = job->api->opt.config->query_end_cutoff;
-    if (exchange_param(job->ex, "since", &since)) {
+    if (job_param(job, "since", &since)) {
         int64_t back;
         if (param_prom_duration(since, &back, err) != EC_OK) {
             err_prefix(err, "could not parse 'since' parameter");

@@ -4,6 +4,8 @@
 
 #include "api_internal.h"
 
+struct grpc_method;
+
 struct query_endpoint {
     query_fn run;
     const char *op;
@@ -14,4 +16,7 @@ struct query_endpoint {
  * itself when one of these refuses. `arg` must live as long as the exchange. */
 void query_job_start(
     struct api *a, struct exchange *ex, const struct query_endpoint *e, struct str arg);
+/* The same for a gRPC method: the message is decoded and checked on the pool. */
+void query_job_start_grpc(struct api *a, struct exchange *ex, const struct grpc_method *m);
+void job_free(struct query_job *job); /* after its last use; the exchange is still to be answered */
 void query_jobs_register(void);

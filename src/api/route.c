@@ -203,21 +203,6 @@ void api_handle_internal(void *ctx, struct exchange *ex)
         respond_http_error(ex, 404, "404 page not found");
 }
 
-/* The streaming query service does not exist yet in this release; its absence is said as gRPC says
- * it. */
-void api_handle_grpc(void *ctx, struct exchange *ex)
-{
-    struct str path = exchange_request(ex)->grpc_path, service, method;
-    (void)ctx;
-    if (path.n > 0)
-        path.p++, path.n--;
-    service = str_cut(path, '/', &method);
-    struct buf b = BUF_INIT;
-    buf_printf(&b, "unknown service " STR_FMT, (int)MIN(service.n, 200), service.p);
-    grpc_finish(ex, 12, buf_str(&b), (struct bytes){0});
-    buf_deinit(&b);
-}
-
 enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err)
 {
     struct api *a = xcalloc(1, sizeof(*a));

@@ -6,6 +6,7 @@
 #include "api_internal.h"
 #include "base/clock.h"
 #include "columns.h"
+#include "grpc_query.h"
 #include "json_out.h"
 #include "model/otlp_write.h"
 #include "params.h"
@@ -22,7 +23,7 @@ static enum ec parse_tags(struct query_job *job, struct search_params *p, struct
     struct str text;
     struct param_pair *pairs;
     size_t n;
-    bool has_tags = exchange_param(job->ex, "tags", &text);
+    bool has_tags = job_param(job, "tags", &text);
     if (has_tags && p->has_q)
         return ERR(err, EC_INVALID, "invalid request: can't specify tags and q in the same query");
     if (!has_tags)
@@ -42,9 +43,9 @@ static enum ec parse_durations(struct query_job *job, struct search_params *p, s
 {
     struct str v;
     int64_t min = 0, max = 0;
-    if (exchange_param(job->ex, "minDuration", &v) && param_go_duration(v, &min, err) != EC_OK)
+    if (job_param(job, "minDuration", &v) && param_go_duration(v, &min, err) != EC_OK)
         return err_prefix(err, "invalid minDuration");
-    if (exchange_param(job->ex, "maxDuration", &v)) {
+    if (job_param(job, "maxDuration", &v)) {
         if (param_go_duration(v, &max, err) != EC_OK)
             return err_prefix(err, "invalid maxDuration");
         if (min != 0 && max <= min)
@@ -60,12 +61,12 @@ static enum ec parse_limits(struct query_job *job, struct search_params *p, stru
     const struct config *c = job->api->opt.config;
     struct str v;
     uint64_t limit = c->search_default_limit, spss = c->search_default_spss;
-    if (exchange_param(job->ex, "limit", &v)) {
+    if (job_param(job, "limit", &v)) {
         TRY(param_uint(v, "invalid limit", 32, &limit, err));
         if (limit == 0)
             return ERR(err, EC_INVALID, "invalid limit: must be a positive number");
     }
-    if (exchange_param(job->ex, "spss", &v))
+    if (job_param(job, "spss", &v))
         TRY(param_uint(v, "invalid spss", 32, &spss, err));
     p->req.limit = (uint32_t)limit;
     p->req.spss = (uint32_t)spss;
@@ -89,11 +90,11 @@ static enum ec parse_request(struct query_job *job, struct search_params *p, str
     const struct config *c = job->api->opt.config;
     struct str v;
     *p = (struct search_params){0};
-    if (exchange_param(job->ex, "start", &v))
+    if (job_param(job, "start", &v))
         TRY(param_uint(v, "invalid start", 32, &p->start_s, err));
-    if (exchange_param(job->ex, "end", &v))
+    if (job_param(job, "end", &v))
         TRY(param_uint(v, "invalid end", 32, &p->end_s, err));
-    p->has_q = exchange_param(job->ex, "q", &p->q);
+    p->has_q = job_param(job, "q", &p->q);
     TRY(parse_tags(job, p, err));
     TRY(parse_durations(job, p, err));
     TRY(parse_limits(job, p, err));
@@ -321,9 +322,9 @@ static void pb_trace(struct query_job *job, struct buf *out, const struct result
     pb_end(out, m);
 }
 
-static void pb_metrics(struct buf *out, uint32_t field, const struct query_stats *s)
+void pb_search_metrics(struct buf *out, const struct query_stats *s)
 {
-    size_t m = pb_begin(out, field);
+    size_t m = pb_begin(out, 2);
     pb_put_varint(out, 1, s->inspected_traces);
     pb_put_varint(out, 2, s->inspected_bytes);
     pb_put_varint(out, 3, s->total_blocks);
@@ -334,11 +335,31 @@ static void pb_metrics(struct buf *out, uint32_t field, const struct query_stats
     pb_end(out, m);
 }
 
+static void put_answer_pb(struct query_job *job, struct buf *out, const struct search_result *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        pb_trace(job, out, &r->traces[i]);
+    pb_search_metrics(out, &r->stats);
+}
+
+static void tell(void *arg, const struct search_result *part)
+{
+    struct query_job *job = arg;
+    struct buf out;
+    if (!grpc_job_wants(job))
+        return;
+    buf_init(&out, &job->budget);
+    put_answer_pb(job, &out, part);
+    grpc_job_tell(job, &out);
+}
+
 void api_search(struct query_job *job)
 {
     struct search_params p;
     struct search_result r;
     struct err err = {0};
+    job->stream.search = tell;
+    job->stream.arg = job;
     enum ec ec = parse_request(job, &p, &err);
     if (ec == EC_OK)
         ec = job_open(job, &err);
@@ -355,9 +376,7 @@ void api_search(struct query_job *job)
     struct buf out;
     buf_init(&out, &job->budget);
     if (proto) {
-        for (size_t i = 0; i < r.n; i++)
-            pb_trace(job, &out, &r.traces[i]);
-        pb_metrics(&out, 2, &r.stats);
+        put_answer_pb(job, &out, &r);
         job_respond_ok(job, "application/protobuf", &out);
         return;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Tag names and tag values, v1 and v2 (spec tempo-api 10 and 11). */
-#include "api_internal.h"
+#include "grpc_query.h"
 #include "json_out.h"
 #include "model/otlp_write.h"
 #include "params.h"
@@ -23,6 +23,8 @@ static const char *const scope_names[TAG_SCOPES] = {
 struct tags_params {
     struct tags_request req;
     bool intrinsic; /* list the intrinsics */
+    struct query_job *job;
+    bool intrinsic_told;
 };
 
 /* limit: absent or unparseable means none. */
@@ -31,7 +33,7 @@ static uint32_t limit_param(struct query_job *job)
     struct str v;
     uint64_t n;
     struct err ignored;
-    if (!exchange_param(job->ex, "limit", &v) || param_uint(v, "", 32, &n, &ignored) != EC_OK)
+    if (!job_param(job, "limit", &v) || param_uint(v, "", 32, &n, &ignored) != EC_OK)
         return 0;
     return (uint32_t)n;
 }
@@ -41,7 +43,7 @@ static enum ec parse_filter(struct query_job *job, const struct tql_attr *tag,
 {
     struct str q;
     *ret = NULL;
-    if (!exchange_param(job->ex, "q", &q))
+    if (!job_param(job, "q", &q))
         return EC_OK;
     TRY(job_check_query_text(job, q, err));
     return tql_filter_groups_parse(
@@ -51,7 +53,7 @@ static enum ec parse_filter(struct query_job *job, const struct tql_attr *tag,
 static enum ec parse_scope(struct query_job *job, bool v1, struct tags_params *p, struct err *err)
 {
     struct str scope;
-    if (!exchange_param(job->ex, "scope", &scope) || str_eq(scope, STR("none"))) {
+    if (!job_param(job, "scope", &scope) || str_eq(scope, STR("none"))) {
         p->req.scopes = (1u << TAG_SCOPES) - 1;
         p->intrinsic = !v1;
         return EC_OK;
@@ -96,11 +98,17 @@ void put_tag_metrics(struct buf *out, const struct query_stats *s)
     buf_putc(out, '}');
 }
 
-static void pb_tag_metrics(struct buf *out, const struct query_stats *s)
+/* Jobs are told to streams only: they drive a progress bar. */
+static void pb_tag_metrics(
+    const struct query_job *job, struct buf *out, const struct query_stats *s)
 {
     size_t m = pb_begin(out, 2);
     if (s->inspected_bytes != 0)
         pb_put_varint(out, 1, s->inspected_bytes);
+    if (job->grpc != NULL) {
+        pb_put_varint(out, 2, s->total_jobs);
+        pb_put_varint(out, 3, s->completed_jobs);
+    }
     pb_end(out, m);
 }
 
@@ -146,10 +154,35 @@ static enum ec run_tags(
     struct query_job *job, bool v1, struct tags_params *p, struct tags_result *r, struct err *err)
 {
     TRY(parse_tags_request(job, v1, p, err));
+    p->job = job;
+    job->stream.arg = p;
     TRY(job_open(job, err));
     TRY(query_tags(&job->ctx, &p->req, r, err));
     job_count_bytes(job, &r->stats);
     return EC_OK;
+}
+
+static void put_names_pb(const struct query_job *job, struct buf *out, const struct str *names,
+    size_t n, const struct query_stats *stats)
+{
+    for (size_t i = 0; i < n; i++)
+        pb_put_bytes(out, 1, names[i]);
+    pb_tag_metrics(job, out, stats);
+}
+
+static void tell_tags_v1(void *arg, const struct tags_result *part)
+{
+    struct tags_params *p = arg, now = *p;
+    struct str *names;
+    struct buf out;
+    size_t n;
+    now.intrinsic = p->intrinsic && !p->intrinsic_told;
+    if (!grpc_job_wants(p->job) || merge_names(p->job, &now, part, &names, &n, NULL) != EC_OK)
+        return;
+    buf_init(&out, &p->job->budget);
+    put_names_pb(p->job, &out, names, n, &part->stats);
+    grpc_job_tell(p->job, &out);
+    p->intrinsic_told = true;
 }
 
 void api_tags_v1(struct query_job *job)
@@ -159,6 +192,7 @@ void api_tags_v1(struct query_job *job)
     struct err err = {0};
     struct str *names = NULL;
     size_t n = 0;
+    job->stream.tags = tell_tags_v1;
     enum ec ec = run_tags(job, true, &p, &r, &err);
     if (ec == EC_OK)
         ec = merge_names(job, &p, &r, &names, &n, &err);
@@ -169,9 +203,7 @@ void api_tags_v1(struct query_job *job)
     struct buf out;
     buf_init(&out, &job->budget);
     if (job_accept(job) == ACCEPT_PROTOBUF) {
-        for (size_t i = 0; i < n; i++)
-            pb_put_bytes(&out, 1, names[i]);
-        pb_tag_metrics(&out, &r.stats);
+        put_names_pb(job, &out, names, n, &r.stats);
         job_respond_ok(job, "application/protobuf", &out);
         return;
     }
@@ -210,11 +242,38 @@ static void put_scope(
     buf_putz(out, "]}");
 }
 
+/* All scopes of the answer. */
+static void put_scopes(struct buf *out, bool proto, bool intrinsic, const struct tags_result *r)
+{
+    bool first = true;
+    for (unsigned s = 0; s < TAG_SCOPES; s++)
+        put_scope(out, proto, &first, scope_names[s], r->names[s], r->n[s]);
+    struct str own[ARRAY_LEN(intrinsics)];
+    for (size_t i = 0; i < ARRAY_LEN(intrinsics); i++)
+        own[i] = str_from(intrinsics[i]);
+    if (intrinsic)
+        put_scope(out, proto, &first, "intrinsic", own, ARRAY_LEN(own));
+}
+
+static void tell_tags_v2(void *arg, const struct tags_result *part)
+{
+    struct tags_params *p = arg;
+    struct buf out;
+    if (!grpc_job_wants(p->job))
+        return;
+    buf_init(&out, &p->job->budget);
+    put_scopes(&out, true, p->intrinsic && !p->intrinsic_told, part);
+    pb_tag_metrics(p->job, &out, &part->stats);
+    grpc_job_tell(p->job, &out);
+    p->intrinsic_told = true;
+}
+
 void api_tags_v2(struct query_job *job)
 {
     struct tags_params p;
     struct tags_result r;
     struct err err = {0};
+    job->stream.tags = tell_tags_v2;
     enum ec ec = run_tags(job, false, &p, &r, &err);
     if (ec != EC_OK) {
         job_fail(job, ec, &err);
@@ -222,18 +281,12 @@ void api_tags_v2(struct query_job *job)
     }
     struct buf out;
     buf_init(&out, &job->budget);
-    bool proto = job_accept(job) == ACCEPT_PROTOBUF, first = true;
+    bool proto = job_accept(job) == ACCEPT_PROTOBUF;
     if (!proto)
         buf_putz(&out, "{\"scopes\":[");
-    for (unsigned s = 0; s < TAG_SCOPES; s++)
-        put_scope(&out, proto, &first, scope_names[s], r.names[s], r.n[s]);
-    struct str own[ARRAY_LEN(intrinsics)];
-    for (size_t i = 0; i < ARRAY_LEN(intrinsics); i++)
-        own[i] = str_from(intrinsics[i]);
-    if (p.intrinsic)
-        put_scope(&out, proto, &first, "intrinsic", own, ARRAY_LEN(own));
+    put_scopes(&out, proto, p.intrinsic, &r);
     if (proto) {
-        pb_tag_metrics(&out, &r.stats);
+        pb_tag_metrics(job, &out, &r.stats);
         job_respond_ok(job, "application/protobuf", &out);
         return;
     }
@@ -244,6 +297,42 @@ void api_tags_v2(struct query_job *job)
 }
 
 /* ---- values ---- */
+
+static void put_values_pb(
+    const struct query_job *job, struct buf *out, bool v1, const struct values_result *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        if (v1) {
+            pb_put_bytes(out, 1, r->values[i].value);
+            continue;
+        }
+        size_t m = pb_begin(out, 1);
+        pb_put_bytes(out, 1, str_from(r->values[i].type));
+        pb_put_bytes(out, 2, r->values[i].value);
+        pb_end(out, m);
+    }
+    pb_tag_metrics(job, out, &r->stats);
+}
+
+static void tell_values(struct query_job *job, bool v1, const struct values_result *part)
+{
+    struct buf out;
+    if (!grpc_job_wants(job))
+        return;
+    buf_init(&out, &job->budget);
+    put_values_pb(job, &out, v1, part);
+    grpc_job_tell(job, &out);
+}
+
+static void tell_values_v1(void *arg, const struct values_result *part)
+{
+    tell_values(arg, true, part);
+}
+
+static void tell_values_v2(void *arg, const struct values_result *part)
+{
+    tell_values(arg, false, part);
+}
 
 static enum ec run_values(struct query_job *job, bool v1, struct values_result *r, struct err *err)
 {
@@ -274,6 +363,8 @@ static enum ec run_values(struct query_job *job, bool v1, struct values_result *
     req.end_ns = range.end_ns;
     req.limit = limit_param(job);
     req.bytes_max = job->limits.max_bytes_per_tag_values_query;
+    job->stream.values = v1 ? tell_values_v1 : tell_values_v2;
+    job->stream.arg = job;
     TRY(job_open(job, err));
     TRY(query_values(&job->ctx, &req, r, err));
     job_count_bytes(job, &r->stats);
@@ -292,9 +383,7 @@ void api_values_v1(struct query_job *job)
     struct buf out;
     buf_init(&out, &job->budget);
     if (job_accept(job) == ACCEPT_PROTOBUF) {
-        for (size_t i = 0; i < r.n; i++)
-            pb_put_bytes(&out, 1, r.values[i].value);
-        pb_tag_metrics(&out, &r.stats);
+        put_values_pb(job, &out, true, &r);
         job_respond_ok(job, "application/protobuf", &out);
         return;
     }
@@ -356,13 +445,7 @@ void api_values_v2(struct query_job *job)
     buf_init(&out, &job->budget);
     enum accept accept = job_accept(job);
     if (accept == ACCEPT_PROTOBUF) {
-        for (size_t i = 0; i < r.n; i++) {
-            size_t m = pb_begin(&out, 1);
-            pb_put_bytes(&out, 1, str_from(r.values[i].type));
-            pb_put_bytes(&out, 2, r.values[i].value);
-            pb_end(&out, m);
-        }
-        pb_tag_metrics(&out, &r.stats);
+        put_values_pb(job, &out, false, &r);
         job_respond_ok(job, "application/protobuf", &out);
     } else if (accept == ACCEPT_LLM) {
         put_values_llm(&out, &r);

@@ -226,7 +226,8 @@ static enum ec listen_api(struct process *p, struct err *err)
         .body_bytes_max = 1u << 20,
         .inflated_bytes_max = 4u << 20,
         .grpc_message_bytes_max = s->grpc_max_recv,
-        .encodings = ENC_GZIP | ENC_SNAPPY_FRAMED,
+        .answer_budget = &p->queries,
+        .encodings = ENC_GZIP | ENC_ZSTD | ENC_SNAPPY_FRAMED,
         .connections_max = s->http_conn_limit,
         .read_timeout_ms = (unsigned)(s->read_timeout / NS_PER_MS),
         .idle_timeout_ms = (unsigned)(s->idle_timeout / NS_PER_MS),
@@ -241,6 +242,7 @@ static enum ec listen_api(struct process *p, struct err *err)
     grpc.tls = tls_from(&s->grpc_tls);
     grpc.http1 = false;
     grpc.grpc = true;
+    grpc.handler = NULL;
     grpc.streams_max = s->grpc_max_streams;
     grpc.connections_max = s->grpc_conn_limit;
     TRY(listen_on(p, &grpc, err));

@@ -135,7 +135,7 @@ static const struct key query_frontend_keys[] = {
     K("response_consumers", INT, N, "10", NO_RPC),
     B("weights", block_weights),
     B("mcp_server", block_mcp),
-    K("max_grpc_streaming_packet_size", INT, N, "2097152", "answers are streamed as they come"),
+    K("max_grpc_streaming_packet_size", INT, I, "2097152", "a larger gRPC answer goes in several messages; 0: never", TO(grpc_packet_bytes_max)),
     K("max_query_expression_size_bytes", INT, I, "131072", "longest TraceQL expression", TO(max_query_bytes)),
     K("query_end_cutoff", DURATION, I, "0s", "searches end this long before now (Tempo: 30s)", TO(query_end_cutoff)),
     K("api_timeout", DURATION, I, "0s", "longest any query may run; 0: no limit of its own", TO(api_timeout)),

@@ -71,6 +71,60 @@ void grpc_refuse(struct exchange *ex, unsigned http_status, unsigned status, con
     atomic_store_explicit(&ex->answered, true, memory_order_release);
 }
 
+/* Nanoseconds of a timeout unit; 0: none. */
+static int64_t timeout_unit(char c)
+{
+    static const struct {
+        char name;
+        int64_t ns;
+    } units[] = {{'H', 3600 * NS_PER_S}, {'M', 60 * NS_PER_S}, {'S', NS_PER_S}, {'m', NS_PER_MS},
+        {'u', 1000}, {'n', 1}};
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (units[i].name == c)
+            return units[i].ns;
+    return 0;
+}
+
+bool grpc_timeout(struct exchange *ex)
+{
+    struct str v;
+    uint64_t n = 0;
+    const char *what = NULL;
+    if (!exchange_header(ex, "grpc-timeout", &v))
+        return true;
+    int64_t unit = v.n == 0 ? 0 : timeout_unit(v.p[v.n - 1]);
+    if (v.n < 2)
+        what = "too short";
+    else if (v.n > 9) /* eight digits and the unit */
+        what = "too long";
+    if (what != NULL) {
+        grpc_refuse(ex, 400, 13,
+            "malformed grpc-timeout: transport: timeout string is %s: \"" STR_FMT "\"", what,
+            (int)MIN(v.n, 64), v.p);
+        return false;
+    }
+    if (unit == 0) {
+        grpc_refuse(ex, 400, 13,
+            "malformed grpc-timeout: transport: timeout unit is not recognized: \"" STR_FMT "\"",
+            STR_ARG(v));
+        return false;
+    }
+    if (!str_to_u64(str_n(v.p, v.n - 1), &n)) {
+        grpc_refuse(ex, 400, 13,
+            "malformed grpc-timeout: strconv.ParseUint: parsing \"" STR_FMT "\": invalid syntax",
+            (int)v.n - 1, v.p);
+        return false;
+    }
+    int64_t left = INT64_MAX - ex->start_ns; /* 99999999 H is longer than a clock */
+    ex->grpc_deadline_ns = ex->start_ns + ((int64_t)n > left / unit ? left : (int64_t)n * unit);
+    return true;
+}
+
+int64_t grpc_deadline(const struct exchange *ex)
+{
+    return ex->grpc_deadline_ns;
+}
+
 static bool grpc_prefix(struct exchange *ex)
 {
     uint64_t max = ex->listener->opt.grpc_message_bytes_max;
@@ -184,7 +238,7 @@ bool grpc_body_done(struct exchange *ex)
 
 /* ---- the answer ---- */
 
-bool grpc_send(struct exchange *ex, struct bytes message)
+static bool grpc_put(struct exchange *ex, struct bytes message, bool wait)
 {
     uint8_t prefix[PREFIX] = {0};
     ASSERT(ex->req.is_grpc && ex->sync_ready);
@@ -193,7 +247,7 @@ bool grpc_send(struct exchange *ex, struct bytes message)
     pthread_mutex_lock(&ex->out_lock);
     ASSERT(!ex->finished);
     /* A loop never waits: it is the one that would drain the queue. */
-    while (loop_current == NULL && ex->out.n - ex->out_pos > GRPC_SEND_QUEUE &&
+    while (wait && loop_current == NULL && ex->out.n - ex->out_pos > GRPC_SEND_QUEUE &&
            !atomic_load_explicit(&ex->canceled, memory_order_relaxed))
         pthread_cond_wait(&ex->out_cond, &ex->out_lock);
     bool ok = !atomic_load_explicit(&ex->canceled, memory_order_relaxed);
@@ -215,6 +269,24 @@ bool grpc_send(struct exchange *ex, struct bytes message)
     if (ok)
         exchange_post(ex);
     return ok;
+}
+
+bool grpc_send(struct exchange *ex, struct bytes message)
+{
+    return grpc_put(ex, message, true);
+}
+
+bool grpc_queue(struct exchange *ex, struct bytes message)
+{
+    return grpc_put(ex, message, false);
+}
+
+size_t grpc_unsent(struct exchange *ex)
+{
+    pthread_mutex_lock(&ex->out_lock);
+    size_t n = ex->out.n - ex->out_pos;
+    pthread_mutex_unlock(&ex->out_lock);
+    return n;
 }
 
 void grpc_finish(struct exchange *ex, unsigned status, struct str message, struct bytes details)

@@ -235,9 +235,12 @@ static bool h2_route(struct exchange *ex)
     ex->req.grpc_path = ex->req.path;
     pthread_mutex_init(&ex->out_lock, NULL);
     pthread_cond_init(&ex->out_cond, NULL);
-    buf_init(&ex->out, ex->listener->opt.body_budget);
+    buf_init(&ex->out, o->answer_budget != NULL ? o->answer_budget : o->body_budget);
     ex->sync_ready = true;
-    return true;
+    if (grpc_timeout(ex))
+        return true;
+    h2_answer_ready(ex);
+    return false;
 }
 
 static void h2_body_length(struct exchange *ex)

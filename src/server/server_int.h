@@ -219,6 +219,7 @@ struct exchange {
     unsigned grpc_status;
     struct str grpc_message;
     struct bytes grpc_details;
+    int64_t grpc_deadline_ns; /* of grpc-timeout; 0: none */
 };
 struct exchange *exchange_new(struct loop *loop, struct listener *l, struct conn *c);
 void exchange_unref(struct exchange *ex);
@@ -318,6 +319,8 @@ bool grpc_is(struct str content_type); /* "application/grpc", then nothing, ';' 
 bool grpc_body_add(struct exchange *ex, const uint8_t *p, size_t n);
 /* The request is whole: deframes and inflates. False: refused. */
 bool grpc_body_done(struct exchange *ex);
+/* Reads grpc-timeout. False: malformed, refused. */
+bool grpc_timeout(struct exchange *ex);
 void grpc_refuse(struct exchange *ex, unsigned http_status, unsigned status, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 struct str grpc_message_escape(struct arena *a, struct str s); /* p == NULL: refused */

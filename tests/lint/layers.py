@@ -45,8 +45,8 @@ THIRD_PARTY = {
     r"yaml\.h": ["src/config", "src/gateway"],
     r"curl/.*\.h": ["src/client"],
     r"jansson\.h": ["src/receivers", "src/auth"],
-    r"(google/protobuf-c|protobuf-c)/.*\.h": ["src/model", "src/receivers"],
-    r".*\.pb-c\.h": ["src/model", "src/receivers"],
+    r"(google/protobuf-c|protobuf-c)/.*\.h": ["src/api", "src/receivers"],
+    r".*\.pb-c\.h": ["src/api", "src/receivers"],
     r"re2/.*\.h": ["query"],
     r"cmocka\.h": [],
 }

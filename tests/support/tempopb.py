@@ -16,6 +16,18 @@ from opentelemetry.proto.trace.v1 import trace_pb2  # noqa: F401
 
 KV = "opentelemetry.proto.common.v1.KeyValue"
 MESSAGES = {
+    "SearchRequest": "repeated SearchTag Tags=1, uint32 MinDurationMs=2, uint32 MaxDurationMs=3, uint32 Limit=4, "
+                     "uint32 start=5, uint32 end=6, string Query=8, uint32 SpansPerSpanSet=9, "
+                     "SearchTime RF1After=10, repeated string skipASTTransformations=11",
+    "SearchTag": "string key=1, string value=2",  # an entry of map<string, string>
+    "SearchTime": "int64 seconds=1",  # google.protobuf.Timestamp
+    "SearchTagsRequest": "string scope=1, string query=2, uint32 start=3, uint32 end=4, "
+                         "uint32 maxTagsPerScope=5, uint32 staleValuesThreshold=6",
+    "SearchTagValuesRequest": "string tagName=1, string query=2, uint32 start=4, uint32 end=5, "
+                              "uint32 maxTagValues=6, uint32 staleValueThreshold=7",
+    "QueryRangeRequest": "string query=1, uint64 start=2, uint64 end=3, uint64 step=4, "
+                         "string queryMode=7, uint32 exemplars=16, uint32 maxSeries=17",
+    "QueryInstantRequest": "string query=1, uint64 start=2, uint64 end=3",
     "Trace": "repeated opentelemetry.proto.trace.v1.ResourceSpans resourceSpans=1",
     "TraceByIDMetrics": "uint64 inspectedBytes=1",
     "TraceByIDResponse": "Trace trace=1, TraceByIDMetrics metrics=2, PartialStatus status=3, "
