@@ -51,14 +51,6 @@ static void traces_fill(uint64_t *w, uint32_t n)
         w[n / 64] = ((uint64_t)1 << (n % 64)) - 1;
 }
 
-static enum ec trace_column(
-    struct source *s, uint32_t g, const struct col_view **ret, struct err *err)
-{
-    uint32_t slot;
-    TRY(source_slot(s, COL_SPAN_TRACE, &slot, err));
-    return source_view(s, slot, g, ret, err);
-}
-
 /* Spans of group g that pass all of the filters; *ret_any false: none, and ret is not filled. */
 static enum ec spans_of(struct candidates *c, uint32_t src, const struct need *need, uint32_t g,
     struct scan_bits *ret, bool *ret_any, struct err *err)
@@ -127,7 +119,7 @@ static enum ec traces_with(struct candidates *c, const struct domain *d, const s
         TRY(spans_of(c, d->src, need, g, &bits, &any, err));
         if (!any)
             continue;
-        TRY(trace_column(&c->filters->sources[d->src], g, &v, err));
+        TRY(source_fixed(&c->filters->sources[d->src], COL_SPAN_TRACE, g, &v, err));
         mark_traces(&bits, v->u32, d, out);
     }
     return EC_OK;
@@ -188,7 +180,7 @@ static enum ec refill_group(
 {
     const struct col_view *v;
     struct domain d = {.src = src, .g_from = g, .g_to = g + 1};
-    TRY(trace_column(k->s, g, &v, err));
+    TRY(source_fixed(k->s, COL_SPAN_TRACE, g, &v, err));
     if (v->n == 0)
         return EC_OK;
     d.first = v->u32[0];

@@ -14,9 +14,17 @@ struct bind {
     bool any_slot;
     const struct qval
         *wide; /* per resource or scope row; NULL when the key is nowhere in that table */
+    const uint32_t *keys; /* per resource or scope row: number in eval.keys; NULL until by() asks */
 };
 
 struct filters;
+
+struct keyring { /* distinct values and their numbers */
+    struct qval *keys;
+    uint32_t *slots;  /* hash table: 1 + number; 0: free */
+    uint32_t *set_of; /* by number, for by(): all 0 between calls */
+    uint32_t n, cap;
+};
 
 struct eval {
     const struct tql_query *q;
@@ -26,6 +34,7 @@ struct eval {
     struct arena *arena;      /* lives as long as the query */
     struct qval_leaf *leaves; /* by node id; n == 0: not prepared yet */
     struct filters *filters;  /* what the first pass found out; may be NULL */
+    struct keyring keys;      /* of attributes of resources and scopes that by() groups by */
     struct qtrace *trace;     /* current */
     uint32_t event,
         link; /* group-relative row that event./link. references are fixed to; PART_NONE: none */

@@ -53,6 +53,10 @@ uint64_t source_bytes_read(const struct source *s)
 
 enum ec source_slot(struct source *s, col_id col, uint32_t *ret_slot, struct err *err)
 {
+    if (col < COL_FIXED_MAX && s->fixed[col] != 0) {
+        *ret_slot = s->fixed[col] - 1;
+        return EC_OK;
+    }
     for (uint32_t i = 0; i < s->n_slots; i++) {
         if (s->slots[i].col == col) {
             *ret_slot = i;
@@ -93,6 +97,8 @@ enum ec source_slot(struct source *s, col_id col, uint32_t *ret_slot, struct err
         return ERR(err, EC_LIMIT, "query is over its memory budget");
     s->slots[s->n_slots] = slot;
     *ret_slot = s->n_slots++;
+    if (col < COL_FIXED_MAX)
+        s->fixed[col] = s->n_slots;
     return EC_OK;
 }
 
@@ -109,9 +115,17 @@ enum ec source_view(
     return EC_OK;
 }
 
+enum ec source_fixed_slow(
+    struct source *s, col_id col, uint32_t g, const struct col_view **ret, struct err *err)
+{
+    uint32_t slot;
+    TRY(source_slot(s, col, &slot, err));
+    return source_view(s, slot, g, ret, err);
+}
+
 uint32_t source_group_of(const struct source *s, uint32_t row)
 {
-    uint32_t lo = 0, hi = s->info.n_groups;
+    uint32_t lo = row / PART_GROUP_ROWS, hi = s->info.n_groups; /* no group has more rows */
     ASSERT(row < s->info.n_rows);
     while (hi - lo > 1) {
         uint32_t mid = lo + (hi - lo) / 2;
@@ -123,10 +137,8 @@ uint32_t source_group_of(const struct source *s, uint32_t row)
     return lo;
 }
 
-uint32_t view_index(const struct col_view *v, uint32_t row)
+uint32_t view_index_sparse(const struct col_view *v, uint32_t row)
 {
-    if (v->rows == NULL)
-        return row < v->n ? row : PART_NONE;
     uint32_t lo = 0, hi = v->n;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;

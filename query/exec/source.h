@@ -26,8 +26,9 @@ struct source {
     struct arena *arena; /* tables here; the query's */
     struct source_slot *slots;
     uint32_t n_slots, cap_slots;
-    uint64_t bytes_read; /* of readers already closed */
-    bool damaged;        /* something in it could not be read */
+    uint32_t fixed[COL_FIXED_MAX]; /* 1 + slot of a fixed column; 0: none yet */
+    uint64_t bytes_read;           /* of readers already closed */
+    bool damaged;                  /* something in it could not be read */
 };
 
 #define SOURCE_NO_SLOT UINT32_MAX
@@ -51,9 +52,32 @@ enum ec source_slot(struct source *s, col_id col, uint32_t *ret_slot, struct err
 /* The view of a slot in a group; n == 0 when there are no values. */
 enum ec source_view(struct source *s, uint32_t slot, uint32_t g, const struct col_view **ret,
     struct err *err) MUST_USE;
+enum ec source_fixed_slow(struct source *s, col_id col, uint32_t g, const struct col_view **ret,
+    struct err *err) MUST_USE;
+/* The view of a fixed column in a group. */
+static inline enum ec source_fixed(
+    struct source *s, col_id col, uint32_t g, const struct col_view **ret, struct err *err)
+{
+    uint32_t slot = s->fixed[col];
+    if (LIKELY(slot != 0)) {
+        const struct source_slot *sl = &s->slots[slot - 1];
+        uint32_t at = sl->wide ? 0 : g;
+        if (LIKELY(sl->loaded[at])) {
+            *ret = &sl->views[at];
+            return EC_OK;
+        }
+    }
+    return source_fixed_slow(s, col, g, ret, err);
+}
 /* Group of a part-level row. */
 uint32_t source_group_of(const struct source *s, uint32_t row);
 
 /* First value of group-relative row `row` in the view: index, or PART_NONE when the row has none.
  * Values of a row that was sent twice follow each other. */
-uint32_t view_index(const struct col_view *v, uint32_t row);
+uint32_t view_index_sparse(const struct col_view *v, uint32_t row);
+static inline uint32_t view_index(const struct col_view *v, uint32_t row)
+{
+    if (v->rows == NULL)
+        return row < v->n ? row : PART_NONE;
+    return view_index_sparse(v, row);
+}

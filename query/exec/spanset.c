@@ -162,7 +162,7 @@ static enum ec scalar_stage(struct eval *ev, const struct tql_stage *st, const s
     struct sset *ret, struct err *err)
 {
     uint32_t n_attrs = 0, n_max = scalar_aggregates(st->lhs) + scalar_aggregates(st->rhs);
-    struct sset_attr *attrs = ARENA_ARRAY(ev->trace->scratch, n_max, struct sset_attr);
+    struct sset_attr *attrs = arena_alloc(ev->trace->scratch, n_max * sizeof(*attrs));
     struct qval l, r;
     bool has_l, has_r, wrapped = false;
     if (attrs == NULL)
@@ -178,55 +178,6 @@ static enum ec scalar_stage(struct eval *ev, const struct tql_stage *st, const s
     TRY(scalar_spans(ev, st->lhs, in, ret, &wrapped, err));
     TRY(scalar_spans(ev, st->rhs, in, ret, &wrapped, err));
     return add_attr(ev, ret, attrs, n_attrs, err);
-}
-
-struct group_slot {
-    struct qval key;
-    uint32_t set; /* 1 + index into the output; 0: free */
-};
-
-/* Splits one spanset by the value of an expression; groups in order of first appearance. */
-static enum ec group_stage(struct eval *ev, const struct tql_stage *st, const struct sset *in,
-    struct sset *out, uint32_t *ret_n, struct err *err)
-{
-    struct arena *a = ev->trace->scratch;
-    size_t cap = 16;
-    while (cap < (size_t)in->n * 2)
-        cap *= 2;
-    struct group_slot *slots = ARENA_ARRAY(a, cap, struct group_slot);
-    uint32_t *set_of = ARENA_ARRAY(a, in->n, uint32_t), *rows = ARENA_ARRAY(a, in->n, uint32_t);
-    struct qval *keys = ARENA_ARRAY(a, in->n, struct qval);
-    if (slots == NULL || set_of == NULL || rows == NULL || keys == NULL)
-        return over_budget(err);
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < in->n; i++) {
-        struct qval v;
-        TRY(eval_expr(ev, st->expr, in->rows[i], &v, err));
-        if (!qval_has(&v))
-            v = QVAL_NIL;
-        size_t at = (size_t)qval_hash(&v) & (cap - 1);
-        while (slots[at].set != 0 && qval_order(&slots[at].key, &v) != 0)
-            at = (at + 1) & (cap - 1);
-        if (slots[at].set == 0) {
-            out[n] = *in;
-            out[n].n = 0;
-            keys[n] = v;
-            slots[at] = (struct group_slot){.key = v, .set = ++n};
-        }
-        set_of[i] = slots[at].set - 1;
-        out[set_of[i]].n++;
-    }
-    for (uint32_t k = 0; k < n; k++) {
-        out[k].rows = rows;
-        rows += out[k].n;
-        out[k].n = 0;
-        struct sset_attr attr = {.key = st->text, .value = keys[k]};
-        TRY(add_attr(ev, &out[k], &attr, 1, err));
-    }
-    for (uint32_t i = 0; i < in->n; i++)
-        out[set_of[i]].rows[out[set_of[i]].n++] = in->rows[i];
-    *ret_n = n;
-    return EC_OK;
 }
 
 static enum ec coalesce_stage(
@@ -259,7 +210,7 @@ static enum ec run_stage(struct eval *ev, const struct tql_stage *st, struct sse
     }
     for (uint32_t i = 0; i < in.n && st->kind == TQL_STAGE_GROUP; i++)
         n_max += in.p[i].n;
-    struct sset *out = ARENA_ARRAY(ev->trace->scratch, n_max, struct sset);
+    struct sset *out = arena_alloc(ev->trace->scratch, n_max * sizeof(*out));
     uint32_t n = 0;
     if (out == NULL)
         return over_budget(err);
@@ -332,7 +283,7 @@ enum ec pipeline_run(struct eval *ev, struct sset_list *ret, struct err *err)
         first->kind == TQL_STAGE_SPANSET && ev->q->structural && only_match_all(first->spanset);
     bool judged = first->kind != TQL_STAGE_SPANSET && !ev->q->reads_all && ev->q->n_conds != 0;
     struct sset *all = ARENA_NEW(t->scratch, struct sset);
-    uint32_t *rows = ARENA_ARRAY(t->scratch, t->n, uint32_t);
+    uint32_t *rows = arena_alloc(t->scratch, t->n * sizeof(*rows));
     if (all == NULL || rows == NULL)
         return over_budget(err);
     if (connected) /* {} operands alone never read a span that hangs nowhere */

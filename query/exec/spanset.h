@@ -36,6 +36,11 @@ enum ec structural_eval(struct eval *ev, enum tql_op op, const struct sset *l, c
 enum ec sset_union(struct eval *ev, const struct sset *l, const struct sset *r, struct sset *ret,
     struct err *err) MUST_USE;
 
+/* Splits one spanset by the value of an expression; groups in order of first appearance. out has
+ * room for in->n. */
+enum ec group_stage(struct eval *ev, const struct tql_stage *st, const struct sset *in,
+    struct sset *out, uint32_t *ret_n, struct err *err) MUST_USE;
+
 /* Value of a scalar expression over a spanset; *ret_has false: nothing to compute it from.
  * Aggregates append their attribute to attrs (room for all of the stage's). */
 enum ec scalar_eval(struct eval *ev, const struct tql_scalar *s, const struct sset *in,

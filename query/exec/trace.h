@@ -52,5 +52,8 @@ enum ec qtrace_load_nest(struct qtrace *t, struct err *err) MUST_USE;
 /* One fixed number column of a row (dense or sparse; absent is 0). */
 enum ec qrow_u64(struct qtrace *t, const struct qrow *r, col_id col, uint64_t *ret, struct err *err)
     MUST_USE;
+/* The same for the rows t->rows[rows[0]], ... of one trace. */
+enum ec qtrace_numbers(struct qtrace *t, col_id col, const uint32_t *rows, uint32_t n,
+    uint64_t *out, struct err *err) MUST_USE;
 enum ec qrow_str(
     struct qtrace *t, const struct qrow *r, col_id col, struct str *ret, struct err *err) MUST_USE;

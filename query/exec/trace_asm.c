@@ -24,11 +24,8 @@ static uint64_t view_number(const struct col_view *v, uint32_t i)
 
 enum ec qrow_u64(struct qtrace *t, const struct qrow *r, col_id col, uint64_t *ret, struct err *err)
 {
-    struct source *s = &t->sources[r->src];
     const struct col_view *v;
-    uint32_t slot;
-    TRY(source_slot(s, col, &slot, err));
-    TRY(source_view(s, slot, r->g, &v, err));
+    TRY(source_fixed(&t->sources[r->src], col, r->g, &v, err));
     uint32_t i = view_index(v, r->off);
     *ret = i == PART_NONE ? 0 : view_number(v, i);
     return EC_OK;
@@ -37,11 +34,8 @@ enum ec qrow_u64(struct qtrace *t, const struct qrow *r, col_id col, uint64_t *r
 enum ec qrow_str(
     struct qtrace *t, const struct qrow *r, col_id col, struct str *ret, struct err *err)
 {
-    struct source *s = &t->sources[r->src];
     const struct col_view *v;
-    uint32_t slot;
-    TRY(source_slot(s, col, &slot, err));
-    TRY(source_view(s, slot, r->g, &v, err));
+    TRY(source_fixed(&t->sources[r->src], col, r->g, &v, err));
     uint32_t i = view_index(v, r->off);
     *ret = i == PART_NONE ? str_n("", 0) : dict_get(v->dict, v->u32[i]);
     return EC_OK;
@@ -189,45 +183,86 @@ enum ec qtrace_load_ids(struct qtrace *t, struct err *err)
 {
     if (t->ids != NULL)
         return EC_OK;
-    struct qids *ids = ARENA_ARRAY(t->scratch, t->n, struct qids);
+    struct qids *ids = arena_alloc(t->scratch, t->n * sizeof(*ids));
     if (ids == NULL)
         return over_budget(err);
+    const struct col_view *id = NULL, *parent = NULL, *kind = NULL;
     for (uint32_t i = 0; i < t->n; i++) {
-        uint64_t id, parent, kind;
-        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_ID, &id, err));
-        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_PARENT, &parent, err));
-        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_KIND, &kind, err));
-        ids[i] = (struct qids){.id = id, .parent = parent, .kind = (uint32_t)kind};
+        const struct qrow *r = &t->rows[i];
+        if (i == 0 || r->g != r[-1].g || r->src != r[-1].src) {
+            struct source *s = &t->sources[r->src];
+            TRY(source_fixed(s, COL_SPAN_ID, r->g, &id, err));
+            TRY(source_fixed(s, COL_SPAN_PARENT, r->g, &parent, err));
+            TRY(source_fixed(s, COL_SPAN_KIND, r->g, &kind, err));
+        }
+        ASSERT(r->off < id->n && r->off < parent->n && r->off < kind->n); /* dense columns */
+        ids[i] = (struct qids){
+            .id = id->u64[r->off], .parent = parent->u64[r->off], .kind = kind->u32[r->off]};
     }
     t->ids = ids;
     return EC_OK;
 }
 
+enum ec qtrace_numbers(
+    struct qtrace *t, col_id col, const uint32_t *rows, uint32_t n, uint64_t *out, struct err *err)
+{
+    const struct col_view *v = NULL;
+    const struct qrow *last = NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct qrow *r = &t->rows[rows[i]];
+        if (last == NULL || r->g != last->g || r->src != last->src)
+            TRY(source_fixed(&t->sources[r->src], col, r->g, &v, err));
+        last = r;
+        uint32_t at = view_index(v, r->off);
+        out[i] = at == PART_NONE ? 0 : view_number(v, at);
+    }
+    return EC_OK;
+}
+
 enum { KIND_SERVER = 2, KIND_CLIENT = 3 };
 
-struct id_slot { /* spans that share one id: more than two make the whole trace unnumbered */
-    span_id id;
-    uint32_t n, row[2];
+#define ROWS_MANY (PART_NONE - 1)
+struct id_table { /* rows by span id; more than two of one id make the whole trace unnumbered */
+    const struct qids *ids;
+    uint32_t *slots; /* 1 + first row with an id; 0: free */
+    uint32_t mask;
+    uint32_t *second; /* by first row: the other row with its id; PART_NONE: none; ROWS_MANY */
+    bool crowded;
 };
 
-static struct id_slot *id_find(struct id_slot *slots, size_t mask, span_id id)
+static uint32_t *id_find(const struct id_table *t, span_id id)
 {
-    size_t at = (size_t)hash_mix(id) & mask;
-    while (slots[at].n != 0 && slots[at].id != id)
-        at = (at + 1) & mask;
-    return &slots[at];
+    uint32_t at = (uint32_t)hash_mix(id) & t->mask;
+    while (t->slots[at] != 0 && t->ids[t->slots[at] - 1].id != id)
+        at = (at + 1) & t->mask;
+    return &t->slots[at];
+}
+
+static void id_add(struct id_table *t, uint32_t row)
+{
+    uint32_t *slot = id_find(t, t->ids[row].id);
+    t->second[row] = PART_NONE;
+    if (*slot == 0) {
+        *slot = row + 1;
+    } else if (t->second[*slot - 1] == PART_NONE) {
+        t->second[*slot - 1] = row;
+    } else {
+        t->second[*slot - 1] = ROWS_MANY;
+        t->crowded = true;
+    }
 }
 
 /* The row that a child of `id` attaches to: with a client/server pair the SERVER one, unless the
  * child itself is a SERVER span, then the CLIENT one. */
-static uint32_t parent_row(
-    const struct qtrace *t, struct id_slot *slots, size_t mask, uint32_t child)
+static uint32_t parent_row(const struct id_table *t, uint32_t child)
 {
-    const struct id_slot *s = id_find(slots, mask, t->ids[child].parent);
-    if (s->n == 0)
+    uint32_t first = *id_find(t, t->ids[child].parent), row = first - 1;
+    if (first == 0)
         return PART_NONE;
     uint32_t want = t->ids[child].kind == KIND_SERVER ? KIND_CLIENT : KIND_SERVER;
-    uint32_t row = s->n == 2 && t->ids[s->row[1]].kind == want ? s->row[1] : s->row[0];
+    uint32_t other = t->second[row];
+    if (other < ROWS_MANY && t->ids[other].kind == want)
+        row = other;
     return row == child ? PART_NONE : row;
 }
 
@@ -270,24 +305,19 @@ enum ec qtrace_load_nest(struct qtrace *t, struct err *err)
     while (cap < (size_t)t->n * 2)
         cap *= 2;
     struct qnest *nest = ARENA_ARRAY(t->scratch, t->n, struct qnest);
-    struct id_slot *slots = ARENA_ARRAY(t->scratch, cap, struct id_slot);
-    uint32_t *first = ARENA_ARRAY(t->scratch, t->n, uint32_t);
-    uint32_t *next = ARENA_ARRAY(t->scratch, t->n, uint32_t);
-    if (nest == NULL || slots == NULL || first == NULL || next == NULL)
+    uint32_t *first = arena_alloc(t->scratch, 3 * (size_t)t->n * sizeof(*first));
+    struct id_table ids = {
+        .ids = t->ids, .slots = ARENA_ARRAY(t->scratch, cap, uint32_t), .mask = (uint32_t)cap - 1};
+    if (nest == NULL || first == NULL || ids.slots == NULL)
         return over_budget(err);
-    bool crowded = false;
+    uint32_t *next = first + t->n;
+    ids.second = next + t->n;
     for (uint32_t i = 0; i < t->n; i++) {
-        struct id_slot *s = id_find(slots, cap - 1, t->ids[i].id);
-        s->id = t->ids[i].id;
-        if (s->n < 2)
-            s->row[s->n] = i;
-        else
-            crowded = true;
-        s->n++;
+        id_add(&ids, i);
         first[i] = next[i] = PART_NONE;
     }
     for (uint32_t i = t->n; i-- > 0;) { /* backwards, so that lists are in storage order */
-        uint32_t p = t->ids[i].parent == 0 ? PART_NONE : parent_row(t, slots, cap - 1, i);
+        uint32_t p = t->ids[i].parent == 0 ? PART_NONE : parent_row(&ids, i);
         nest[i].parent_row = p;
         if (p == PART_NONE)
             continue;
@@ -295,7 +325,7 @@ enum ec qtrace_load_nest(struct qtrace *t, struct err *err)
         next[i] = first[p];
         first[p] = i;
     }
-    if (!crowded)
+    if (!ids.crowded)
         number_trees(t, nest, first, next);
     t->nest = nest;
     return EC_OK;

@@ -115,6 +115,23 @@ enum ec block_load_schema(struct block_reader *r, struct err *err)
 
 /* Trace table. */
 
+/* A reader that goes over many traces asks for the same pages again and again: by number, not by
+ * hash. */
+#define PINS_MANY 16u
+
+static enum ec page_tables(struct block_reader *r, struct err *err)
+{
+    if (LIKELY(r->trace_pages != NULL) || r->pins_n < PINS_MANY)
+        return EC_OK;
+    r->id_pages = ARENA_ARRAY(&r->arena, r->root->n_id_pages, const struct ids_object *);
+    r->trace_pages = ARENA_ARRAY(&r->arena, r->root->n_trace_pages, const struct traces_object *);
+    if (r->id_pages != NULL && r->trace_pages != NULL)
+        return EC_OK;
+    r->id_pages = NULL;
+    r->trace_pages = NULL;
+    return ERR(err, EC_LIMIT, "the pages of a trace table are over the memory budget");
+}
+
 static enum ec traces_fill(
     struct block_reader *r, uint32_t page, struct traces_object *t, struct err *err)
 {
@@ -149,6 +166,11 @@ enum ec block_load_traces(
     struct block_reader *r, uint32_t page, const struct traces_object **ret, struct err *err)
 {
     ASSERT(page < r->root->n_trace_pages);
+    if (LIKELY(r->trace_pages != NULL && r->trace_pages[page] != NULL)) {
+        *ret = r->trace_pages[page];
+        return EC_OK;
+    }
+    TRY(page_tables(r, err));
     uint64_t key = object_key(OBJECT_TRACES, page);
     struct cached *o;
     TRY(object_find(r, key, &o, err));
@@ -166,6 +188,8 @@ enum ec block_load_traces(
         TRY(object_done(r, key, o, traces_fill(r, page, t, err), &o, err));
     }
     *ret = CONTAINER_OF(o, struct traces_object, base);
+    if (r->trace_pages != NULL)
+        r->trace_pages[page] = *ret;
     return EC_OK;
 }
 
@@ -191,6 +215,11 @@ enum ec block_load_ids(
     struct block_reader *r, uint32_t page, const struct ids_object **ret, struct err *err)
 {
     ASSERT(page < r->root->n_id_pages);
+    if (LIKELY(r->id_pages != NULL && r->id_pages[page] != NULL)) {
+        *ret = r->id_pages[page];
+        return EC_OK;
+    }
+    TRY(page_tables(r, err));
     uint64_t key = object_key(OBJECT_IDS, page);
     struct cached *o;
     TRY(object_find(r, key, &o, err));
@@ -204,6 +233,8 @@ enum ec block_load_ids(
         TRY(object_done(r, key, o, ids_fill(r, page, t, err), &o, err));
     }
     *ret = CONTAINER_OF(o, struct ids_object, base);
+    if (r->id_pages != NULL)
+        r->id_pages[page] = *ret;
     return EC_OK;
 }
 

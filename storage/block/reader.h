@@ -106,6 +106,10 @@ struct block_reader {
     uint64_t bytes_read;
     struct pin_slot *pins;
     uint32_t pins_n, pins_cap;
+    /* By page, what is pinned of the trace table and the id index; NULL until the reader pins
+     * much. */
+    const struct traces_object **trace_pages;
+    const struct ids_object **id_pages;
     struct memo_slot *memo;
     uint32_t memo_n, memo_cap;
     uint8_t *shape_hits; /* per shape: occurrences of the wanted column; all 0 between calls */
