@@ -208,7 +208,7 @@ static enum ec bind_unix(struct listener *l, const char *path, struct err *err)
     return EC_OK;
 }
 
-static enum ec split_host_port(
+enum ec listener_split_address(
     const char *address, char *host, size_t host_size, const char **ret_port, struct err *err)
 {
     const char *colon = strrchr(address, ':');
@@ -254,7 +254,7 @@ static enum ec bind_tcp(struct listener *l, struct err *err)
 {
     char host[256];
     const char *port = NULL;
-    TRY(split_host_port(l->address, host, sizeof(host), &port, err));
+    TRY(listener_split_address(l->address, host, sizeof(host), &port, err));
     bool any = host[0] == 0;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                         .ai_flags = AI_PASSIVE | AI_NUMERICSERV,

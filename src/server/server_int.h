@@ -141,6 +141,9 @@ enum ec listener_new(struct server *s, const struct listener_options *opt, struc
 void listener_accept_start(struct listener *l);
 void listener_close(struct listener *l); /* loop 0 */
 void listener_free(struct listener *l);
+/* "host:port" or "[address]:port": host (may be empty) as text, port as a view into address. */
+enum ec listener_split_address(const char *address, char *host, size_t host_size,
+    const char **ret_port, struct err *err) MUST_USE;
 bool peer_count(
     struct listener *l, const struct peer_key *key, unsigned max); /* false: at the cap */
 void peer_uncount(struct listener *l, const struct peer_key *key);
