@@ -37,6 +37,20 @@ void api_attach(
 enum api_state { API_STARTING, API_RUNNING, API_STOPPING };
 void api_set_state(struct api *a, enum api_state s);
 
+/* Who asks, found out by a layer in front: attached to the exchange (exchange_attach) together with
+ * the header X-Scope-OrgID that it has set. Lives until the answer. */
+struct api_caller {
+    int64_t deadline_ns; /* monotonic; queries end by then with 504; 0: none of its own */
+    /* Only search, traces by id and values of tags; attributes, events and the like only of spans
+     * whose resource is in one of the namespaces (sorted bytewise). */
+    bool restricted;
+    const struct str *namespaces;
+    size_t n_namespaces;
+};
+
+/* "text", escaped as in every JSON answer. */
+void api_put_json_str(struct buf *out, struct str s);
+
 /* exchange handlers; ctx is the struct api. */
 void api_handle_http(void *ctx, struct exchange *ex);      /* 3200 */
 void api_handle_grpc(void *ctx, struct exchange *ex);      /* 3200 (streaming on), 9095 */

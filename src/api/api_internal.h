@@ -26,6 +26,7 @@ typedef void (*query_fn)(struct query_job *job);
 struct query_job {
     struct api *api;
     struct exchange *ex;
+    const struct api_caller *caller; /* NULL: no layer in front */
     query_fn run;
     struct str path_arg;             /* the {name} segment, decoded */
     const struct grpc_method *grpc;  /* NULL: HTTP */

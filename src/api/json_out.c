@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "api/api.h"
 #include "query/format.h"
 
 /* Bytes that go out as they are; the rest take the slow way. */
@@ -254,4 +255,9 @@ void json_native(struct buf *b, const struct value *v)
         buf_putz(b, "null");
         break;
     }
+}
+
+void api_put_json_str(struct buf *out, struct str s)
+{
+    json_str(out, s);
 }

@@ -296,6 +296,16 @@ static bool tenants_of(struct query_job *job, struct str *ret_header)
     return false;
 }
 
+/* The caller's deadline, when it comes first. */
+static void caller_deadline(struct query_job *job)
+{
+    if (job->caller == NULL || job->caller->deadline_ns == 0)
+        return;
+    int64_t left = MAX(job->caller->deadline_ns - job->started_ns, 1);
+    if (job->timeout_ns == 0 || left < job->timeout_ns)
+        job->timeout_ns = left;
+}
+
 static struct query_job *job_new(struct api *a, struct exchange *ex, const struct query_endpoint *e)
 {
     struct query_job *job = xcalloc(1, sizeof(*job));
@@ -312,6 +322,8 @@ static struct query_job *job_new(struct api *a, struct exchange *ex, const struc
     job->api_timeout = of_api > 0 && (job->timeout_ns == 0 || of_api < job->timeout_ns);
     if (job->api_timeout)
         job->timeout_ns = of_api;
+    job->caller = exchange_attachment(ex);
+    caller_deadline(job);
     budget_init(&job->budget, a->opt.query_budget, "query", a->opt.query_bytes_max);
     arena_init(&job->arena, &job->budget, 0);
     return job;

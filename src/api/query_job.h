@@ -9,7 +9,8 @@ struct grpc_method;
 struct query_endpoint {
     query_fn run;
     const char *op;
-    bool trace; /* the trace-by-id timeout applies */
+    bool trace;  /* the trace-by-id timeout applies */
+    bool hiding; /* hides what a restricted caller may not see, or shows nothing of it */
 };
 
 /* Checks tenant and deny list, takes a place in the queue, runs e->run on the pool; answers by

@@ -18,17 +18,17 @@ struct route {
     void (*plain)(struct api *a, struct exchange *ex);
 };
 
-#define QUERY(name, op, trace) \
-    static const struct query_endpoint name##_endpoint = {name, op, trace}
-QUERY(api_trace_v1, "traces", true);
-QUERY(api_trace_v2, "traces", true);
-QUERY(api_search, "search", false);
-QUERY(api_tags_v1, "metadata", false);
-QUERY(api_tags_v2, "metadata", false);
-QUERY(api_values_v1, "metadata", false);
-QUERY(api_values_v2, "metadata", false);
-QUERY(api_metrics_range, "metrics", false);
-QUERY(api_metrics_instant, "metrics", false);
+#define QUERY(name, op, trace, hiding) \
+    static const struct query_endpoint name##_endpoint = {name, op, trace, hiding}
+QUERY(api_trace_v1, "traces", true, true);
+QUERY(api_trace_v2, "traces", true, true);
+QUERY(api_search, "search", false, true);
+QUERY(api_tags_v1, "metadata", false, false);
+QUERY(api_tags_v2, "metadata", false, false);
+QUERY(api_values_v1, "metadata", false, false);
+QUERY(api_values_v2, "metadata", false, true); /* which tags: the layer in front decides */
+QUERY(api_metrics_range, "metrics", false, false);
+QUERY(api_metrics_instant, "metrics", false, false);
 
 static void status_config(struct api *a, struct exchange *ex)
 {
@@ -135,6 +135,17 @@ static bool method_ok(struct exchange *ex, enum methods methods)
     return false;
 }
 
+/* A restricted caller reaches only what hides: also when the layer in front forgot an endpoint. */
+static bool allowed(struct exchange *ex, const struct route *r)
+{
+    const struct api_caller *c = exchange_attachment(ex);
+    if (c == NULL || !c->restricted || (r != NULL && r->query != NULL && r->query->hiding))
+        return true;
+    struct buf empty = BUF_INIT;
+    exchange_respond(ex, 403, NULL, &empty, false);
+    return false;
+}
+
 /* Endpoints that work while the store still replays its log. */
 static bool without_store(void (*plain)(struct api *a, struct exchange *ex))
 {
@@ -145,7 +156,7 @@ static bool without_store(void (*plain)(struct api *a, struct exchange *ex))
 static void dispatch(struct api *a, struct exchange *ex, const struct route *r, struct str arg)
 {
     exchange_set_route(ex, r->label);
-    if (!method_ok(ex, r->methods))
+    if (!method_ok(ex, r->methods) || !allowed(ex, r))
         return;
     if (!atomic_load(&a->attached) && (r->query != NULL || !without_store(r->plain)))
         api_ready(a, ex); /* says what is not running yet */
@@ -185,7 +196,7 @@ void api_handle_http(void *ctx, struct exchange *ex)
             exchange_set_route(ex, "status_endpoint");
             if (!atomic_load(&a->attached))
                 api_ready(a, ex);
-            else if (method_ok(ex, GET_ONLY))
+            else if (method_ok(ex, GET_ONLY) && allowed(ex, NULL))
                 api_status_page(a, ex, str_n(path.p + 8, path.n - 8));
             return;
         }

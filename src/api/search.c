@@ -5,6 +5,7 @@
 
 #include "api_internal.h"
 #include "base/clock.h"
+#include "caller.h"
 #include "columns.h"
 #include "grpc_query.h"
 #include "json_out.h"
@@ -76,11 +77,14 @@ static enum ec parse_limits(struct query_job *job, struct search_params *p, stru
 static enum ec parse_query(struct query_job *job, struct search_params *p, struct err *err)
 {
     struct tql_query *q;
+    struct str text;
     TRY(job_check_query_text(job, p->q, err));
-    enum ec ec = tql_compile(p->q, &job->arena, &q, NULL, err);
+    TRY(caller_query_text(job->caller, p->q, &job->arena, &text, err));
+    enum ec ec = tql_compile(text, &job->arena, &q, NULL, err);
     if (ec == EC_INVALID)
         err_prefix(err, "invalid TraceQL query");
     TRY(ec);
+    TRY(caller_check_query(job->caller, q, err));
     p->req.q = q;
     return EC_OK;
 }
@@ -96,6 +100,10 @@ static enum ec parse_request(struct query_job *job, struct search_params *p, str
         TRY(param_uint(v, "invalid end", 32, &p->end_s, err));
     p->has_q = job_param(job, "q", &p->q);
     TRY(parse_tags(job, p, err));
+    if (job->caller != NULL && job->caller->restricted && !p->has_q && p->req.n_tags == 0) {
+        p->has_q = true; /* as the query that lists every span */
+        p->q = STR("{ }");
+    }
     TRY(parse_durations(job, p, err));
     TRY(parse_limits(job, p, err));
     if ((p->start_s != 0 || p->end_s != 0) && p->end_s <= p->start_s)
@@ -365,8 +373,11 @@ void api_search(struct query_job *job)
         ec = job_open(job, &err);
     if (ec == EC_OK)
         ec = query_search(&job->ctx, &p.req, &r, &err);
+    if (ec == EC_OK)
+        ec = caller_hide_search(job->caller, &r, &job->arena, &err);
     bool proto = job_accept(job) == ACCEPT_PROTOBUF;
-    if (ec == EC_OK && !proto)
+    bool restricted = job->caller != NULL && job->caller->restricted; /* hidden is not "missing" */
+    if (ec == EC_OK && !proto && !restricted)
         ec = columns_unify(&r, &job->arena, &err);
     if (ec != EC_OK) {
         job_fail(job, ec, &err);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "api_internal.h"
+#include "caller.h"
 #include "json_out.h"
 #include "model/otlp_write.h"
 #include "params.h"
@@ -98,7 +99,8 @@ static enum ec find(struct query_job *job, struct trace_result *ret,
     TRY(query_trace(&job->ctx, &id, job->limits.max_bytes_per_trace, ret, err));
     job_count_bytes(job, &ret->stats);
     TRY(trace_split_shared_ids(ret, &job->arena, err));
-    return trace_group(ret, &job->arena, ret_groups, err);
+    TRY(trace_group(ret, &job->arena, ret_groups, err));
+    return caller_hide_trace(job->caller, ret, ret_groups, &job->arena, err);
 }
 
 void api_trace_v1(struct query_job *job)
