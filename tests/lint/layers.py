@@ -24,8 +24,9 @@ LAYERS = {
     "query": ["storage", "model", "base"],
     "gateway": ["storage", "model", "base"],
     "api": ["query", "gateway", "storage", "server", "receivers", "config", "model", "base"],
-    "cmd": ["api", "query", "gateway", "storage", "server", "receivers", "config", "model",
-            "base"],
+    "front": ["api", "auth", "query", "server", "config", "client", "base"],
+    "cmd": ["front", "auth", "client", "api", "query", "gateway", "storage", "server", "receivers",
+            "config", "model", "base"],
 }
 
 # Tests and benchmarks see everything, and the private headers of the layer that they exercise.
