@@ -225,9 +225,9 @@ static enum ec decode_instant(struct query_job *job, struct bytes message, struc
 /* ---- methods ---- */
 
 #define ROUTE(name) #name, "/tempopb.StreamingQuerier/" #name
-#define ENDPOINT(run, group) \
-    {                        \
-        run, group, false    \
+#define ENDPOINT(fn, group)      \
+    {                            \
+        .run = fn, .op = (group) \
     }
 static const struct grpc_method methods[] = {
     {ROUTE(Search), "/api/search", NULL, ENDPOINT(api_search, "search"), decode_search, false},

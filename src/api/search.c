@@ -354,7 +354,8 @@ static void tell(void *arg, const struct search_result *part)
 {
     struct query_job *job = arg;
     struct buf out;
-    if (!grpc_job_wants(job))
+    bool restricted = job->caller != NULL && job->caller->restricted; /* nothing was hidden yet */
+    if (restricted || !grpc_job_wants(job))
         return;
     buf_init(&out, &job->budget);
     put_answer_pb(job, &out, part);
