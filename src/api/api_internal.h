@@ -22,6 +22,7 @@ struct api {
 
 /* A request that runs on the pool. */
 struct query_job;
+struct query_call;
 typedef void (*query_fn)(struct query_job *job);
 struct query_job {
     struct api *api;
@@ -30,7 +31,8 @@ struct query_job {
     query_fn run;
     struct str path_arg;             /* the {name} segment, decoded */
     const struct grpc_method *grpc;  /* NULL: HTTP */
-    const struct http_param *params; /* of the URL, or what a gRPC request comes to */
+    const struct query_call *call;   /* NULL: the exchange is the request itself */
+    const struct http_param *params; /* of the URL, or what another request comes to */
     size_t n_params;
     bool invalid_unknown; /* gRPC: a bad request is said without a code, which is Unknown */
     struct str *tenants;  /* sorted, distinct */
@@ -98,5 +100,7 @@ void api_ready(struct api *a, struct exchange *ex);
 void api_buildinfo(struct api *a, struct exchange *ex);
 void api_metrics_text(struct api *a, struct exchange *ex);
 void api_echo(struct api *a, struct exchange *ex);
+void api_mcp(struct api *a, struct exchange *ex);
+void api_mcp_register(void);
 /* text/plain with X-Content-Type-Options: nosniff and a line feed: net/http's Error. */
 void respond_http_error(struct exchange *ex, unsigned status, const char *text);

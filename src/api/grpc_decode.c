@@ -252,36 +252,3 @@ const struct grpc_method *grpc_method_find(struct str name)
             return &methods[i];
     return NULL;
 }
-
-/* As Go's url.QueryEscape. */
-static void put_escaped(struct buf *out, struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                     c == '-' || c == '_' || c == '.' || c == '~';
-        if (plain)
-            buf_putc(out, c);
-        else if (c == ' ')
-            buf_putc(out, '+');
-        else
-            buf_printf(out, "%%%02X", (unsigned char)c);
-    }
-}
-
-void grpc_put_url(const struct query_job *job, struct buf *out)
-{
-    const struct grpc_method *m = job->grpc;
-    buf_putz(out, job->api->opt.config->http_api_prefix);
-    buf_putz(out, m->path);
-    if (m->tail != NULL) {
-        buf_puts(out, job->path_arg);
-        buf_putz(out, m->tail);
-    }
-    for (size_t i = 0; i < job->n_params; i++) {
-        buf_putc(out, i == 0 ? '?' : '&');
-        put_escaped(out, job->params[i].key);
-        buf_putc(out, '=');
-        put_escaped(out, job->params[i].value);
-    }
-}

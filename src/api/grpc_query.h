@@ -21,8 +21,6 @@ struct grpc_method {
 };
 /* NULL: no such method. */
 const struct grpc_method *grpc_method_find(struct str name);
-/* The URL that Tempo's frontend would ask itself for. */
-void grpc_put_url(const struct query_job *job, struct buf *out);
 
 /* ---- packets ---- */
 /* Calls fn for each packet of an encoded answer: fields 1 are its elements, spread over packets of

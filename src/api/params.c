@@ -76,8 +76,7 @@ static bool two_digits(const char *p, int *ret)
     return true;
 }
 
-/* RFC 3339: 2006-01-02T15:04:05[.999999999](Z|+hh:mm). */
-static bool parse_rfc3339(struct str s, int64_t *ret_ns)
+bool param_rfc3339(struct str s, int64_t *ret_ns)
 {
     int hi, lo, mon, day, hour, min, sec;
     if (s.n < 20 || s.p[4] != '-' || s.p[7] != '-' || s.p[10] != 'T' || s.p[13] != ':' ||
@@ -139,7 +138,7 @@ enum ec param_time(struct str s, int64_t *ret_ns, struct err *err)
         *ret_ns = v * NS_PER_S;
         return EC_OK;
     }
-    if (parse_rfc3339(s, ret_ns))
+    if (param_rfc3339(s, ret_ns))
         return EC_OK;
     return ERR(err, EC_INVALID, "%s", err_msg(&cause) + 2); /* without the empty prefix's ": " */
 }

@@ -15,6 +15,8 @@ enum ec param_int(struct str s, const char *what, int64_t *ret, struct err *err)
 enum ec param_go_duration(struct str s, int64_t *ret_ns, struct err *err) MUST_USE;
 /* Prometheus duration: "1h30m", "7d". */
 enum ec param_prom_duration(struct str s, int64_t *ret_ns, struct err *err) MUST_USE;
+/* 2006-01-02T15:04:05[.999999999](Z|+hh:mm) */
+bool param_rfc3339(struct str s, int64_t *ret_ns) MUST_USE;
 /* Unix seconds (also fractional), unix ns (more than 10 characters), or RFC 3339. */
 enum ec param_time(struct str s, int64_t *ret_ns, struct err *err) MUST_USE;
 /* logfmt pairs of `tags`: k=v k2="v 2"; a bare key has an empty value. */

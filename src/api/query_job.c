@@ -86,6 +86,8 @@ void job_respond(
         grpc_job_respond(job, status, take_body);
         return;
     }
+    if (job->call != NULL)
+        job->call->wrap(job->call->wrap_arg, &status, &content_type, take_body);
     /* The body may be charged to the job's budget, which ends here: from now on it is the
      * exchange's. */
     budget_give(take_body->budget, take_body->cap);
@@ -192,6 +194,40 @@ enum ec job_open(struct query_job *job, struct err *err)
     return EC_OK;
 }
 
+/* As Go's url.QueryEscape. */
+static void put_escaped(struct buf *out, struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                     c == '-' || c == '_' || c == '.' || c == '~';
+        if (plain)
+            buf_putc(out, c);
+        else if (c == ' ')
+            buf_putc(out, '+');
+        else
+            buf_printf(out, "%%%02X", (unsigned char)c);
+    }
+}
+
+/* Path and query of the URL that a request of another protocol stands for. */
+static void put_url(
+    const struct query_job *job, const char *path, const char *tail, struct buf *out)
+{
+    buf_putz(out, job->api->opt.config->http_api_prefix);
+    buf_putz(out, path);
+    if (tail != NULL) {
+        buf_puts(out, job->path_arg);
+        buf_putz(out, tail);
+    }
+    for (size_t i = 0; i < job->n_params; i++) {
+        buf_putc(out, i == 0 ? '?' : '&');
+        put_escaped(out, job->params[i].key);
+        buf_putc(out, '=');
+        put_escaped(out, job->params[i].value);
+    }
+}
+
 /* Appends the refusal when the URL matches url_deny_list. */
 static bool denied(const struct query_job *job, struct buf *refusal)
 {
@@ -202,7 +238,9 @@ static bool denied(const struct query_job *job, struct buf *refusal)
     if (a->n_deny == 0)
         return false;
     if (job->grpc != NULL) {
-        grpc_put_url(job, &url);
+        put_url(job, job->grpc->path, job->grpc->tail, &url);
+    } else if (job->call != NULL) {
+        put_url(job, job->call->path, job->call->tail, &url);
     } else {
         buf_puts(&url, req->raw_path);
         if (req->query.n != 0) {
@@ -264,7 +302,10 @@ static void refuse(struct query_job *job, unsigned status, struct buf *take_text
         respond_http_error(ex, status, (const char *)take_text->p);
         buf_deinit(take_text);
     } else {
-        exchange_respond(ex, status, "text/plain; charset=utf-8", take_text, true);
+        const char *type = "text/plain; charset=utf-8";
+        if (job->call != NULL)
+            job->call->wrap(job->call->wrap_arg, &status, &type, take_text);
+        exchange_respond(ex, status, type, take_text, true);
     }
 }
 
@@ -367,6 +408,16 @@ void query_job_start(
     job_start(job);
 }
 
+void query_job_start_call(struct api *a, struct exchange *ex, const struct query_call *call)
+{
+    struct query_job *job = job_new(a, ex, call->endpoint);
+    job->call = call;
+    job->path_arg = call->arg;
+    job->params = call->params;
+    job->n_params = call->n_params;
+    job_start(job);
+}
+
 void query_job_start_grpc(struct api *a, struct exchange *ex, const struct grpc_method *m)
 {
     struct query_job *job = job_new(a, ex, &m->endpoint);
@@ -380,6 +431,8 @@ enum accept job_accept(struct query_job *job)
     struct str accept;
     if (job->grpc != NULL)
         return ACCEPT_PROTOBUF;
+    if (job->call != NULL)
+        return ACCEPT_LLM;
     if (!exchange_header(job->ex, "Accept", &accept))
         return ACCEPT_JSON;
     if (str_has(accept, STR("application/protobuf")))

@@ -78,6 +78,7 @@ static const struct route routes[] = {
         &api_metrics_range_endpoint, NULL},
     {"/api/metrics/query", NULL, "api_metrics_query", ANY, true, false,
         &api_metrics_instant_endpoint, NULL},
+    {"/api/mcp", NULL, "api_mcp", ANY, true, false, NULL, api_mcp},
 };
 
 void api_put_endpoints(struct api *a, struct buf *out)
@@ -166,6 +167,15 @@ static void dispatch(struct api *a, struct exchange *ex, const struct route *r, 
         r->plain(a, ex);
 }
 
+/* Some routes are there only when the configuration asks for them. */
+static bool present(const struct api *a, const struct route *r)
+{
+    const struct config *c = a->opt.config;
+    return r->plain == api_metrics_text ? c->server.register_instrumentation
+           : r->plain == api_mcp        ? c->mcp_enabled
+                                        : true;
+}
+
 void api_handle_http(void *ctx, struct exchange *ex)
 {
     struct api *a = ctx;
@@ -186,7 +196,7 @@ void api_handle_http(void *ctx, struct exchange *ex)
             const struct route *r = &routes[i];
             if (r->prefixed ? has_prefix && route_match(r, api_path, &arg)
                             : route_match(r, path, &arg)) {
-                if (r->plain == api_metrics_text && !a->opt.config->server.register_instrumentation)
+                if (!present(a, r))
                     break;
                 dispatch(a, ex, r, arg);
                 return;
@@ -222,6 +232,7 @@ enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err
     if (a->opt.query_bytes_max == 0)
         a->opt.query_bytes_max = 64u << 20;
     query_jobs_register();
+    api_mcp_register();
     const char *const *deny = opt->config->url_deny_list;
     while (deny != NULL && deny[a->n_deny] != NULL)
         a->n_deny++;

@@ -47,7 +47,7 @@ static bool uuid_ok(struct str s)
 static enum ec check_uuid(struct query_job *job, const char *key, const char *text, struct err *err)
 {
     struct str v;
-    if (!exchange_param(job->ex, key, &v) || uuid_ok(v))
+    if (!job_param(job, key, &v) || uuid_ok(v))
         return EC_OK;
     if (v.n != 36)
         return ERR(err, EC_INVALID, "invalid value for %s: invalid UUID length: %zu", text, v.n);
@@ -60,7 +60,7 @@ static enum ec check_time(struct query_job *job, const char *key, int64_t *ret, 
     char what[32];
     *ret = 0;
     snprintf(what, sizeof(what), "invalid %s", key);
-    return exchange_param(job->ex, key, &v) ? param_int(v, what, ret, err) : EC_OK;
+    return job_param(job, key, &v) ? param_int(v, what, ret, err) : EC_OK;
 }
 
 /* The checks of spec tempo-api 8.1 in their order. start, end and block bounds are only hints in
@@ -70,7 +70,7 @@ static enum ec parse_request(struct query_job *job, struct trace_id *ret, struct
     struct str mode;
     int64_t start, end;
     TRY(parse_id(job->path_arg, ret, err));
-    if (exchange_param(job->ex, "mode", &mode)) {
+    if (job_param(job, "mode", &mode)) {
         if (str_eq(mode, STR("external")))
             return ERR(err, EC_INTERNAL, "external mode is not enabled");
         if (str_eq(mode, STR("ingesters")))

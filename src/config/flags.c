@@ -82,7 +82,7 @@ static const struct flag flags[] = {
     KEYED("distributor.log-discarded-spans.enabled", "distributor.log_discarded_spans.enabled", "log refused spans"),
     KEYED("distributor.log-discarded-spans.include-attributes", "distributor.log_discarded_spans.include_all_attributes", "with attributes"),
     KEYED("distributor.log-discarded-spans.filter-by-status-error", "distributor.log_discarded_spans.filter_by_status_error", "only errors"),
-    KEYED("query-frontend.mcp-server.enabled", "query_frontend.mcp_server.enabled", "no effect"),
+    KEYED("query-frontend.mcp-server.enabled", "query_frontend.mcp_server.enabled", "serve /api/mcp"),
     KEYED("enable-go-runtime-metrics", "enable_go_runtime_metrics", "no effect"),
     KEYED("span-profiling", "span_profiling", "no effect"),
     KEYED("web.listen", "gateway.http_listen_address", "gateway: public HTTP"),

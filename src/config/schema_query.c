@@ -112,7 +112,7 @@ static const struct key metrics_keys[] = {
 };
 static BLOCK(block_metrics, "frontend.MetricsConfig", metrics_keys);
 static const struct key mcp_keys[] = {
-    K("enabled", BOOL, N, "false", "the MCP server is " LATER),
+    K("enabled", BOOL, I, "false", "/api/mcp: tools for language models (Model Context Protocol)", TO(mcp_enabled)),
 };
 static BLOCK(block_mcp, "frontend.MCPServerConfig", mcp_keys);
 static const struct key weights_keys[] = {
