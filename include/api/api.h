@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The endpoints: Tempo's HTTP API (port 3200), OTLP over HTTP and gRPC. The only layer besides cmd
- * that sees everything: it turns exchanges into calls of gateway, store and query, and results into
- * JSON or protobuf.
+ * The endpoints: Tempo's HTTP API (port 3200), OTLP, Jaeger and Zipkin ingest. The only layer
+ * besides cmd that sees everything: it turns exchanges into calls of gateway, store and query, and
+ * results into JSON or protobuf.
  *
  * Handlers that query run on the pool; the exchange waits meanwhile. Thread-safe after api_new.
  */
@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "gateway/ingest.h"
 #include "server/server.h"
+#include "server/udp.h"
 #include "storage/store.h"
 
 struct api;
@@ -63,3 +64,22 @@ struct api_otlp_http {
     const char *path; /* "/v1/traces" */
 };
 void api_handle_otlp_http(void *ctx, struct exchange *ex); /* 4318 */
+
+void api_handle_jaeger_http(void *ctx, struct exchange *ex); /* 14268; ctx is the struct api */
+void api_handle_jaeger_grpc(void *ctx, struct exchange *ex); /* 14250; the same */
+
+/* Jaeger's agent ports: ctx of the packet functions is one of these, kept by the caller until the
+ * store is closed. */
+struct api_jaeger_udp {
+    struct api *api;
+    struct budget *budget; /* for packets on their way to OTLP */
+    bool compact;          /* 6831; else binary, 6832 */
+};
+void api_jaeger_udp_packet(void *ctx, struct bytes packet);
+void api_jaeger_udp_lost(void *ctx, enum udp_loss why, uint64_t n_packets);
+
+struct api_zipkin {
+    struct api *api;
+    bool parse_string_tags;
+};
+void api_handle_zipkin(void *ctx, struct exchange *ex); /* 9411; ctx is a struct api_zipkin */

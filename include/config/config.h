@@ -27,13 +27,25 @@ struct config_receiver { /* one receiver protocol */
     uint64_t max_recv_msg_bytes;    /* gRPC */
     uint64_t max_request_body_size; /* HTTP */
     uint32_t max_concurrent_streams;
-    const char *traces_url_path;
+    const char *traces_url_path;                  /* otlp */
+    bool parse_string_tags;                       /* zipkin */
+    uint64_t max_packet_size, socket_buffer_size; /* UDP; the latter 0: own choice */
     const char *const *cors_allowed_origins,
         *const *cors_allowed_headers; /* NULL-terminated or NULL */
     uint32_t cors_max_age_s;
     int64_t read_timeout, idle_timeout, keepalive_time, keepalive_timeout;
 };
 #define CONFIG_RECEIVERS_MAX 8
+enum receiver_kind {
+    RECEIVER_OTLP_GRPC,
+    RECEIVER_OTLP_HTTP,
+    RECEIVER_JAEGER_GRPC,
+    RECEIVER_JAEGER_HTTP,
+    RECEIVER_JAEGER_COMPACT, /* UDP */
+    RECEIVER_JAEGER_BINARY,  /* UDP */
+    RECEIVER_ZIPKIN,
+    RECEIVER_KINDS,
+};
 
 struct config_server {
     const char *http_listen_address, *grpc_listen_address;
@@ -81,8 +93,10 @@ struct config {
     struct config_server internal_server;
     struct config_gateway gateway;
 
-    struct config_receiver otlp_grpc[CONFIG_RECEIVERS_MAX], otlp_http[CONFIG_RECEIVERS_MAX];
-    size_t n_otlp_grpc, n_otlp_http;
+    struct config_receivers { /* of one kind */
+        struct config_receiver p[CONFIG_RECEIVERS_MAX];
+        size_t n;
+    } receivers[RECEIVER_KINDS];
     struct config_log_spans log_received_spans, log_discarded_spans;
     uint32_t max_attribute_bytes;
     int64_t retry_after;

@@ -6,9 +6,9 @@
 
 #include "api_internal.h"
 #include "base/clock.h"
-#include "gateway/tenant.h"
 #include "json_out.h"
 #include "model/otlp_write.h"
+#include "receive.h"
 #include "receivers/receivers.h"
 
 #define RECEIVER "otlp/otlp_receiver"
@@ -21,25 +21,6 @@ static const char *const media_types[] = {
 static unsigned rpc_code(enum ec ec)
 {
     return ec_grpc_status(ec);
-}
-
-/* google.rpc.Status with an optional RetryInfo, protobuf. */
-static void put_status_proto(struct buf *b, unsigned code, struct str message, int64_t retry_ns)
-{
-    pb_put_varint(b, 1, code);
-    if (message.n != 0)
-        pb_put_bytes(b, 2, message);
-    if (retry_ns <= 0)
-        return;
-    size_t any = pb_begin(b, 3);
-    pb_put_bytes(b, 1, STR("type.googleapis.com/google.rpc.RetryInfo"));
-    size_t value = pb_begin(b, 2), delay = pb_begin(b, 1);
-    pb_put_varint(b, 1, (uint64_t)(retry_ns / NS_PER_S));
-    if (retry_ns % NS_PER_S != 0)
-        pb_put_varint(b, 2, (uint64_t)(retry_ns % NS_PER_S));
-    pb_end(b, delay);
-    pb_end(b, value);
-    pb_end(b, any);
 }
 
 static void put_status_json(struct buf *b, unsigned code, struct str message, int64_t retry_ns)
@@ -114,7 +95,7 @@ static void respond_status(struct exchange *ex, enum media media, unsigned http,
         http = 500;
         buf_putz(&b, "{\"code\": 13, \"message\": \"failed to marshal error message\"}");
     } else if (media == MEDIA_PROTOBUF) {
-        put_status_proto(&b, code, message, retry_ns);
+        receive_put_status(&b, code, message, retry_ns);
     } else {
         put_status_json(&b, code, message, retry_ns);
     }
@@ -133,23 +114,6 @@ static enum media media_of(struct str content_type)
     if (str_ieq(type, STR("application/x-protobuf")))
         return MEDIA_PROTOBUF;
     return str_ieq(type, STR("application/json")) ? MEDIA_JSON : MEDIA_OTHER;
-}
-
-/* ---- tenant ---- */
-
-/* The tenant of a write. On refusal: EC_UNAVAILABLE "no org id" for an absent header (a code that
- * clients retry, as the reference has it), EC_INVALID for a bad one. */
-static enum ec tenant_of(struct api *a, struct exchange *ex, struct str *ret, struct err *err)
-{
-    struct str header;
-    if (!a->opt.config->multitenancy) {
-        *ret = STR(TENANT_SINGLE);
-        return EC_OK;
-    }
-    if (exchange_header_count(ex, "X-Scope-OrgID") != 1 ||
-        !exchange_header(ex, "X-Scope-OrgID", &header))
-        return ERR(err, EC_UNAVAILABLE, "no org id");
-    return tenant_one(header, ret, err);
 }
 
 /* ---- HTTP ---- */
@@ -212,7 +176,7 @@ static void http_export(struct api *a, struct exchange *ex, enum media media)
     *w = (struct http_wait){.ex = ex, .media = media};
     if (empty_request(media, otlp) || (media == MEDIA_JSON && otlp.n == 0)) {
         http_done(w, &ok); /* nothing in it: success before the tenant is looked at */
-    } else if (tenant_of(a, ex, &tenant, &err) != EC_OK) {
+    } else if (receive_tenant(a, ex, &tenant, &err) != EC_OK) {
         struct ingest_result r = {.ec = err.code};
         snprintf(r.message, sizeof(r.message), "%s", err_msg(&err));
         http_done(w, &r);
@@ -265,28 +229,8 @@ static void grpc_done(void *arg, const struct ingest_result *r)
         (void)grpc_send(ex, buf_bytes(&b)); /* a client that has gone is noticed by finish too */
         grpc_finish(ex, 0, str_n(NULL, 0), (struct bytes){0});
     } else {
-        unsigned code = rpc_code(r->ec);
-        if (r->retry_after_ns > 0)
-            put_status_proto(&b, code, str_from(r->message), r->retry_after_ns);
-        grpc_finish(ex, code, str_from(r->message), buf_bytes(&b));
+        receive_grpc_fail(ex, rpc_code(r->ec), r);
     }
-    buf_deinit(&b);
-}
-
-static void grpc_unknown(struct exchange *ex, struct str path)
-{
-    static const char service[] = "opentelemetry.proto.collector.trace.v1.TraceService";
-    struct buf b = BUF_INIT;
-    struct str method, name;
-    if (path.n > 0)
-        path.p++, path.n--;
-    name = str_cut(path, '/', &method);
-    if (str_eqz(name, service))
-        buf_printf(&b, "unknown method " STR_FMT " for service %s", (int)MIN(method.n, 200),
-            method.p, service);
-    else
-        buf_printf(&b, "unknown service " STR_FMT, (int)MIN(name.n, 200), name.p);
-    grpc_finish(ex, 12, buf_str(&b), (struct bytes){0});
     buf_deinit(&b);
 }
 
@@ -299,14 +243,15 @@ void api_handle_otlp_grpc(void *ctx, struct exchange *ex)
     struct err err = {0};
     if (!str_eq(
             req->grpc_path, STR("/opentelemetry.proto.collector.trace.v1.TraceService/Export"))) {
-        grpc_unknown(ex, req->grpc_path);
+        receive_grpc_unknown(
+            ex, req->grpc_path, "opentelemetry.proto.collector.trace.v1.TraceService");
         return;
     }
     if (atomic_load(&a->state) != API_RUNNING) {
         r.ec = ERR(&err, EC_UNAVAILABLE, "server is starting or stopping");
         r.retry_after_ns = NS_PER_S;
     } else if (req->body.n != 0) {
-        r.ec = tenant_of(a, ex, &tenant, &err);
+        r.ec = receive_tenant(a, ex, &tenant, &err);
         if (r.ec == EC_OK) {
             ingest_submit(a->opt.ingest, tenant, req->body, RECEIVER, "grpc", grpc_done, ex);
             return;

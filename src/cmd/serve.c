@@ -27,9 +27,6 @@
 #include "cmd.h"
 
 #define DRAIN_MAX (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
-#define OTLP_ENCODINGS \
-    (ENC_GZIP | ENC_ZSTD | ENC_DEFLATE | ENC_SNAPPY | ENC_SNAPPY_FRAMED | ENC_LZ4)
-#define GRPC_ENCODINGS (ENC_GZIP | ENC_ZSTD | ENC_SNAPPY_FRAMED)
 
 struct process {
     const struct config *config;
@@ -40,8 +37,7 @@ struct process {
     struct ingest *ingest;
     struct api *api;
     struct server *server;
-    struct api_otlp_http otlp_http[CONFIG_RECEIVERS_MAX];
-    struct cors_options cors[CONFIG_RECEIVERS_MAX]; /* listeners keep the pointer */
+    struct receivers *receivers;
 };
 
 /* ---- glue between config and gateway types ---- */
@@ -180,34 +176,10 @@ static enum ec start_storage(struct process *p, struct err *err)
     return ingest_new(&io, &p->ingest, err);
 }
 
-static struct tls_options tls_from(const struct config_tls *t)
-{
-    const char *auth = t->client_auth_type == NULL ? "" : t->client_auth_type;
-    bool required = strcmp(auth, "RequireAndVerifyClientCert") == 0 ||
-                    strcmp(auth, "RequireAnyClientCert") == 0;
-    return (struct tls_options){
-        .cert_file = t->cert_file,
-        .key_file = t->key_file,
-        .cert_pem = t->cert_pem,
-        .key_pem = t->key_pem,
-        .client_ca_file = t->client_ca_file,
-        .client_cert_required = required,
-        .min_version = t->min_version,
-        .max_version = t->max_version,
-        .cipher_suites = t->cipher_suites,
-        .reload_interval_ns = t->reload_interval,
-    };
-}
-
 static enum ec listen_on(struct process *p, struct listener_options *o, struct err *err)
 {
-    struct listener *l;
-    unsigned port;
     o->body_budget = &p->bodies;
-    TRY(server_listen(p->server, o, &l, &port, err));
-    log_event(LOG_INFO, "listening", LZ("listener", o->name), LZ("address", o->address),
-        LU("port", port), LB("tls", o->tls.cert_file != NULL || o->tls.cert_pem != NULL));
-    return EC_OK;
+    return listener_open(p->server, o, err);
 }
 
 static enum ec listen_api(struct process *p, struct err *err)
@@ -218,7 +190,7 @@ static enum ec listen_api(struct process *p, struct err *err)
     struct listener_options http = {
         .name = "http",
         .address = address,
-        .tls = tls_from(&s->http_tls),
+        .tls = listener_tls(&s->http_tls),
         .http1 = true,
         .http2 = true,
         .grpc = p->config->stream_over_http,
@@ -239,7 +211,7 @@ static enum ec listen_api(struct process *p, struct err *err)
     snprintf(address, sizeof(address), "%s:%u", s->grpc_listen_address, s->grpc_listen_port);
     struct listener_options grpc = http;
     grpc.name = "grpc";
-    grpc.tls = tls_from(&s->grpc_tls);
+    grpc.tls = listener_tls(&s->grpc_tls);
     grpc.http1 = false;
     grpc.grpc = true;
     grpc.handler = NULL;
@@ -252,62 +224,11 @@ static enum ec listen_api(struct process *p, struct err *err)
     snprintf(address, sizeof(address), "%s:%u", in->http_listen_address, in->http_listen_port);
     struct listener_options internal = {.name = "internal",
         .address = address,
-        .tls = tls_from(&in->http_tls),
+        .tls = listener_tls(&in->http_tls),
         .http1 = true,
         .handler = api_handle_internal,
         .ctx = p->api};
     return listen_on(p, &internal, err);
-}
-
-static enum ec listen_receivers(struct process *p, struct err *err)
-{
-    const struct config *c = p->config;
-    for (size_t i = 0; i < c->n_otlp_grpc; i++) {
-        const struct config_receiver *r = &c->otlp_grpc[i];
-        struct listener_options o = {
-            .name = "otlp-grpc",
-            .address = r->endpoint,
-            .tls = tls_from(&r->tls),
-            .http2 = true,
-            .grpc = true,
-            .body_bytes_max = r->max_recv_msg_bytes + 5,
-            .grpc_message_bytes_max = r->max_recv_msg_bytes,
-            .encodings = GRPC_ENCODINGS,
-            .streams_max = r->max_concurrent_streams,
-            .keepalive_time_ms = (unsigned)(r->keepalive_time / NS_PER_MS),
-            .keepalive_timeout_ms = (unsigned)(r->keepalive_timeout / NS_PER_MS),
-            .grpc_handler = api_handle_otlp_grpc,
-            .ctx = p->api,
-        };
-        o.tls.client_cert_required = o.tls.client_ca_file != NULL;
-        TRY(listen_on(p, &o, err));
-    }
-    for (size_t i = 0; i < c->n_otlp_http; i++) {
-        const struct config_receiver *r = &c->otlp_http[i];
-        p->otlp_http[i] = (struct api_otlp_http){.api = p->api, .path = r->traces_url_path};
-        p->cors[i] = (struct cors_options){.allowed_origins = r->cors_allowed_origins,
-            .allowed_headers = r->cors_allowed_headers,
-            .max_age_s = r->cors_max_age_s};
-        struct listener_options o = {
-            .name = "otlp-http",
-            .address = r->endpoint,
-            .tls = tls_from(&r->tls),
-            .http1 = true,
-            .http2 = true,
-            .body_bytes_max = r->max_request_body_size,
-            .inflated_bytes_max = r->max_request_body_size,
-            .encodings = OTLP_ENCODINGS,
-            .cors = r->cors_allowed_origins != NULL && r->cors_allowed_origins[0] != NULL,
-            .cors_options = &p->cors[i],
-            .read_timeout_ms = (unsigned)(r->read_timeout / NS_PER_MS),
-            .idle_timeout_ms = (unsigned)(r->idle_timeout / NS_PER_MS),
-            .handler = api_handle_otlp_http,
-            .ctx = &p->otlp_http[i],
-        };
-        o.tls.client_cert_required = o.tls.client_ca_file != NULL;
-        TRY(listen_on(p, &o, err));
-    }
-    return EC_OK;
 }
 
 static enum ec start(struct process *p, struct err *err)
@@ -335,7 +256,13 @@ static enum ec start(struct process *p, struct err *err)
     TRY(listen_api(p, err)); /* before the replay: /ready says what is going on */
     TRY(start_storage(p, err));
     api_attach(p->api, p->store, p->overrides, p->ingest);
-    TRY(listen_receivers(p, err));
+    struct receivers_options ro = {.config = c,
+        .server = p->server,
+        .api = p->api,
+        .bodies = &p->bodies,
+        .packets = &p->ingest_budget};
+    p->receivers = receivers_new(&ro);
+    TRY(receivers_listen(p->receivers, err));
     api_set_state(p->api, API_RUNNING); /* last: who sees "ready" may send */
     return EC_OK;
 }
@@ -376,6 +303,7 @@ static int stop(struct process *p, int exit_code)
     if (p->server != NULL)
         drained =
             server_drain(p->server, MIN(p->config->server.graceful_shutdown_timeout, DRAIN_MAX));
+    receivers_stop(p->receivers); /* the last packets, while the store still takes them */
     if (p->store != NULL && store_close(p->store, flush_at_stop(p), &err) != EC_OK) {
         log_event(
             LOG_ERROR, "store did not close cleanly; the next start replays its log", LE(&err));
@@ -387,6 +315,7 @@ static int stop(struct process *p, int exit_code)
     }
     pool_free(p->pool);
     server_free(p->server);
+    receivers_free(p->receivers);
     api_free(p->api);
     ingest_free(p->ingest);
     overrides_free(p->overrides);

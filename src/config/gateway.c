@@ -50,10 +50,11 @@ static enum ec resolve_tls(
 static void resolve_ways(struct config *c)
 {
     struct config_gateway *g = &c->gateway;
-    bool any = c->n_otlp_grpc != 0 || c->n_otlp_http != 0;
-    g->otlp_grpc = g->grpc_listen_address[0] != 0 &&
-                   (!any || c->n_otlp_grpc != 0 || g->otlp_grpc_endpoint != NULL);
-    g->otlp_http = !any || c->n_otlp_http != 0 || g->otlp_http_endpoint != NULL;
+    bool any = c->receivers[RECEIVER_OTLP_GRPC].n != 0 || c->receivers[RECEIVER_OTLP_HTTP].n != 0;
+    g->otlp_grpc =
+        g->grpc_listen_address[0] != 0 &&
+        (!any || c->receivers[RECEIVER_OTLP_GRPC].n != 0 || g->otlp_grpc_endpoint != NULL);
+    g->otlp_http = !any || c->receivers[RECEIVER_OTLP_HTTP].n != 0 || g->otlp_http_endpoint != NULL;
 }
 
 static bool is_one_of(const char *s, const char *a, const char *b)

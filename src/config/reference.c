@@ -156,8 +156,11 @@ void config_reference(struct buf *out)
             put_table(out, k->name, k->block, k->name, (k->flags & KEY_OLD) != 0);
     }
     put_table(out, "distributor.receivers", &schema_otlp, "otlp", false);
+    put_rows(out, &schema_jaeger, "jaeger", false);
+    put_rows(out, &schema_zipkin, "zipkin", false);
     buf_putz(out,
-        "\n`jaeger`, `zipkin` and `opencensus` are accepted without effect. A receiver may be named: `otlp/2`.\n"
+        "\nA protocol that is named is served, on its default endpoint when it has no settings. `opencensus` is accepted\n"
+        "without effect. A receiver may be named: `otlp/2`.\n"
         "\n## The per-tenant file\n"
         "\n`overrides.per_tenant_override_config` names a file with the top key `overrides`, below it one entry per tenant,\n"
         "`\"*\"` for all tenants without one, with the keys of `overrides.defaults` or the flat ones. An entry replaces the\n"

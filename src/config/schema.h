@@ -117,7 +117,9 @@ extern const struct block schema_metrics_generator,
     schema_tenant_generator; /* schema_generator.c */
 extern const struct block schema_overrides, schema_limits, schema_limits_flat;
 /* schema_receivers.c */
-extern const struct block schema_otlp, schema_otlp_grpc, schema_otlp_http;
+extern const struct block schema_otlp, schema_otlp_grpc, schema_otlp_http, schema_jaeger,
+    schema_jaeger_grpc, schema_jaeger_http, schema_jaeger_compact, schema_jaeger_binary,
+    schema_zipkin;
 
 const struct key *schema_key(const struct block *b, struct str name); /* NULL: unknown */
 /* The key at a dotted path, from the root. */

@@ -37,14 +37,14 @@ static void put_effective(struct buf *out, const struct config *c)
         buf_printf(out, "internal %s:%u\n", c->internal_server.http_listen_address,
             c->internal_server.http_listen_port);
     put_duration(out, "read_timeout", c->server.read_timeout);
-    for (size_t i = 0; i < c->n_otlp_grpc; i++) {
-        buf_printf(out, "otlp grpc %s", c->otlp_grpc[i].endpoint);
-        put_tls(out, &c->otlp_grpc[i].tls);
-    }
-    for (size_t i = 0; i < c->n_otlp_http; i++) {
-        buf_printf(out, "otlp http %s", c->otlp_http[i].endpoint);
-        put_tls(out, &c->otlp_http[i].tls);
-    }
+    for (unsigned kind = 0; kind < RECEIVER_KINDS; kind++)
+        for (size_t i = 0; i < c->receivers[kind].n; i++) {
+            static const char *const names[RECEIVER_KINDS] = {"otlp grpc", "otlp http",
+                "jaeger grpc", "jaeger thrift_http", "jaeger thrift_compact",
+                "jaeger thrift_binary", "zipkin"};
+            buf_printf(out, "%s %s", names[kind], c->receivers[kind].p[i].endpoint);
+            put_tls(out, &c->receivers[kind].p[i].tls);
+        }
     buf_printf(out, "blocks %s wal %s durability %s\n", c->local_path, c->wal_path, c->durability);
     put_duration(out, "retention", c->retention);
     buf_printf(out, "retention source %s\n", c->retention_source);
@@ -114,7 +114,8 @@ static void check_file(const char *name)
         assert_loads(&again);
         assert_string_equal(again.c->local_path, l.c->local_path);
         assert_int_equal(again.c->retention, l.c->retention);
-        assert_int_equal(again.c->n_otlp_grpc, l.c->n_otlp_grpc);
+        assert_int_equal(
+            again.c->receivers[RECEIVER_OTLP_GRPC].n, l.c->receivers[RECEIVER_OTLP_GRPC].n);
         loaded_free(&again);
         free(all);
         buf_deinit(&second);

@@ -11,11 +11,11 @@ static void test_load__without_a_file_a_week_is_kept(void **state)
     assert_string_equal(l.c->local_path, "./data/blocks");
     assert_string_equal(l.c->wal_path, "./data/wal");
     assert_int_equal(l.c->retention, 168 * 3600 * 1000000000LL);
-    assert_int_equal(l.c->n_otlp_grpc, 1);
-    assert_string_equal(l.c->otlp_grpc[0].endpoint, "0.0.0.0:4317");
-    assert_int_equal(l.c->n_otlp_http, 1);
-    assert_string_equal(l.c->otlp_http[0].endpoint, "0.0.0.0:4318");
-    assert_string_equal(l.c->otlp_http[0].traces_url_path, "/v1/traces");
+    assert_int_equal(l.c->receivers[RECEIVER_OTLP_GRPC].n, 1);
+    assert_string_equal(l.c->receivers[RECEIVER_OTLP_GRPC].p[0].endpoint, "0.0.0.0:4317");
+    assert_int_equal(l.c->receivers[RECEIVER_OTLP_HTTP].n, 1);
+    assert_string_equal(l.c->receivers[RECEIVER_OTLP_HTTP].p[0].endpoint, "0.0.0.0:4318");
+    assert_string_equal(l.c->receivers[RECEIVER_OTLP_HTTP].p[0].traces_url_path, "/v1/traces");
     assert_int_equal(l.c->server.http_listen_port, 3200);
     assert_int_equal(l.c->server.grpc_listen_port, 9095);
     assert_string_equal(l.c->server.grpc_listen_address, "localhost");
@@ -39,8 +39,9 @@ static void test_load__empty_file_needs_a_backend(void **state)
     assert_loads(&l);
     assert_int_equal(l.c->server.http_listen_port, 3200);
     assert_string_equal(l.c->wal_path, "/w");
-    assert_string_equal(l.c->otlp_grpc[0].endpoint, "localhost:4317"); /* loopback, as Tempo */
-    assert_string_equal(l.c->otlp_http[0].endpoint, "localhost:4318");
+    assert_string_equal(l.c->receivers[RECEIVER_OTLP_GRPC].p[0].endpoint,
+        "localhost:4317"); /* loopback, as Tempo */
+    assert_string_equal(l.c->receivers[RECEIVER_OTLP_HTTP].p[0].endpoint, "localhost:4318");
     assert_int_equal(l.c->retention, 336 * 3600 * 1000000000LL);
     loaded_free(&l);
 }

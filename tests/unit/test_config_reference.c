@@ -36,8 +36,9 @@ static void test_schema__tables_are_sound(void **state)
     (void)state;
     check_block(&schema_root, "");
     check_block(&schema_limits_flat, "flat");
-    check_block(&schema_otlp_grpc, "grpc");
-    check_block(&schema_otlp_http, "http");
+    check_block(&schema_otlp, "otlp");
+    check_block(&schema_jaeger, "jaeger");
+    check_block(&schema_zipkin, "zipkin");
 }
 
 static void test_reference__is_current(void **state)
@@ -66,7 +67,7 @@ static void test_examples__start_unchanged(void **state)
         assert_loads(&l);
         assert_false(fails_verify(l.c));
         assert_int_equal(l.c->retention, 168 * 3600 * 1000000000LL);
-        assert_string_equal(l.c->otlp_http[0].endpoint, "0.0.0.0:4318");
+        assert_string_equal(l.c->receivers[RECEIVER_OTLP_HTTP].p[0].endpoint, "0.0.0.0:4318");
         if (i == 0)
             assert_int_equal(l.c->n_warnings, 0);
         loaded_free(&l);

@@ -210,9 +210,10 @@ static void test_receivers__settings(void **state)
             "http: {endpoint: 'h:2', traces_url_path: t, max_request_body_size: 9, cors: {allowed_origins: ['*', a], max_age: 7}, tls: {cert_file: c, key_file: k, client_ca_file: a, cipher_suites: [X, Y]}}}}, "
             "otlp/two: {protocols: {grpc: }}"));
     assert_loads(&l);
-    assert_int_equal(l.c->n_otlp_grpc, 2);
-    assert_int_equal(l.c->n_otlp_http, 1);
-    const struct config_receiver *g = &l.c->otlp_grpc[0], *h = &l.c->otlp_http[0];
+    assert_int_equal(l.c->receivers[RECEIVER_OTLP_GRPC].n, 2);
+    assert_int_equal(l.c->receivers[RECEIVER_OTLP_HTTP].n, 1);
+    const struct config_receiver *g = &l.c->receivers[RECEIVER_OTLP_GRPC].p[0],
+                                 *h = &l.c->receivers[RECEIVER_OTLP_HTTP].p[0];
     assert_string_equal(g->id, "otlp");
     assert_string_equal(g->endpoint, "0.0.0.0:1");
     assert_int_equal(g->max_recv_msg_bytes, 8u << 20);
@@ -228,25 +229,71 @@ static void test_receivers__settings(void **state)
     assert_true(h->tls.set);
     assert_string_equal(h->tls.client_ca_file, "a");
     assert_string_equal(h->tls.cipher_suites, "X,Y");
-    assert_string_equal(l.c->otlp_grpc[1].id, "otlp/two");
-    assert_string_equal(l.c->otlp_grpc[1].endpoint, "localhost:4317");
-    assert_int_equal(l.c->otlp_grpc[1].max_recv_msg_bytes, 4u << 20);
+    assert_string_equal(l.c->receivers[RECEIVER_OTLP_GRPC].p[1].id, "otlp/two");
+    assert_string_equal(l.c->receivers[RECEIVER_OTLP_GRPC].p[1].endpoint, "localhost:4317");
+    assert_int_equal(l.c->receivers[RECEIVER_OTLP_GRPC].p[1].max_recv_msg_bytes, 4u << 20);
     loaded_free(&l);
 }
 
-static void test_receivers__not_served_ones_warn_once(void **state)
+static const struct config_receiver *one(const struct config *c, enum receiver_kind kind)
+{
+    assert_int_equal(c->receivers[kind].n, 1);
+    return &c->receivers[kind].p[0];
+}
+
+static void test_receivers__a_named_protocol_has_its_defaults(void **state)
 {
     struct loaded l;
     (void)state;
     LOAD(&l,
         RECEIVERS(
-            "otlp: {protocols: {grpc: }}, opencensus: , jaeger: {protocols: {grpc: , thrift_http: {endpoint: 'a:1'}}}, zipkin: {endpoint: 'a:2'}"));
+            "jaeger: {protocols: {grpc: , thrift_http: , thrift_compact: , thrift_binary: }}, zipkin: "));
     assert_loads(&l);
-    assert_int_equal(l.c->n_warnings, 3);
+    assert_int_equal(l.c->n_warnings, 0);
+    assert_int_equal(l.c->receivers[RECEIVER_OTLP_GRPC].n, 0);
+    const struct config_receiver *r = one(l.c, RECEIVER_JAEGER_GRPC);
+    assert_string_equal(r->endpoint, "localhost:14250");
+    assert_int_equal(r->max_recv_msg_bytes, 4u << 20);
+    r = one(l.c, RECEIVER_JAEGER_HTTP);
+    assert_string_equal(r->endpoint, "localhost:14268");
+    assert_int_equal(r->max_request_body_size, 20u << 20);
+    r = one(l.c, RECEIVER_JAEGER_COMPACT);
+    assert_string_equal(r->endpoint, "localhost:6831");
+    assert_int_equal(r->max_packet_size, 65000);
+    assert_int_equal(r->socket_buffer_size, 0);
+    assert_string_equal(one(l.c, RECEIVER_JAEGER_BINARY)->endpoint, "localhost:6832");
+    r = one(l.c, RECEIVER_ZIPKIN);
+    assert_string_equal(r->endpoint, "localhost:9411");
+    assert_false(r->parse_string_tags);
+    loaded_free(&l);
+}
+
+static void test_receivers__every_key_takes_effect(void **state)
+{
+    struct loaded l;
+    (void)state;
+    LOAD(&l, RECEIVERS(
+                 "opencensus: , jaeger/a: {protocols: {thrift_http: {endpoint: 'a:1', cors: {"
+                 "allowed_origins: [x]}}, thrift_compact: {endpoint: 'a:3', max_packet_size: "
+                 "65535, socket_buffer_size: 7, workers: 3}}, remote_sampling: {x: 1}}, zipkin/b: {"
+                 "endpoint: 'a:2', parse_string_tags: true, max_request_body_size: 9, tls: {"
+                 "cert_file: c, key_file: k}}"));
+    assert_loads(&l);
+    assert_int_equal(l.c->n_warnings, 1);
     assert_int_equal(count_warnings(l.c, "distributor.receivers.opencensus"), 1);
-    assert_int_equal(count_warnings(l.c, "distributor.receivers.jaeger"), 1);
-    assert_int_equal(l.c->n_otlp_grpc, 1);
-    assert_int_equal(l.c->n_otlp_http, 0);
+    const struct config_receiver *r = one(l.c, RECEIVER_JAEGER_HTTP);
+    assert_string_equal(r->id, "jaeger/a");
+    assert_string_equal(r->endpoint, "a:1");
+    assert_string_equal(r->cors_allowed_origins[0], "x");
+    r = one(l.c, RECEIVER_JAEGER_COMPACT);
+    assert_string_equal(r->endpoint, "a:3");
+    assert_int_equal(r->max_packet_size, 65535);
+    assert_int_equal(r->socket_buffer_size, 7);
+    r = one(l.c, RECEIVER_ZIPKIN);
+    assert_string_equal(r->endpoint, "a:2");
+    assert_true(r->parse_string_tags);
+    assert_int_equal(r->max_request_body_size, 9);
+    assert_string_equal(r->tls.key_file, "k");
     assert_false(fails_verify(l.c));
     loaded_free(&l);
 }
@@ -262,7 +309,24 @@ static void test_receivers__mistakes(void **state)
         RECEIVERS("otlp: {protocols: {grpc: {endpont: 'a:1'}}}"));
     ASSERT_FAILS(1, "has invalid keys: endpont hint: did you mean \"endpoint\"?",
         RECEIVERS("otlp: {protocols: {grpc: {endpont: 'a:1'}}}"));
-    ASSERT_FAILS(1, "must specify at least one protocol", RECEIVERS("otlp: "));
+    ASSERT_FAILS(
+        1, "must specify at least one protocol when using the OTLP receiver", RECEIVERS("otlp: "));
+    ASSERT_FAILS(1, "must specify at least one protocol when using the Jaeger receiver",
+        RECEIVERS("jaeger: {protocols: }"));
+    ASSERT_FAILS(1, "has invalid keys: http", RECEIVERS("jaeger: {protocols: {http: }}"));
+    ASSERT_FAILS(1, "has invalid keys: traces_url_path",
+        RECEIVERS("jaeger: {protocols: {thrift_http: {traces_url_path: /x}}}"));
+    ASSERT_FAILS(1, "has invalid keys: protocols", RECEIVERS("zipkin: {protocols: }"));
+    ASSERT_FAILS(1, "host:port expected", RECEIVERS("zipkin: {endpoint: nowhere}"));
+    ASSERT_FAILS(1, "max_packet_size",
+        RECEIVERS("jaeger: {protocols: {thrift_binary: {max_packet_size: 0}}}"));
+    ASSERT_FAILS(1, "max_packet_size",
+        RECEIVERS("jaeger: {protocols: {thrift_binary: {max_packet_size: 65536}}}"));
+    ASSERT_FAILS(1, "socket_buffer_size",
+        RECEIVERS("jaeger: {protocols: {thrift_binary: {socket_buffer_size: 1073741825}}}"));
+    ASSERT_FAILS(1, "failed to resolve auth", RECEIVERS("zipkin: {auth: {authenticator: a}}"));
+    ASSERT_FAILS(1, "id is longer than 64 bytes",
+        RECEIVERS("otlp/12345678901234567890123456789012345678901234567890123456789012345: "));
     ASSERT_FAILS(1, "must specify at least one protocol", RECEIVERS("otlp: {protocols: {}}"));
     ASSERT_FAILS(
         1, "host:port expected", RECEIVERS("otlp: {protocols: {grpc: {endpoint: nowhere}}}"));
@@ -505,7 +569,8 @@ int main(void)
         cmocka_unit_test(test_resolve__memory),
         cmocka_unit_test(test_resolve__targets),
         cmocka_unit_test(test_receivers__settings),
-        cmocka_unit_test(test_receivers__not_served_ones_warn_once),
+        cmocka_unit_test(test_receivers__a_named_protocol_has_its_defaults),
+        cmocka_unit_test(test_receivers__every_key_takes_effect),
         cmocka_unit_test(test_receivers__mistakes),
         cmocka_unit_test(test_validate__refused_values),
         cmocka_unit_test(test_validate__refused_storage),
