@@ -5,18 +5,17 @@ what the API shows must be what the program set. Packages are pinned in sdk_node
 installed under build/.
 """
 import base64
-import hashlib
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
+import node  # noqa: E402
 from checks import Checks  # noqa: E402
 from otlp import get, window  # noqa: E402
-from server import ROOT, Server  # noqa: E402
+from server import Server  # noqa: E402
 
 c = Checks()
 ATTRIBUTES = {
@@ -30,21 +29,6 @@ ATTRIBUTES = {
     "doubles": ("arrayValue", [{"doubleValue": 1.5}, {"doubleValue": -2.5}]),
     "none": ("arrayValue", []),
 }
-
-
-def installed():
-    """The folder with send.js and its packages; made when absent."""
-    key = hashlib.sha256((HERE / "sdk_node" / "package.json").read_bytes()).hexdigest()[:12]
-    folder = ROOT / "build" / f"node-{key}"
-    if not (folder / ".complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        shutil.copy(HERE / "sdk_node" / "package.json", folder)
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund",
-                        "--no-package-lock"], cwd=folder, check=True)
-        (folder / ".complete").touch()
-    shutil.copy(HERE / "sdk_node" / "send.js", folder)
-    return folder
 
 
 def plain(items):
@@ -99,7 +83,7 @@ def check_one(server, sent):
 
 def main():
     try:
-        folder = installed()
+        folder = node.installed(HERE / "sdk_node")
     except (subprocess.CalledProcessError, OSError) as e:
         print(f"packages cannot be installed: {e}")
         print("0 passed, 1 failed")
