@@ -17,6 +17,7 @@ struct leaf_col {
     uint32_t *codes; /* by_code: those of the literals that the dictionary has */
     uint32_t n_found;
     uint64_t *known, *yes; /* else: by code, evaluated when first met */
+    bool all_known;
     size_t memo_bytes;
 };
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "scan_impl.h"
+#include "scan_kernels.h"
 
 #define BY_CODE_MAX 8u
 
@@ -35,77 +36,6 @@ enum ec scan_scratch_words(struct buf *b, uint32_t n, uint64_t **ret, struct err
     memset(b->p, 0, bytes);
     *ret = (uint64_t *)(void *)b->p; /* from malloc: aligned */
     return EC_OK;
-}
-
-/* 64 flags of 0 or 1 -> 64 bits. */
-static uint64_t pack64(const uint8_t *flags)
-{
-    uint64_t bits = 0;
-    for (uint32_t i = 0; i < 8; i++)
-        bits |= (get_u64le(flags + 8 * i) * 0x0102040810204080ULL >> 56) << (8 * i);
-    return bits;
-}
-
-static uint64_t mask_of(uint32_t n) /* 1..64 bits */
-{
-    return ~(uint64_t)0 >> (64 - n);
-}
-
-/* Two passes per 64 values: flags (which compilers vectorise), then packing. */
-#define KERNEL_RANGES(name, type, wide, ranges)                                        \
-    static void name(const type *v, uint32_t n, const struct ranges *r, uint64_t *out) \
-    {                                                                                  \
-        for (uint32_t at = 0; at < n; at += 64) {                                      \
-            uint8_t flags[64] = {0};                                                   \
-            uint32_t m = MIN(n - at, 64u);                                             \
-            for (uint32_t k = 0; k < r->n; k++) {                                      \
-                const wide lo = r->r[k].lo, hi = r->r[k].hi;                           \
-                for (uint32_t i = 0; i < m; i++) {                                     \
-                    wide x = v[at + i];                                                \
-                    flags[i] |= (uint8_t)((x >= lo) & (x <= hi));                      \
-                }                                                                      \
-            }                                                                          \
-            uint64_t bits = pack64(flags);                                             \
-            out[at / 64] = (r->negate ? ~bits : bits) & mask_of(m);                    \
-        }                                                                              \
-    }
-KERNEL_RANGES(kernel_u64, uint64_t, uint64_t, ranges_u64)
-KERNEL_RANGES(kernel_i64, int64_t, int64_t, ranges_i64)
-KERNEL_RANGES(kernel_f64, double, double, ranges_f64)
-
-/* As the others, with the ranges cut to 32 bits: twice as many values in a register. */
-static void kernel_u32(const uint32_t *v, uint32_t n, const struct ranges_u64 *r, uint64_t *out)
-{
-    for (uint32_t at = 0; at < n; at += 64) {
-        uint8_t flags[64] = {0};
-        uint32_t m = MIN(n - at, 64u);
-        for (uint32_t k = 0; k < r->n; k++) {
-            if (r->r[k].lo > UINT32_MAX)
-                continue;
-            const uint32_t lo = (uint32_t)r->r[k].lo;
-            const uint32_t width = (uint32_t)MIN(r->r[k].hi, UINT32_MAX) - lo;
-            for (uint32_t i = 0; i < m; i++)
-                flags[i] |= v[at + i] - lo <= width;
-        }
-        uint64_t bits = pack64(flags);
-        out[at / 64] = (r->negate ? ~bits : bits) & mask_of(m);
-    }
-}
-
-static void kernel_codes(const uint32_t *v, uint32_t n, const uint32_t *codes, uint32_t n_codes,
-    bool negate, uint64_t *out)
-{
-    for (uint32_t at = 0; at < n; at += 64) {
-        uint8_t flags[64] = {0};
-        uint32_t m = MIN(n - at, 64u);
-        for (uint32_t k = 0; k < n_codes; k++) {
-            uint32_t code = codes[k];
-            for (uint32_t i = 0; i < m; i++)
-                flags[i] |= v[at + i] == code;
-        }
-        uint64_t bits = pack64(flags);
-        out[at / 64] = (negate ? ~bits : bits) & mask_of(m);
-    }
 }
 
 static void kernel_bool(const uint8_t *v, uint32_t n, bool if_true, bool if_false, uint64_t *out)
@@ -138,6 +68,7 @@ static enum ec col_dict(struct scan *s, const struct leaf *l, struct leaf_col *c
     if (c->dict == dict)
         return EC_OK;
     c->dict = NULL;
+    c->all_known = false;
     c->n_codes = dict_count(dict);
     if (c->by_code) {
         c->n_found = 0;
@@ -158,28 +89,39 @@ static enum ec col_dict(struct scan *s, const struct leaf *l, struct leaf_col *c
     return EC_OK;
 }
 
+static void memo_ask(const struct leaf *l, struct leaf_col *c, uint32_t code)
+{
+    uint64_t bit = (uint64_t)1 << (code % 64);
+    if ((c->known[code / 64] & bit) != 0)
+        return;
+    struct value x = {.type = c->type, .s = dict_get(c->dict, code)};
+    c->known[code / 64] |= bit;
+    if (scan_value_holds(l->want, &x))
+        c->yes[code / 64] |= bit;
+}
+
 static enum ec kernel_memo(const struct leaf *l, struct leaf_col *c, const struct col_view *v,
     uint64_t *out, struct err *err)
 {
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < v->n; i++) {
-        uint32_t code = v->u32[i];
-        uint64_t bit = (uint64_t)1 << (code % 64);
-        if (UNLIKELY(code >= c->n_codes))
-            return ERR(
-                err, EC_CORRUPT, "column %u: string code %u of %u", c->col, code, c->n_codes);
-        if (UNLIKELY((c->known[code / 64] & bit) == 0)) {
-            struct value x = {.type = c->type, .s = dict_get(c->dict, code)};
-            c->known[code / 64] |= bit;
-            if (scan_value_holds(l->want, &x))
-                c->yes[code / 64] |= bit;
-        }
-        word |= (c->yes[code / 64] >> (code % 64) & 1) << (i % 64);
-        if (i % 64 == 63 || i == v->n - 1) {
-            out[i / 64] = word;
-            word = 0;
+    /* No more strings than values: nearly all of them occur, and none need be looked for. */
+    if (!c->all_known && c->n_codes <= v->n) {
+        for (uint32_t code = 0; code < c->n_codes; code++)
+            memo_ask(l, c, code);
+        c->all_known = true;
+    }
+    if (!c->all_known) {
+        if (!kernel_lookup(v->u32, v->n, c->known, c->n_codes, out))
+            return ERR(err, EC_CORRUPT, "column %u: string code past %u", c->col, c->n_codes);
+        for (uint32_t i = 0; i < v->n; i += 64) {
+            uint64_t unknown = ~out[i / 64];
+            if (v->n - i < 64)
+                unknown &= ((uint64_t)1 << (v->n - i)) - 1;
+            for (; unknown != 0; unknown &= unknown - 1)
+                memo_ask(l, c, v->u32[i + (uint32_t)__builtin_ctzll(unknown)]);
         }
     }
+    if (!kernel_lookup(v->u32, v->n, c->yes, c->n_codes, out))
+        return ERR(err, EC_CORRUPT, "column %u: string code past %u", c->col, c->n_codes);
     return EC_OK;
 }
 
@@ -290,7 +232,7 @@ static enum ec leaf_rows(
         for (size_t i = 0; i < n; i++)
             rows[i] = ~rows[i];
         if (n_rows % 64 != 0)
-            rows[n - 1] &= mask_of(n_rows % 64);
+            rows[n - 1] &= ((uint64_t)1 << (n_rows % 64)) - 1;
     }
     return EC_OK;
 }
@@ -310,17 +252,8 @@ static enum ec leaf_objects(struct scan *s, const struct leaf *l, uint32_t g, ui
     TRY(part_view(s->r, g, col, &v, err));
     if (v.rows != NULL || v.n != n_spans || v.phys != PHYS_U32)
         return ERR(err, EC_CORRUPT, "column %u has %u values for %u spans", col, v.n, n_spans);
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < n_spans; i++) {
-        uint32_t object = v.u32[i];
-        if (UNLIKELY(object >= l->n_objects))
-            return ERR(err, EC_CORRUPT, "column %u names row %u of %u", col, object, l->n_objects);
-        word |= (l->object_bits[object / 64] >> (object % 64) & 1) << (i % 64);
-        if (i % 64 == 63 || i == n_spans - 1) {
-            ret->w[i / 64] = word;
-            word = 0;
-        }
-    }
+    if (!kernel_lookup(v.u32, n_spans, l->object_bits, l->n_objects, ret->w))
+        return ERR(err, EC_CORRUPT, "column %u names a row of after %u", col, l->n_objects);
     return EC_OK;
 }
 
