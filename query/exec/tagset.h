@@ -7,6 +7,7 @@
 
 struct tagset_entry {
     struct str s;
+    uint32_t hash;
     uint8_t kind;
     bool used, told;
 };

@@ -161,23 +161,70 @@ static bool kept(const struct row_filter *f, uint32_t row)
     return span < f->spans->n && scan_bits_get(f->spans, span);
 }
 
+static enum ec add_code(
+    struct values *v, const struct dict *dict, uint32_t code, enum value_type type, struct err *err)
+{
+    struct value value = {.type = type, .s = dict_get(dict, code)};
+    struct qval q = qval_of_value(&value);
+    return add_qval(v, &q, err);
+}
+
+/* A column's own dictionary (a sorted one) holds the column's strings and no others: all values,
+ * for rows of no matter which group. */
+static enum ec add_dict(struct values *v, const struct col_view *view, enum value_type type,
+    struct seen_codes *seen, struct err *err)
+{
+    if (seen->dict == view->dict)
+        return EC_OK;
+    *seen = (struct seen_codes){.dict = view->dict};
+    uint32_t n = dict_count(view->dict);
+    for (uint32_t code = 0; code < n && !full(v); code++)
+        TRY(add_code(v, view->dict, code, type, err));
+    return EC_OK;
+}
+
+static bool seen_before(struct seen_codes *seen, uint32_t code)
+{
+    if (code >= seen->n)
+        return false;
+    uint64_t *w = &seen->bits[code / 64], bit = (uint64_t)1 << (code % 64);
+    bool before = (*w & bit) != 0;
+    *w |= bit;
+    return before;
+}
+
+/* Rows of a dense column whose bit is set. */
+static enum ec add_codes_of(struct values *v, const struct col_view *view, enum value_type type,
+    const struct scan_bits *spans, struct seen_codes *seen, struct err *err)
+{
+    uint32_t n = MIN(spans->n, view->n);
+    for (uint32_t i = 0; i * 64 < n; i++) {
+        for (uint64_t w = spans->w[i]; w != 0; w &= w - 1) {
+            uint32_t row = i * 64 + (uint32_t)__builtin_ctzll(w);
+            if (row >= n || seen_before(seen, view->u32[row]))
+                continue;
+            TRY(add_code(v, view->dict, view->u32[row], type, err));
+            if (full(v))
+                return EC_OK;
+        }
+    }
+    return EC_OK;
+}
+
 static enum ec add_codes(struct values *v, const struct col_view *view, enum value_type type,
     const struct row_filter *f, struct seen_codes *seen, struct err *err)
 {
+    bool every = f->rows == NULL && f->spans == NULL;
+    if (every && view->dict->sorted)
+        return add_dict(v, view, type, seen, err);
     TRY(seen_reset(v, seen, view->dict, err));
-    for (uint32_t i = 0; i < view->n; i++) {
+    if (f->spans != NULL && f->owner == NULL && view->rows == NULL)
+        return add_codes_of(v, view, type, f->spans, seen, err);
+    for (uint32_t i = 0; i < view->n && !full(v); i++) {
         uint32_t code = view->u32[i];
-        if (code < seen->n && (seen->bits[code / 64] >> (code % 64) & 1) != 0)
+        if (!kept(f, view->rows == NULL ? i : view->rows[i]) || seen_before(seen, code))
             continue;
-        if (!kept(f, view->rows == NULL ? i : view->rows[i]))
-            continue;
-        if (code < seen->n)
-            seen->bits[code / 64] |= (uint64_t)1 << (code % 64);
-        struct value value = {.type = type, .s = dict_get(view->dict, code)};
-        struct qval q = qval_of_value(&value);
-        TRY(add_qval(v, &q, err));
-        if (full(v))
-            return EC_OK;
+        TRY(add_code(v, view->dict, code, type, err));
     }
     return EC_OK;
 }
@@ -408,6 +455,8 @@ static enum ec all_values(struct values *v, struct source *s, struct targets *ts
             if (i + 1 == ts->n)
                 tell_if_due(v, g);
             TRY(scan_target(v, s, &ts->t[i], g, &every, err));
+            if (ts->t[i].codes.dict != NULL && ts->t[i].codes.bits == NULL)
+                break; /* a whole dictionary: other groups have nothing else */
         }
     }
     return roots->on ? add_roots(v, s, roots, err) : EC_OK;

@@ -85,21 +85,38 @@ void json_str(struct buf *b, struct str s)
     buf_putc(b, '"');
 }
 
-void json_u64_str(struct buf *b, uint64_t v)
+/* Digits of v before text[at]; returns where they begin. */
+static size_t digits(char *text, size_t at, uint64_t v)
 {
-    char text[24];
-    size_t at = sizeof(text);
-    text[--at] = '"';
     do {
         text[--at] = (char)('0' + v % 10);
         v /= 10;
     } while (v != 0);
+    return at;
+}
+
+void json_u64(struct buf *b, uint64_t v)
+{
+    char text[24];
+    size_t at = digits(text, sizeof(text), v);
+    buf_put(b, text + at, sizeof(text) - at);
+}
+
+void json_u64_str(struct buf *b, uint64_t v)
+{
+    char text[24];
+    text[sizeof(text) - 1] = '"';
+    size_t at = digits(text, sizeof(text) - 1, v);
     text[--at] = '"';
     buf_put(b, text + at, sizeof(text) - at);
 }
 
 void json_i64_str(struct buf *b, int64_t v)
 {
+    if (v >= 0) {
+        json_u64_str(b, (uint64_t)v);
+        return;
+    }
     buf_printf(b, "\"%lld\"", (long long)v);
 }
 
@@ -220,7 +237,10 @@ void json_native(struct buf *b, const struct value *v)
         json_str(b, v->s);
         break;
     case VALUE_INT:
-        buf_printf(b, "%lld", (long long)v->i);
+        if (v->i >= 0)
+            json_u64(b, (uint64_t)v->i);
+        else
+            buf_printf(b, "%lld", (long long)v->i);
         break;
     case VALUE_DOUBLE:
         json_double(b, v->d);

@@ -8,6 +8,7 @@
 #include "model/value.h"
 
 void json_str(struct buf *b, struct str s);
+void json_u64(struct buf *b, uint64_t v);     /* 123 */
 void json_u64_str(struct buf *b, uint64_t v); /* "123" with quotes */
 void json_i64_str(struct buf *b, int64_t v);
 void json_double(struct buf *b, double v); /* NaN and infinities as strings */

@@ -180,7 +180,7 @@ static void put_set(struct buf *out, const struct result_spanset *s)
     }
     if (s->matched != 0) {
         json_key(out, &f, "matched");
-        buf_printf(out, "%u", s->matched);
+        json_u64(out, s->matched);
     }
     put_attrs(out, &f, s->attrs, s->n_attrs);
     buf_putc(out, '}');
@@ -218,14 +218,19 @@ static void put_trace(struct query_job *job, struct buf *out, const struct resul
     }
     if (t->duration_ns >= (uint64_t)NS_PER_MS) {
         json_key(out, &f, "durationMs");
-        buf_printf(out, "%u", (uint32_t)MIN(t->duration_ns / (uint64_t)NS_PER_MS, UINT32_MAX));
+        json_u64(out, MIN(t->duration_ns / (uint64_t)NS_PER_MS, UINT32_MAX));
     }
     if (t->n_sets != 0) {
         json_key(out, &f, "spanSet");
+        size_t from = out->n;
         put_set(out, &t->sets[0]);
+        size_t n = out->n - from;
         json_key(out, &f, "spanSets");
-        for (uint32_t i = 0; i < t->n_sets; i++) {
-            buf_putc(out, i == 0 ? '[' : ',');
+        buf_putc(out, '[');
+        if (buf_reserve(out, n)) /* the same bytes again */
+            buf_put(out, out->p + from, n);
+        for (uint32_t i = 1; i < t->n_sets; i++) {
+            buf_putc(out, ',');
             put_set(out, &t->sets[i]);
         }
         buf_putc(out, ']');
@@ -240,11 +245,11 @@ static void put_trace(struct query_job *job, struct buf *out, const struct resul
         bool sf = true;
         if (s->spans != 0) {
             json_key(out, &sf, "spanCount");
-            buf_printf(out, "%u", s->spans);
+            json_u64(out, s->spans);
         }
         if (s->errors != 0) {
             json_key(out, &sf, "errorCount");
-            buf_printf(out, "%u", s->errors);
+            json_u64(out, s->errors);
         }
         buf_putz(out, i + 1 == t->n_services ? "}}" : "}");
     }
@@ -259,7 +264,7 @@ static void put_u64_member(struct buf *out, bool *f, const char *key, uint64_t v
     if (quoted)
         json_u64_str(out, v);
     else
-        buf_printf(out, "%llu", (unsigned long long)v);
+        json_u64(out, v);
 }
 
 void put_search_metrics(struct buf *out, const struct query_stats *s)

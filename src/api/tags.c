@@ -420,7 +420,9 @@ static void put_values_json(struct buf *out, const struct values_result *r)
 {
     buf_putz(out, "{\"tagValues\":[");
     for (size_t i = 0; i < r->n; i++) {
-        buf_printf(out, "%s{\"type\":\"%s\"", i == 0 ? "" : ",", r->values[i].type);
+        buf_putz(out, i == 0 ? "{\"type\":\"" : ",{\"type\":\"");
+        buf_putz(out, r->values[i].type);
+        buf_putc(out, '"');
         if (r->values[i].value.n != 0) {
             buf_putz(out, ",\"value\":");
             json_str(out, r->values[i].value);
