@@ -188,8 +188,10 @@ void grpc_job_respond(struct query_job *job, unsigned status, struct buf *take_b
     if (code != 0)
         buf_puts(&text, buf_str(take_body));
     else if (!send_all(job, buf_bytes(take_body), &s)) {
-        code = 8; /* or the client has gone and sees nothing */
-        if (s.too_large)
+        code = exchange_canceled(ex) ? 1 : 8;
+        if (code == 1)
+            buf_putz(&text, "context canceled");
+        else if (s.too_large)
             buf_printf(&text, "trying to send message larger than max (%zu vs. %llu)", s.size,
                 (unsigned long long)job->api->opt.config->server.grpc_max_send);
         else

@@ -30,7 +30,7 @@
 
 struct process {
     const struct config *config;
-    struct budget memory, bodies, ingest_budget, queries, storage;
+    struct budget memory, bodies, ingest_budget, queries, answers, storage;
     struct pool *pool;
     struct overrides *overrides;
     struct store *store;
@@ -114,6 +114,7 @@ static void init_budgets(struct process *p)
     budget_init(&p->bodies, &p->memory, "request bodies", total / 8);
     budget_init(&p->ingest_budget, &p->memory, "decoded requests", total / 8);
     budget_init(&p->queries, &p->memory, "queries", total / 4);
+    budget_init(&p->answers, &p->memory, "streamed answers", total / 8);
     budget_init(
         &p->storage, &p->memory, "storage", 0); /* heads, cache and builders have their own caps */
 }
@@ -198,7 +199,7 @@ static enum ec listen_api(struct process *p, struct err *err)
         .body_bytes_max = 1u << 20,
         .inflated_bytes_max = 4u << 20,
         .grpc_message_bytes_max = s->grpc_max_recv,
-        .answer_budget = &p->queries,
+        .answer_budget = &p->answers,
         .encodings = ENC_GZIP | ENC_ZSTD | ENC_SNAPPY_FRAMED,
         .connections_max = s->http_conn_limit,
         .read_timeout_ms = (unsigned)(s->read_timeout / NS_PER_MS),

@@ -238,10 +238,26 @@ bool grpc_body_done(struct exchange *ex)
 
 /* ---- the answer ---- */
 
+enum coding grpc_coding_of(struct exchange *ex)
+{
+    struct str name;
+    enum body_encoding enc;
+    if (!exchange_header(ex, "grpc-encoding", &name) || !grpc_encoding_of(ex, name, &enc))
+        return CODING_IDENTITY;
+    return enc == ENC_GZIP ? CODING_GZIP : enc == ENC_ZSTD ? CODING_ZSTD : CODING_IDENTITY;
+}
+
 static bool grpc_put(struct exchange *ex, struct bytes message, bool wait)
 {
     uint8_t prefix[PREFIX] = {0};
+    struct buf small;
     ASSERT(ex->req.is_grpc && ex->sync_ready);
+    buf_init(&small, ex->out.budget);
+    if (ex->grpc_coding != CODING_IDENTITY && message.n >= COMPRESS_MIN &&
+        deflate_body(ex->grpc_coding, message, &small)) {
+        prefix[0] = 1;
+        message = buf_bytes(&small);
+    }
     ASSERT(message.n <= UINT32_MAX);
     put_u32be(prefix + 1, (uint32_t)message.n);
     pthread_mutex_lock(&ex->out_lock);
@@ -266,6 +282,7 @@ static bool grpc_put(struct exchange *ex, struct bytes message, bool wait)
         ex->grpc_streaming = true;
     }
     pthread_mutex_unlock(&ex->out_lock);
+    buf_deinit(&small);
     if (ok)
         exchange_post(ex);
     return ok;

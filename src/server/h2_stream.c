@@ -177,6 +177,9 @@ static void submit_grpc(struct h2_conn *h, struct exchange *ex)
         return;
     }
     list[n++] = nv(STR("grpc-accept-encoding"), STR("gzip,zstd,snappy"));
+    if (ex->grpc_coding != CODING_IDENTITY)
+        list[n++] =
+            nv(STR("grpc-encoding"), ex->grpc_coding == CODING_GZIP ? STR("gzip") : STR("zstd"));
     nghttp2_data_provider body = {.source.ptr = ex, .read_callback = read_grpc};
     nghttp2_submit_response(h->session, ex->stream_id, list, n, &body);
 }
@@ -237,6 +240,7 @@ static bool h2_route(struct exchange *ex)
     pthread_cond_init(&ex->out_cond, NULL);
     buf_init(&ex->out, o->answer_budget != NULL ? o->answer_budget : o->body_budget);
     ex->sync_ready = true;
+    ex->grpc_coding = grpc_coding_of(ex);
     if (grpc_timeout(ex))
         return true;
     h2_answer_ready(ex);

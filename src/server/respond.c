@@ -5,12 +5,11 @@
  * loop. */
 #include <stdio.h>
 #include <stdlib.h>
+#define ZLIB_CONST /* so that input may be const */
 #include <zlib.h>
 #include <zstd.h>
 
 #include "server_int.h"
-
-#define COMPRESS_MIN 1024u
 
 /* ---- Accept-Encoding ---- */
 
@@ -54,16 +53,16 @@ enum coding accept_encoding_choose(struct str header)
     return zstd >= gzip ? CODING_ZSTD : CODING_GZIP;
 }
 
-static bool gzip_body(const struct buf *in, struct buf *out)
+static bool gzip_body(struct bytes in, struct buf *out)
 {
     z_stream z = {0};
-    if (in->n > UINT32_MAX ||
+    if (in.n > UINT32_MAX ||
         deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         return false;
-    bool ok = buf_reserve(out, deflateBound(&z, in->n));
+    bool ok = buf_reserve(out, deflateBound(&z, in.n));
     if (ok) {
-        z.next_in = in->p;
-        z.avail_in = (uInt)in->n;
+        z.next_in = in.p;
+        z.avail_in = (uInt)in.n;
         z.next_out = out->p;
         z.avail_out = (uInt)MIN(out->cap, UINT32_MAX);
         ok = deflate(&z, Z_FINISH) == Z_STREAM_END;
@@ -73,14 +72,14 @@ static bool gzip_body(const struct buf *in, struct buf *out)
     return ok;
 }
 
-bool deflate_body(enum coding c, const struct buf *in, struct buf *out)
+bool deflate_body(enum coding c, struct bytes in, struct buf *out)
 {
     if (c == CODING_GZIP)
         return gzip_body(in, out);
     ASSERT(c == CODING_ZSTD);
-    if (!buf_reserve(out, ZSTD_compressBound(in->n)))
+    if (!buf_reserve(out, ZSTD_compressBound(in.n)))
         return false;
-    size_t n = ZSTD_compress(out->p, out->cap, in->p, in->n, 1);
+    size_t n = ZSTD_compress(out->p, out->cap, in.p, in.n, 1);
     if (ZSTD_isError(n))
         return false;
     out->n = n;
@@ -126,7 +125,7 @@ static void maybe_compress(struct exchange *ex)
     enum coding c = accept_encoding_choose(accept);
     struct buf small;
     buf_init(&small, ex->body.budget);
-    if (c != CODING_IDENTITY && deflate_body(c, &ex->body, &small)) {
+    if (c != CODING_IDENTITY && deflate_body(c, buf_bytes(&ex->body), &small)) {
         buf_deinit(&ex->body);
         ex->body = small;
         out_header(ex, STR("Content-Encoding"), c == CODING_ZSTD ? STR("zstd") : STR("gzip"));

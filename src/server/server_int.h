@@ -162,6 +162,7 @@ enum sniff sniff_client_hello(struct bytes b); /* H2 when ALPN offers h2, BAD wh
 struct header {
     struct str name, value;
 };
+enum coding { CODING_IDENTITY, CODING_GZIP, CODING_ZSTD };
 enum ex_state { EX_READING, EX_HANDLING, EX_ANSWERED };
 struct exchange {
     uint64_t magic;
@@ -223,6 +224,7 @@ struct exchange {
     struct str grpc_message;
     struct bytes grpc_details;
     int64_t grpc_deadline_ns; /* of grpc-timeout; 0: none */
+    enum coding grpc_coding;  /* of large answers: what the request came in */
 };
 struct exchange *exchange_new(struct loop *loop, struct listener *l, struct conn *c);
 void exchange_unref(struct exchange *ex);
@@ -253,9 +255,9 @@ void request_metrics_observe(const struct exchange *ex);
 void connection_metrics_add(const struct listener *l, double by);
 
 /* ---- respond.c ---- */
-enum coding { CODING_IDENTITY, CODING_GZIP, CODING_ZSTD };
 enum coding accept_encoding_choose(struct str header);
-bool deflate_body(enum coding c, const struct buf *in, struct buf *out);
+#define COMPRESS_MIN 1024u /* bytes of an answer */
+bool deflate_body(enum coding c, struct bytes in, struct buf *out);
 
 /* ---- cors.c ---- */
 bool cors_preflight(struct exchange *ex); /* true: answered */
@@ -322,6 +324,8 @@ bool grpc_is(struct str content_type); /* "application/grpc", then nothing, ';' 
 bool grpc_body_add(struct exchange *ex, const uint8_t *p, size_t n);
 /* The request is whole: deframes and inflates. False: refused. */
 bool grpc_body_done(struct exchange *ex);
+/* Answers are sent in the encoding of the request, when we write it. */
+enum coding grpc_coding_of(struct exchange *ex);
 /* Reads grpc-timeout. False: malformed, refused. */
 bool grpc_timeout(struct exchange *ex);
 void grpc_refuse(struct exchange *ex, unsigned http_status, unsigned status, const char *fmt, ...)

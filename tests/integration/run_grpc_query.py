@@ -5,6 +5,7 @@ progress while a query works, cancellation, deadlines, tenants, TLS, health, and
 
 ONLY=pattern runs some groups.
 """
+import gzip
 import pathlib
 import re
 import signal
@@ -330,6 +331,51 @@ def partial():
             c.check("few messages", len(messages) <= 4, len(messages))
 
 
+def encodings():
+    """Requests in any encoding; large answers come in the same."""
+    with streaming({"overrides": {"defaults": UNLIMITED}}) as server:
+        fill(server, 1)
+        members = {"Query": '{ name != "' + "x" * 2000 + '" }', "Limit": 1000}  # worth compressing
+        with client(server) as s:
+            want = s.call("Search", **members)
+        for name in ("Gzip", "Deflate"):
+            options = {"compression": grpc.Compression[name]}
+            with StreamClient(f"127.0.0.1:{server.http_port}", **options) as s:
+                if name == "Deflate":
+                    c.equal("unknown encoding", failure(s, "Search", **members)[0], "UNIMPLEMENTED")
+                else:
+                    c.check("the same in gzip", s.call("Search", **members) == want)
+        with raw_grpc.Connection(server.http_port) as raw:
+            body = CLASS["SearchRequest"](**members).SerializeToString()
+            a = raw.call(gzip.compress(body), f"/{SERVICE}/Search", encoding="gzip")
+            c.equal("header", a.field("grpc-encoding"), "gzip")
+            c.equal("flag", a.body[0], 1)
+            c.check("smaller", len(a.body) < want[0].ByteSize() / 2, len(a.body))
+            c.check("content", gzip.decompress(a.messages()[0]) == want[0].SerializeToString()
+                    or proto_strict("SearchResponse", gzip.decompress(a.messages()[0])) == want[0])
+            a = raw.call(body, f"/{SERVICE}/Search")
+            c.equal("plain", (a.field("grpc-encoding"), a.body[0]), (None, 0))
+
+
+def queue():
+    """A tenant's place in the queue is bounded over gRPC too."""
+    extra = {"query_frontend": {"max_outstanding_per_tenant": 1}, "overrides": {"defaults": UNLIMITED}}
+    with streaming(extra) as server, client(server) as s:
+        fill(server, 40)
+        codes = []
+
+        def ask():
+            codes.append(failure(s, "Search", timeout=60, **HEAVY))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        c.check("one runs", ("OK", "") in codes, codes)
+        c.check("the others are refused", ("RESOURCE_EXHAUSTED", "job queue full") in codes, codes)
+
+
 def packets():
     """Large answers are cut at the configured size, at whole elements."""
     for size, port in ((20000, "http_port"), (0, "grpc_port")):
@@ -560,7 +606,8 @@ def tls():
 
 def main():
     for name, function in (("conformance", conformance), ("failures", failures), ("partial", partial),
-                           ("packets", packets), ("canceling", canceling), ("slow_reader", slow_reader),
+                           ("packets", packets), ("encodings", encodings),
+                           ("queue", queue), ("canceling", canceling), ("slow_reader", slow_reader),
                            ("hostile", hostile), ("tenants", tenants), ("ports", ports), ("tls", tls)):
         c.run(name, function)
     c.finish()

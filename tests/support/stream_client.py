@@ -28,10 +28,10 @@ class Failure(Exception):
 
 
 class StreamClient:
-    def __init__(self, target, tenant=None, credentials=None, options=()):
-        options = [("grpc.max_receive_message_length", -1), *options]
-        self.channel = (grpc.secure_channel(target, credentials, options) if credentials
-                        else grpc.insecure_channel(target, options))
+    def __init__(self, target, tenant=None, credentials=None, compression=None):
+        options = [("grpc.max_receive_message_length", -1)]
+        self.channel = (grpc.secure_channel(target, credentials, options, compression) if credentials
+                        else grpc.insecure_channel(target, options, compression))
         self.metadata = [("x-scope-orgid", tenant)] if tenant is not None else []
 
     def open(self, method, timeout=20, raw=None, service=SERVICE, metadata=None, **members):
