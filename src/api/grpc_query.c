@@ -80,8 +80,11 @@ void api_handle_grpc(void *ctx, struct exchange *ex)
     } else if (m == NULL) {
         unknown(ex, service, method, is_health || is_query);
     } else {
+        const struct api_caller *caller = exchange_attachment(ex);
         exchange_set_route(ex, m->route);
-        if (atomic_load(&a->attached))
+        if (caller != NULL && caller->restricted) /* nothing here was made to hide */
+            finish(ex, 7, "permission denied");
+        else if (atomic_load(&a->attached))
             query_job_start_grpc(a, ex, m);
         else
             finish(ex, 14, "server is starting");

@@ -210,10 +210,10 @@ static void put_escaped(struct buf *out, struct str s)
     }
 }
 
-/* Path and query of the URL that a request of another protocol stands for. */
-static void put_url(
-    const struct query_job *job, const char *path, const char *tail, struct buf *out)
+void job_put_url(const struct query_job *job, struct buf *out)
 {
+    const char *path = job->grpc != NULL ? job->grpc->path : job->call->path;
+    const char *tail = job->grpc != NULL ? job->grpc->tail : job->call->tail;
     buf_putz(out, job->api->opt.config->http_api_prefix);
     buf_putz(out, path);
     if (tail != NULL) {
@@ -237,10 +237,8 @@ static bool denied(const struct query_job *job, struct buf *refusal)
     bool hit = false;
     if (a->n_deny == 0)
         return false;
-    if (job->grpc != NULL) {
-        put_url(job, job->grpc->path, job->grpc->tail, &url);
-    } else if (job->call != NULL) {
-        put_url(job, job->call->path, job->call->tail, &url);
+    if (job->grpc != NULL || job->call != NULL) {
+        job_put_url(job, &url);
     } else {
         buf_puts(&url, req->raw_path);
         if (req->query.n != 0) {

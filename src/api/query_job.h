@@ -35,5 +35,7 @@ void query_job_start(
 void query_job_start_call(struct api *a, struct exchange *ex, const struct query_call *call);
 /* The same for a gRPC method: the message is decoded and checked on the pool. */
 void query_job_start_grpc(struct api *a, struct exchange *ex, const struct grpc_method *m);
+/* Path and query of the URL that a request of another protocol stands for. */
+void job_put_url(const struct query_job *job, struct buf *out);
 void job_free(struct query_job *job); /* after its last use; the exchange is still to be answered */
 void query_jobs_register(void);

@@ -14,7 +14,7 @@ static void check_url(const struct query_job *job)
     size_t n = 0, query = 0;
     struct arena a;
     arena_init(&a, NULL, 0);
-    grpc_put_url(job, &url);
+    job_put_url(job, &url);
     for (size_t i = url.n; i > 0 && query == 0; i--) /* a tag's name may hold '?' */
         if (url.p[i - 1] == '?')
             query = i;

@@ -42,7 +42,7 @@ static void expect_url(const char *method, const struct buf *message, const char
     struct buf out = BUF_INIT;
     begin(d, method);
     assert_ok(d->job.grpc->decode(&d->job, buf_bytes(message), &err), err);
-    grpc_put_url(&d->job, &out);
+    job_put_url(&d->job, &out);
     assert_str(buf_str(&out), url);
     buf_deinit(&out);
     end(d);
