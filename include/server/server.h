@@ -9,10 +9,10 @@
  * then the connection is suspended and no thread is held. Heavy handlers hand the exchange to a
  * pool.
  *
- * Protection that lives here: header block 16 KiB, URL 8 KiB, body caps (wire and inflated,
- * inflation ratio <= 100 beyond 1 MiB), body bytes charged to a budget before they are read,
- * connection caps (all and per address), streams per connection, header/body/idle timeouts, rapid
- * reset and CONTINUATION floods.
+ * Protection that lives here: header block 16 KiB, URL 8 KiB (or url_bytes_max), body caps (wire
+ * and inflated, inflation ratio <= 100 beyond 1 MiB), body bytes charged to a budget before they
+ * are read, connection caps (all and per address), streams per connection, header/body/idle
+ * timeouts, rapid reset and CONTINUATION floods.
  */
 #pragma once
 
@@ -54,6 +54,10 @@ struct listener_options {
     struct tls_options tls;
     bool http1, http2,
         grpc; /* what it speaks; a gRPC request (content-type) goes to grpc_handler */
+    /* Longest path with query, 0: 8 KiB. What it is longer comes on top of the header block. Over
+     * HTTP/1.1 it also is memory of each connection, charged to the body budget; a connection for
+     * which that refuses has the default. HTTP/2 takes at most 64 KiB. */
+    uint32_t url_bytes_max;
     uint64_t body_bytes_max;         /* on the wire; 0: 16 MiB */
     uint64_t inflated_bytes_max;     /* 0: 64 MiB */
     uint64_t grpc_message_bytes_max; /* after inflation; 0: 16 MiB */

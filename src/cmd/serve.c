@@ -196,6 +196,7 @@ static enum ec listen_api(struct process *p, struct err *err)
         .http2 = true,
         .grpc = p->config->stream_over_http,
         .request_metrics = true,
+        .url_bytes_max = 160u << 10, /* a TraceQL text of 128 KiB, most of it letters */
         .body_bytes_max = 1u << 20,
         .inflated_bytes_max = 4u << 20,
         .grpc_message_bytes_max = s->grpc_max_recv,

@@ -50,8 +50,10 @@ void conn_free(struct conn *c)
 void conn_free_now(struct conn *c)
 {
     ASSERT(c->magic == CONN_MAGIC);
-    if (c->kind == CONN_H1)
+    if (c->kind == CONN_H1) {
         tls_peer_free(c->h1.cert);
+        budget_give(c->listener->opt.body_budget, c->h1.charged);
+    }
     if (c->counted_peer && !c->handed_over)
         peer_uncount(c->listener, &c->key);
     if (!c->handed_over) {

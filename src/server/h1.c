@@ -21,7 +21,9 @@
 #include "tls.h"
 
 #define POOL_BYTES \
-    (48u << 10) /* a connection's memory in MHD: header block, its index, read buffer */
+    (48u           \
+        << 10) /* a connection's memory in MHD: header block, its index, read buffer; for a URL of
+                   URL_MAX */
 #define ANSWER_RATE  (64u << 10) /* bytes a second a client must take beyond the read timeout */
 #define CANCEL_CHECK (20 * NS_PER_MS)
 
@@ -30,6 +32,7 @@ struct h1_daemon {
     struct h1_daemon *next;
     struct loop *loop;
     struct listener *listener; /* the TLS listener, or NULL for plain text */
+    uint32_t url_max;          /* its connections have memory for */
     struct MHD_Daemon *mhd;
     bool ready; /* has work that its epoll will not announce */
 };
@@ -154,11 +157,12 @@ static bool h1_head(struct exchange *ex, struct MHD_Connection *m, const char *m
     bool bad;
     struct str expect;
     ex->must_close = true; /* for all refusals below: what follows on the wire is not read */
-    if (ex->req.raw_path.n > URL_MAX) {
+    size_t long_by = ex->req.raw_path.n > URL_MAX ? ex->req.raw_path.n - URL_MAX : 0;
+    if (ex->req.raw_path.n > ex->conn->h1.url_max) {
         exchange_refuse(ex, 414, "414 URI Too Long\n");
         return false;
     }
-    if (size != NULL && size->header_size > HEADER_BLOCK_MAX) {
+    if (size != NULL && size->header_size > HEADER_BLOCK_MAX + long_by) {
         exchange_refuse(ex, 431, "431 Request Header Fields Too Large\n");
         return false;
     }
@@ -284,7 +288,8 @@ static void h1_ready(struct pollable *p, uint32_t events)
     CONTAINER_OF(p, struct h1_daemon, poll)->ready = true;
 }
 
-static struct h1_daemon *h1_daemon_new(struct loop *loop, struct listener *tls_listener)
+static struct h1_daemon *h1_daemon_new(
+    struct loop *loop, struct listener *tls_listener, uint32_t url_max)
 {
     struct h1_daemon *d = xcalloc(1, sizeof(*d));
     unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
@@ -293,18 +298,20 @@ static struct h1_daemon *h1_daemon_new(struct loop *loop, struct listener *tls_l
     size_t n = 0;
     d->loop = loop;
     d->listener = tls_listener;
+    d->url_max = url_max;
     d->poll.fn = h1_ready;
     if (tls_listener != NULL) {
         flags |= MHD_USE_TLS;
         n = tls_mhd_options(tls_listener->tls, tls, ARRAY_LEN(tls) - 1);
     }
     tls[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-    d->mhd = MHD_start_daemon(flags, 0, NULL, NULL, h1_access, d, MHD_OPTION_EXTERNAL_LOGGER,
-        h1_log, d, MHD_OPTION_NOTIFY_COMPLETED, h1_completed, d, MHD_OPTION_NOTIFY_CONNECTION,
-        h1_notify, d, MHD_OPTION_URI_LOG_CALLBACK, h1_uri, d, MHD_OPTION_UNESCAPE_CALLBACK,
-        h1_no_unescape, d, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
-        MHD_OPTION_CONNECTION_LIMIT, 1u << 20, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    d->mhd =
+        MHD_start_daemon(flags, 0, NULL, NULL, h1_access, d, MHD_OPTION_EXTERNAL_LOGGER, h1_log, d,
+            MHD_OPTION_NOTIFY_COMPLETED, h1_completed, d, MHD_OPTION_NOTIFY_CONNECTION, h1_notify,
+            d, MHD_OPTION_URI_LOG_CALLBACK, h1_uri, d, MHD_OPTION_UNESCAPE_CALLBACK, h1_no_unescape,
+            d, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES + (url_max - URL_MAX),
+            MHD_OPTION_CONNECTION_LIMIT, 1u << 20, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     const union MHD_DaemonInfo *info =
         d->mhd == NULL ? NULL : MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == NULL || !loop_watch(loop, info->epoll_fd, EPOLLIN, &d->poll)) {
@@ -323,10 +330,14 @@ bool h1_adopt(struct conn *c)
 {
     struct loop *loop = c->loop;
     struct listener *key = c->listener->tls == NULL ? NULL : c->listener;
+    uint32_t url_max = c->listener->opt.url_bytes_max;
+    if (url_max > URL_MAX && !budget_take(c->listener->opt.body_budget, url_max - URL_MAX))
+        url_max = URL_MAX;
     struct h1_daemon *d = loop->daemons;
-    while (d != NULL && d->listener != key)
+    while (d != NULL && (d->listener != key || d->url_max != url_max))
         d = d->next;
-    if (d == NULL && (d = h1_daemon_new(loop, key)) == NULL) {
+    if (d == NULL && (d = h1_daemon_new(loop, key, url_max)) == NULL) {
+        budget_give(c->listener->opt.body_budget, url_max - URL_MAX);
         conn_free(c);
         return false;
     }
@@ -334,6 +345,8 @@ bool h1_adopt(struct conn *c)
     loop_remember(c);
     c->kind = CONN_H1;
     memset(&c->h1, 0, sizeof(c->h1));
+    c->h1.url_max = url_max;
+    c->h1.charged = url_max - URL_MAX;
     d->ready = true;
     if (MHD_add_connection(d->mhd, fd, (struct sockaddr *)&c->addr, c->addr_len) == MHD_YES)
         return true;

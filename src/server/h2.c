@@ -202,7 +202,8 @@ bool h2_adopt(struct conn *c, bool tls)
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, c->listener->opt.streams_max},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEADER_BLOCK_MAX},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
+            HEADER_BLOCK_MAX + c->listener->opt.url_bytes_max - URL_MAX},
     };
     c->poll.fn = h2_ready;
     if (nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings)) !=

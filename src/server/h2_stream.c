@@ -28,10 +28,19 @@ void h2_stream_begin(struct h2_conn *h, int32_t id)
     nghttp2_session_set_stream_user_data(h->session, id, ex);
 }
 
+/* A long URL is not taken from what the other headers may have. */
+static size_t h2_header_max(const struct exchange *ex, size_t url)
+{
+    if (url <= URL_MAX || url > ex->listener->opt.url_bytes_max)
+        return HEADER_BLOCK_MAX;
+    return HEADER_BLOCK_MAX + url - URL_MAX;
+}
+
 void h2_stream_header(struct exchange *ex, struct str name, struct str value)
 {
     ex->header_bytes += name.n + value.n + 32; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
-    if (ex->header_bytes > HEADER_BLOCK_MAX)
+    size_t url = str_eqz(name, ":path") ? value.n : ex->req.raw_path.n;
+    if (ex->header_bytes > h2_header_max(ex, url))
         return;
     if (name.n != 0 && name.p[0] == ':') {
         if (str_eqz(name, ":method"))
@@ -261,11 +270,11 @@ void h2_stream_head_done(struct h2_conn *h, struct exchange *ex, bool end_stream
 {
     ex->stream_ended = end_stream;
     ex->is_head = str_eqz(ex->req.method, "HEAD");
-    if (ex->header_bytes > HEADER_BLOCK_MAX) {
+    if (ex->header_bytes > h2_header_max(ex, ex->req.raw_path.n)) {
         h2_refuse(ex, 431, "431 Request Header Fields Too Large\n");
         return;
     }
-    if (ex->req.raw_path.n > URL_MAX) {
+    if (ex->req.raw_path.n > ex->listener->opt.url_bytes_max) {
         h2_refuse(ex, 414, "414 URI Too Long\n");
         return;
     }

@@ -296,6 +296,7 @@ static void listener_defaults(struct listener_options *o)
     DEFAULT(streams_max, 100);
     DEFAULT(read_timeout_ms, 30000);
     DEFAULT(header_timeout_ms, o->read_timeout_ms);
+    o->url_bytes_max = MAX(o->url_bytes_max, URL_MAX);
     DEFAULT(idle_timeout_ms, 120000);
     DEFAULT(keepalive_time_ms, 7200000);
     DEFAULT(keepalive_timeout_ms, 20000);

@@ -29,7 +29,7 @@
 #include "server/server.h"
 
 #define HEADER_BLOCK_MAX (16u << 10)
-#define URL_MAX          (8u << 10)
+#define URL_MAX          (8u << 10) /* unless the listener allows more */
 #define READ_CHUNK       (64u << 10)
 #define BODY_DRAIN_MAX \
     (64u << 20) /* refused HTTP/1.1 body bytes read away so that the answer arrives */
@@ -132,6 +132,8 @@ struct conn {
             struct exchange *ex; /* request in work or NULL */
             bool cert_seen;
             struct tls_peer *cert;
+            uint32_t url_max;
+            size_t charged; /* to the body budget, for a long URL */
         } h1;
         struct h2_conn *h2;
     };

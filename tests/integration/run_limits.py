@@ -4,9 +4,11 @@
 
 Needs nothing beyond Python. ONLY=pattern runs some groups.
 """
+import http.client
 import pathlib
 import sys
 import time
+import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from checks import Checks  # noqa: E402
@@ -320,6 +322,23 @@ def hostile(server):
     c.equal("alive", get(server, "/api/echo").status, 200)
 
 
+def long_queries(server):
+    """max_query_expression_size_bytes at its default is reached over GET, also on a kept connection."""
+    conn = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=20)
+    for path, tail in (("/api/search", '"}'), (RANGE, '"}|rate()'), ("/api/v2/search/tags", '"}')):
+        for n, status in ((100, 200), (131071, 200), (131072, 200), (131073, 400)):
+            q = '{.a="' + "x" * (n - 5 - len(tail)) + tail
+            conn.request("GET", f"{path}?" + urllib.parse.urlencode({"q": q, **window()}))
+            r = conn.getresponse()
+            text = r.read().decode()
+            c.equal(f"{path} {n}", r.status, status)
+            if status != 200:
+                c.equal(f"{path} {n}: text", text,
+                        "TraceQL expression exceeds the configured maximum size of 131072 bytes, reduce "
+                        "the query expression size or contact your system administrator")
+    conn.close()
+
+
 # ---- time and metrics members ----
 
 def timeouts():
@@ -382,7 +401,7 @@ def main():
             c.run(f.__name__, f, server)
         now = now_ns() - 60 * 10**9
         send(server, *[span(name="many", start=now - i * 10**9, attributes={"i": i}) for i in range(150)])
-        for f in (exemplars, series, hostile):
+        for f in (exemplars, series, hostile, long_queries):
             c.run(f.__name__, f, server)
     for f in (configured, trace_size, tag_bytes, timeouts, figures):
         c.run(f.__name__, f)

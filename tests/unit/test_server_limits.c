@@ -78,6 +78,70 @@ static void test_h1__url_and_header_caps(void **state)
     assert_int_equal(h1_status(request), 414);
 }
 
+/* A listener may allow more for the URL alone. */
+static void test_h1__a_long_url_beside_short_headers(void **state)
+{
+    (void)state;
+    static char request[260000], text[210000];
+    const uint32_t max = 160u << 10;
+    struct listener_options o = fixture_options();
+    struct fixture f;
+    o.url_bytes_max = max;
+    fixture_start(&f, &o);
+    struct net c = net_connect(f.port, 0);
+    struct http_answer a;
+    for (unsigned i = 0; i < 3; i++) { /* kept alive: short, long, short */
+        fill(text, i == 1 ? max - 1 : 10);
+        snprintf(request, sizeof(request), "GET /%s HTTP/1.1\r\nHost: x\r\nX-Test: %s\r\n\r\n",
+            text, i == 1 ? "y" : "z");
+        assert_true(net_sendz(&c, request));
+        assert_true(net_answer(&c, &a, false));
+        assert_int_equal(a.status, 404);
+        answer_free(&a);
+        for (unsigned k = 0; k < 200 && budget_used(&f.budget) != max - 8192; k++)
+            fixture_sleep_ms(5); /* the exchange goes after its answer */
+        assert_int_equal(budget_used(&f.budget), max - 8192); /* the connection's */
+    }
+    net_close(&c);
+    for (int d = 0; d <= 1; d++) { /* the cap, and headers that are too long beside a long URL */
+        static char header[20000];
+        fill(text, d == 0 ? max : 100000);
+        fill(header, d == 0 ? 1 : 17000);
+        c = net_connect(f.port, 0);
+        snprintf(request, sizeof(request), "GET /%s HTTP/1.1\r\nHost: x\r\nX-Test: %s\r\n\r\n",
+            text, header);
+        assert_true(net_sendz(&c, request));
+        assert_true(net_answer(&c, &a, false));
+        assert_int_equal(a.status, d == 0 ? 414 : 431);
+        answer_free(&a);
+        net_close(&c);
+    }
+    /* No budget for the memory: the connection works, with a URL of the default length. */
+    atomic_store(&f.budget.cap, 100000);
+    for (int d = 0; d <= 1; d++) {
+        fill(text, (size_t)(8192 - 1 + d));
+        c = net_connect(f.port, 0);
+        snprintf(request, sizeof(request), "GET /%s HTTP/1.1\r\nHost: x\r\n\r\n", text);
+        assert_true(net_sendz(&c, request));
+        assert_true(net_answer(&c, &a, false));
+        assert_int_equal(a.status, d == 0 ? 404 : 414);
+        answer_free(&a);
+        net_close(&c);
+    }
+    atomic_store(&f.budget.cap, 0);
+    struct h2_client *h = h2_open(net_connect(f.port, 0), 0, true);
+    const char *pairs[] = {
+        ":method", "GET", ":scheme", "http", ":path", text, ":authority", "x", NULL};
+    fill(text, 60000);
+    text[0] = '/';
+    struct h2_stream *s = h2_request(h, pairs, (struct bytes){0}, false);
+    assert_true(h2_finish(h, s));
+    assert_int_equal(s->status, 404);
+    h2_stream_free(s);
+    h2_free(h);
+    fixture_stop(&f);
+}
+
 static void test_h1__rubbish_is_refused(void **state)
 {
     (void)state;
@@ -522,6 +586,7 @@ int main(void)
 #define T(fn)     cmocka_unit_test_setup_teardown(fn, setup, teardown)
 #define HASTY(fn) cmocka_unit_test_setup_teardown(fn, setup_hasty, teardown)
         T(test_h1__url_and_header_caps),
+        T(test_h1__a_long_url_beside_short_headers),
         T(test_h1__rubbish_is_refused),
         T(test_h2__url_and_header_caps),
         cmocka_unit_test(test_connections__are_capped_in_all_and_per_address),
