@@ -59,8 +59,8 @@ static bool is_duration(const struct tql_expr *e)
 }
 
 /* Of the durations of spans: read as a column, not one by one. */
-static enum ec fold_durations(
-    struct eval *ev, enum tql_agg agg, const struct sset *in, struct fold *f, struct err *err)
+static enum ec fold_durations(struct eval *ev, enum tql_agg agg, const struct sset *in,
+    struct qval *ret, struct err *err)
 {
     uint64_t *ns = arena_alloc(ev->trace->scratch, in->n * sizeof(*ns));
     if (ns == NULL)
@@ -73,24 +73,28 @@ static enum ec fold_durations(
         min = MIN(min, v);
         max = MAX(max, v);
     }
-    f->first = f->best = qval_duration(agg == TQL_AGG_MAX ? max : min);
-    f->sum_i = (int64_t)sum;
-    f->n = in->n;
+    ret->kind = QV_DURATION;
+    ret->i = agg == TQL_AGG_MIN   ? (int64_t)min
+             : agg == TQL_AGG_MAX ? (int64_t)max
+             : agg == TQL_AGG_SUM ? (int64_t)sum
+                                  : (int64_t)sum / (int64_t)in->n;
     return EC_OK;
 }
 
 static enum ec aggregate(struct eval *ev, const struct tql_scalar *s, const struct sset *in,
     struct qval *ret, bool *ret_has, struct err *err)
 {
-    struct fold f = {0};
     *ret_has = true;
     if (s->agg == TQL_AGG_COUNT) {
         *ret = qval_int(in->n);
         return EC_OK;
     }
-    if (is_duration(s->arg))
-        TRY(fold_durations(ev, s->agg, in, &f, err));
-    for (uint32_t i = 0; i < in->n && !is_duration(s->arg); i++) {
+    if (is_duration(s->arg)) {
+        *ret_has = in->n != 0;
+        return in->n == 0 ? EC_OK : fold_durations(ev, s->agg, in, ret, err);
+    }
+    struct fold f = {0};
+    for (uint32_t i = 0; i < in->n; i++) {
         struct qval v;
         TRY(eval_expr(ev, s->arg, in->rows[i], &v, err));
         if (qval_numeric(&v))

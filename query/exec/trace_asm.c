@@ -203,18 +203,37 @@ enum ec qtrace_load_ids(struct qtrace *t, struct err *err)
     return EC_OK;
 }
 
-enum ec qtrace_numbers(
-    struct qtrace *t, col_id col, const uint32_t *rows, uint32_t n, uint64_t *out, struct err *err)
+/* Of rows[from, to), which lie in one group. */
+static void numbers_of(const struct qtrace *t, const struct col_view *v, const uint32_t *rows,
+    uint32_t from, uint32_t to, uint64_t *out)
 {
-    const struct col_view *v = NULL;
-    const struct qrow *last = NULL;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct qrow *r = &t->rows[rows[i]];
-        if (last == NULL || r->g != last->g || r->src != last->src)
-            TRY(source_fixed(&t->sources[r->src], col, r->g, &v, err));
-        last = r;
-        uint32_t at = view_index(v, r->off);
+    if (v->rows == NULL && v->phys == PHYS_U64) {
+        for (uint32_t i = from; i < to; i++)
+            out[i] = t->rows[rows[i]].off < v->n ? v->u64[t->rows[rows[i]].off] : 0;
+        return;
+    }
+    if (v->rows == NULL && v->phys == PHYS_U32) {
+        for (uint32_t i = from; i < to; i++)
+            out[i] = t->rows[rows[i]].off < v->n ? v->u32[t->rows[rows[i]].off] : 0;
+        return;
+    }
+    for (uint32_t i = from; i < to; i++) {
+        uint32_t at = view_index(v, t->rows[rows[i]].off);
         out[i] = at == PART_NONE ? 0 : view_number(v, at);
+    }
+}
+
+enum ec qtrace_numbers(struct qtrace *t, col_id col, const uint32_t *rows, uint32_t n,
+    uint64_t *out, struct err *err)
+{
+    for (uint32_t i = 0, end; i < n; i = end) {
+        const struct qrow *r = &t->rows[rows[i]];
+        const struct col_view *v;
+        for (end = i + 1; end < n; end++)
+            if (t->rows[rows[end]].g != r->g || t->rows[rows[end]].src != r->src)
+                break;
+        TRY(source_fixed(&t->sources[r->src], col, r->g, &v, err));
+        numbers_of(t, v, rows, i, end, out);
     }
     return EC_OK;
 }
