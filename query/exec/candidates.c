@@ -12,6 +12,8 @@
 
 #include "base/clock.h"
 
+#define GROUPS_PINNED_MAX 16u /* some 100 us of work on warm pages, against some 10 to start over */
+
 static enum ec over_budget(struct err *err)
 {
     return ERR(err, EC_LIMIT, "query is over its memory budget");
@@ -208,9 +210,25 @@ static enum ec refill_group(
     return EC_OK;
 }
 
+/* A reader pins all pages that it handed out: those of groups that were looked at are let go of
+ * every now and then, so that a query can go through a block of any size. What filters said stays
+ * known. */
+static enum ec let_go(struct candidates *c, struct cursor *k, uint32_t src, struct err *err)
+{
+    uint64_t cap = atomic_load_explicit(&c->ctx->budget->cap, memory_order_relaxed);
+    uint64_t keep = cap == 0 ? UINT64_MAX : cap / 8;
+    if (k->s->part->is_head ||
+        (k->groups_pinned < GROUPS_PINNED_MAX && budget_used(&k->s->budget) <= keep))
+        return EC_OK;
+    k->groups_pinned = 0;
+    filters_release(c->filters, src);
+    return source_recycle(k->s, 0, err);
+}
+
 static enum ec refill_block(struct candidates *c, struct cursor *k, uint32_t src, struct err *err)
 {
     k->n = k->at = 0;
+    TRY(let_go(c, k, src, err));
     while (k->groups_left > 0 && k->n == 0) {
         uint32_t g = --k->groups_left;
         const struct part_group *pg = &k->s->groups[g];
@@ -219,6 +237,7 @@ static enum ec refill_block(struct candidates *c, struct cursor *k, uint32_t src
         if (outside(c, pg->min_start_ns, pg->max_end_ns))
             continue;
         c->inspected_spans += pg->n_rows;
+        k->groups_pinned++;
         TRY(query_check_alive(c->ctx, err));
         TRY(refill_group(c, k, src, g, err));
         if (g > 0 && k->n == 0)
@@ -400,8 +419,11 @@ enum ec candidates_next(struct candidates *c, uint32_t *ret_src, struct cand *re
             pop(k, ret);
         else
             TRY(refill(c, k, src, err));
-        if (cursor_done(k))
+        if (cursor_done(k)) {
             c->order[0] = c->order[--c->n_order];
+            k->groups_pinned = GROUPS_PINNED_MAX; /* all of them */
+            TRY(let_go(c, k, src, err));
+        }
         order_down(c, 0);
         if (found) {
             *ret_src = src;

@@ -22,7 +22,8 @@ struct cursor {         /* over one source */
     uint32_t groups_left; /* blocks: groups [0, groups_left) are still to be looked at */
     /* blocks: lowest trace number handed out, so that a trace in two groups counts once */
     uint32_t last_trace;
-    bool opened;       /* its filters were asked whether they can match at all */
+    uint32_t groups_pinned; /* looked at since its reader was opened */
+    bool opened;            /* its filters were asked whether they can match at all */
     uint64_t bound_ns; /* while the queue is empty: nothing that is still to come starts later */
 };
 

@@ -59,8 +59,8 @@ static bool is_duration(const struct tql_expr *e)
 }
 
 /* Of the durations of spans: read as a column, not one by one. */
-static enum ec fold_durations(struct eval *ev, enum tql_agg agg, const struct sset *in,
-    struct qval *ret, struct err *err)
+static enum ec fold_durations(
+    struct eval *ev, enum tql_agg agg, const struct sset *in, struct qval *ret, struct err *err)
 {
     uint64_t *ns = arena_alloc(ev->trace->scratch, in->n * sizeof(*ns));
     if (ns == NULL)

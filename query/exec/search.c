@@ -16,6 +16,8 @@
 #include "sharing.h"
 #include "stream.h"
 
+#define RECYCLE_EVERY 16u
+
 struct id_set { /* traces already evaluated */
     struct trace_id *slots;
     bool *used;
@@ -195,17 +197,18 @@ static enum ec visit_cand(struct search *s, uint32_t src, const struct cand *c, 
     return judge(s, &t, err);
 }
 
-/* Lets go of pages once a source holds many; no view is in use between traces. */
+/* Lets go of pages when the query has used half of its memory; no view is in use between traces. */
 static enum ec recycle(struct search *s, struct err *err)
 {
     uint64_t cap = atomic_load_explicit(&s->ctx->budget->cap, memory_order_relaxed);
-    uint64_t share = cap == 0 ? UINT64_MAX : cap / 4;
+    if (cap == 0 || budget_used(s->ctx->budget) < cap / 2 || s->n_visited % RECYCLE_EVERY != 0)
+        return EC_OK;
     for (size_t i = 0; i < s->ctx->n_parts; i++) {
         struct source *of = &s->sources[i];
-        if (of->part == NULL || of->part->is_head || budget_used(&of->budget) <= share)
+        if (of->part == NULL || of->part->is_head)
             continue;
         filters_release(&s->filters, (uint32_t)i);
-        TRY(source_recycle(of, share, err));
+        TRY(source_recycle(of, cap / 2 / s->ctx->n_parts, err));
     }
     return EC_OK;
 }

@@ -223,8 +223,8 @@ static void numbers_of(const struct qtrace *t, const struct col_view *v, const u
     }
 }
 
-enum ec qtrace_numbers(struct qtrace *t, col_id col, const uint32_t *rows, uint32_t n,
-    uint64_t *out, struct err *err)
+enum ec qtrace_numbers(
+    struct qtrace *t, col_id col, const uint32_t *rows, uint32_t n, uint64_t *out, struct err *err)
 {
     for (uint32_t i = 0, end; i < n; i = end) {
         const struct qrow *r = &t->rows[rows[i]];

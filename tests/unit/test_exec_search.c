@@ -315,6 +315,64 @@ static void test_budget(void **state)
     block_fixture_free(f);
 }
 
+/* A block of many groups, every other span with an attribute; a query that looks at all of them
+ * within a budget that the pages of all of them do not fit into. */
+static void test_budget__does_not_grow_with_the_block(void **state)
+{
+    (void)state;
+    enum { REQUESTS = 20, SPANS = 16384 };
+    struct head *h;
+    struct block_fixture *f = block_fixture_new();
+    assert_ok(head_new(NULL, &h, err));
+    for (uint64_t n = 0; n < REQUESTS; n++) {
+        struct request q;
+        request_begin(&q);
+        size_t rs = pb_begin(&q.raw, 1), ss = pb_begin(&q.raw, 2);
+        for (uint64_t k = 0; k < SPANS; k++) {
+            char id[16];
+            size_t span = pb_begin(&q.raw, 2);
+            put_u64be(id, n + 1);
+            put_u64be(id + 8, k / 4 + 1);
+            pb_put_bytes(&q.raw, 1, str_n(id, 16));
+            put_u64be(id, k + 1);
+            pb_put_bytes(&q.raw, 2, str_n(id, 8));
+            pb_put_fixed64(&q.raw, 7, SAMPLE_T0 + (n * SPANS + k) * 1000);
+            pb_put_fixed64(&q.raw, 8, SAMPLE_T0 + (n * SPANS + k) * 1000 + 1);
+            if (k % 2 == 0)
+                fx_attr_str(&q.raw, 9, "k", k == 8 ? "rare" : "common");
+            pb_end(&q.raw, span);
+        }
+        pb_end(&q.raw, ss);
+        pb_end(&q.raw, rs);
+        request_decode(&q);
+        assert_int_equal(request_insert(h, &q, 1700000100), 0);
+        request_end(&q);
+    }
+    struct part *part = fixture_write(f, (struct part *[]){head_part(h)}, 1);
+    static const struct {
+        const char *text;
+        size_t n;
+    } asked[] = {{"{ span.k =~ \"nothing.*\" }", 0}, {"{ span.k = \"rare\" }", REQUESTS},
+        {"{ span.k = \"rare\" } && { span.k != nil }", REQUESTS}};
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+        struct arena a;
+        struct run r;
+        struct search_result got;
+        arena_init(&a, NULL, 0);
+        run_begin(&r, &part, 1, 400u << 10);
+        const struct search_request req = {
+            .q = compile(&a, asked[i].text), .limit = 1000, .spss = 3};
+        assert_ok(query_search(&r.ctx, &req, &got, err));
+        assert_int_equal(got.n, asked[i].n);
+        assert_int_equal(got.stats.inspected_spans, REQUESTS * SPANS);
+        run_end(&r);
+        arena_deinit(&a);
+    }
+    part_unref(part);
+    head_free(h);
+    block_fixture_free(f);
+}
+
 static bool always(void *arg)
 {
     ++*(unsigned *)arg;
@@ -405,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_never),
         cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_budget__does_not_grow_with_the_block),
         cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_damage),
     };
