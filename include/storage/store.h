@@ -87,8 +87,9 @@ struct block_facts_brief {
     uint64_t bytes;
     bool is_head;
 };
-/* Newest first: active head, sealed heads, then blocks by max_end_ns descending. Immutable; taking
- * and releasing one costs the same for any number of parts. To be released before store_close. */
+/* Newest first: active head, sealed heads, then blocks by first WAL record descending. Immutable;
+ * taking and releasing one costs the same for any number of parts. To be released before
+ * store_close. */
 struct snapshot {
     struct part **parts;
     struct block_facts_brief *facts;

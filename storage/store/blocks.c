@@ -109,10 +109,14 @@ enum ec tenant_data_dir(struct tenant *t, struct err *err)
     return EC_OK;
 }
 
+/* By arrival: a trace that lies in several blocks is put together in the order in which its spans
+ * came, and of a retried span the first copy stays, as if all lay in one block. */
 static int block_newest_first(const void *a, const void *b)
 {
     const struct store_block *const *ba = a;
     const struct store_block *const *bb = b;
+    if ((*ba)->facts.lsn_first != (*bb)->facts.lsn_first)
+        return (*ba)->facts.lsn_first > (*bb)->facts.lsn_first ? -1 : 1;
     if ((*ba)->facts.max_end_ns != (*bb)->facts.max_end_ns)
         return (*ba)->facts.max_end_ns > (*bb)->facts.max_end_ns ? -1 : 1;
     return memcmp((*ba)->facts.uuid, (*bb)->facts.uuid, 16);
