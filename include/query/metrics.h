@@ -2,9 +2,9 @@
  * TraceQL metrics: a metrics query over snapshots -> series of numbers (spec traceql.md 5).
  *
  * Runs on the calling thread and on pool threads. Memory of series is charged to ctx->budget.
- * Queries whose filter and labels depend on one span alone are answered group by group, without
- * assembling traces; a span that was stored in two parts (a client retried it) then counts once per
- * part. All others evaluate whole traces, where such spans count once. */
+ * Queries whose filter and labels depend on one span alone are answered column by column, without
+ * assembling traces, but for the traces of which several parts hold spans. All others evaluate
+ * whole traces. A span that was stored twice (a client retried it) counts once either way. */
 #pragma once
 
 #include "query/exec.h"

@@ -131,18 +131,22 @@ static enum ec by_span(struct collector *total, struct err *err)
 {
     const struct query_ctx *ctx = total->ctx;
     struct slices l = {0};
+    struct shared_set shared;
     size_t last_damaged = 0;
     struct collector *all = ARENA_ARRAY(ctx->arena, WAVE, struct collector);
     if (all == NULL)
         return ERR(err, EC_LIMIT, "query is over its memory budget");
     for (size_t i = 0; i < ctx->n_parts; i++)
         TRY(add_part(total, i, &l, err));
-    enum ec ec = EC_OK;
+    TRY(shared_set_find(ctx, total->grid.start_ns, total->grid.end_ns, ctx->arena, &shared, err));
+    total->shared = &shared;
+    enum ec ec = shared.n == 0 ? EC_OK : collect_shared(total, err);
     for (size_t at = 0, n; at < l.n && ec == EC_OK; at += n) {
         n = MIN(ctx->stream == NULL ? WAVE : WAVE_TOLD, l.n - at);
         for (size_t i = 0; i < n; i++) {
             collector_init(&all[i], ctx, total->req, &total->grid);
             all[i].slice = l.p[at + i];
+            all[i].shared = &shared;
             picks_after(&all[i].picks, &total->picks);
         }
         pool_parallel(ctx->pool, ctx->key, 8, n, collect_one, all);

@@ -180,17 +180,51 @@ static enum ec is_shared(
     return EC_OK;
 }
 
+static enum ec open_all(struct collector *c, struct err *err)
+{
+    const struct query_ctx *ctx = c->ctx;
+    c->sources = ARENA_ARRAY(&c->arena, ctx->n_parts, struct source);
+    if (c->sources == NULL)
+        return over_budget(err);
+    for (size_t i = 0; i < ctx->n_parts; i++, c->n_sources = i)
+        TRY(query_source_open(ctx, &c->sources[i], ctx->parts[i], err));
+    return eval_init(&c->ev, c->req->q, c->sources, c->n_sources, &c->arena, err);
+}
+
+static enum ec shared_traces(struct collector *c, struct err *err)
+{
+    TRY(open_all(c, err));
+    for (size_t i = 0; i < c->shared->n; i++) {
+        if (i % 64 == 0)
+            TRY(query_check_alive(c->ctx, err));
+        enum ec ec = one_trace(c, &c->shared->ids[i], err);
+        c->ev.trace = NULL;
+        arena_reset(&c->scratch);
+        if (!damaged(ec)) /* the slices meet the same damage, and note it */
+            TRY(ec);
+    }
+    return EC_OK;
+}
+
+enum ec collect_shared(struct collector *c, struct err *err)
+{
+    enum ec ec = shared_traces(c, err);
+    for (size_t i = 0; i < c->n_sources; i++) {
+        c->stats.inspected_bytes += source_bytes_read(&c->sources[i]);
+        source_close(&c->sources[i]);
+    }
+    c->n_sources = 0;
+    return ec;
+}
+
 enum ec collect_traces(struct collector *c, struct err *err)
 {
     const struct query_ctx *ctx = c->ctx;
     const struct scan_expr *x = lower_query(c->req->q, &c->arena);
     struct done **table = ARENA_ARRAY(&c->arena, 4096, struct done *);
-    c->sources = ARENA_ARRAY(&c->arena, ctx->n_parts, struct source);
-    if (x == NULL || table == NULL || c->sources == NULL)
+    if (x == NULL || table == NULL)
         return over_budget(err);
-    for (size_t i = 0; i < ctx->n_parts; i++, c->n_sources = i)
-        TRY(query_source_open(ctx, &c->sources[i], ctx->parts[i], err));
-    TRY(eval_init(&c->ev, c->req->q, c->sources, c->n_sources, &c->arena, err));
+    TRY(open_all(c, err));
     TRY(candidates_open(&c->cands, ctx, c->sources, c->n_sources, x, MAX(c->grid.start_ns, 1),
         c->grid.end_ns, err));
     for (unsigned n = 0;; n++) {

@@ -10,6 +10,7 @@
 #include "metrics_pick.h"
 #include "metrics_value.h"
 #include "query/metrics.h"
+#include "shared.h"
 #include "spanset.h"
 
 /* Groups [group_from, group_to) of a part: what one worker reads in one go. */
@@ -37,7 +38,8 @@ struct collector {
     struct compare_part *compare; /* per source; NULL until compare() needs it */
     struct fast *fast;            /* by span */
     struct slice slice;
-    uint32_t told_from; /* buckets from here on were told */
+    const struct shared_set *shared; /* by span: traces that slices leave to collect_shared */
+    uint32_t told_from;              /* buckets from here on were told */
     enum ec ec;
     struct err err;
 };
@@ -48,6 +50,8 @@ void collector_close(struct collector *c); /* scans and readers; results stay */
 void collector_deinit(struct collector *c);
 /* Whole traces over all parts. */
 enum ec collect_traces(struct collector *c, struct err *err) MUST_USE;
+/* The traces of c->shared, whole. */
+enum ec collect_shared(struct collector *c, struct err *err) MUST_USE;
 /* Label values of an observed row, n_labels of the accumulator but the exponent. */
 enum ec collect_by(struct collector *c, uint32_t row, struct qval *labels, struct err *err)
     MUST_USE;

@@ -223,6 +223,20 @@ static enum ec observe_frame(struct collector *c, struct err *err)
     return pick_some(c, series, err);
 }
 
+/* Takes out the rows of shared traces; without a scan every row was in. */
+static enum ec drop_shared(struct collector *c, uint32_t g, struct scan_bits *bits, struct err *err)
+{
+    const struct col_view *v;
+    TRY(source_fixed(&c->sources[0], COL_SPAN_TRACE, g, &v, err));
+    if (c->scan == NULL)
+        scan_bits_fill(bits, c->sources[0].groups[g].n_rows);
+    uint32_t n = MIN(bits->n, v->n);
+    for (uint32_t row = scan_bits_next(bits, 0); row < n; row = scan_bits_next(bits, row + 1))
+        if (shared_set_has(c->shared, c->slice.part, v->u32[row]))
+            bits->w[row / 64] &= ~((uint64_t)1 << (row % 64));
+    return EC_OK;
+}
+
 static enum ec one_group(struct collector *c, uint32_t g, struct err *err)
 {
     struct fast *k = c->fast;
@@ -235,7 +249,12 @@ static enum ec one_group(struct collector *c, uint32_t g, struct err *err)
         if (!scan_bits_any(&bits))
             return EC_OK;
     }
-    TRY(frame_fill(&k->f, s, g, &c->grid, k->base, c->scan == NULL ? NULL : &bits, err));
+    bool some = c->scan != NULL;
+    if (c->shared->traces[c->slice.part] != NULL) {
+        TRY(drop_shared(c, g, &bits, err));
+        some = true;
+    }
+    TRY(frame_fill(&k->f, s, g, &c->grid, k->base, some ? &bits : NULL, err));
     if (k->f.n == 0)
         return EC_OK;
     if (exact && c->scan != NULL)

@@ -178,15 +178,15 @@ static void test_newest(void **state)
     arena_deinit(&a);
 }
 
-static void test_range(void **state)
+/* Split: the matching spans of a trace may lie in parts that are outside the range. */
+static void range_check(bool split)
 {
-    (void)state;
     struct rng r = {77};
     struct corpus c;
     struct arena a;
     arena_init(&a, NULL, 0);
     const struct tql_query *q = compile(&a, "{ name = \"m\" }");
-    corpus_begin(&c, 5, false);
+    corpus_begin(&c, 5, split);
     qsort(c.traces, N_TRACES, sizeof(c.traces[0]), cmp_model);
     for (unsigned i = 0; i < 100; i++) {
         /* Whole seconds: both ends fall on starts and ends of spans. */
@@ -200,6 +200,18 @@ static void test_range(void **state)
     }
     corpus_end(&c);
     arena_deinit(&a);
+}
+
+static void test_range(void **state)
+{
+    (void)state;
+    range_check(false);
+}
+
+static void test_range__of_a_trace_in_several_parts(void **state)
+{
+    (void)state;
+    range_check(true);
 }
 
 static void test_never(void **state)
@@ -461,6 +473,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_newest),
         cmocka_unit_test(test_range),
+        cmocka_unit_test(test_range__of_a_trace_in_several_parts),
         cmocka_unit_test(test_never),
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_budget__does_not_grow_with_the_block),

@@ -329,6 +329,33 @@ static void test_buckets__are_left_open_and_right_closed(void **state)
     expect("{ false } | rate()", NULL, 0);
 }
 
+/* Batches that a client sent twice, the second time to another part. */
+static void test_retries__count_once(void **state)
+{
+    static const char *const queries[] = {"{} | count_over_time()", "{} | rate() by (span.user)",
+        "{ span.user = \"bob\" } | sum_over_time(duration)", "{} | histogram_over_time(duration)",
+        "{} | compare({ span.user = \"bob\" })", "{} | count() > 0 | rate()"};
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *a = small_head(), *b = small_head();
+    struct part *block = fixture_write(f, (struct part *[]){head_part(b)}, 1);
+    struct part *parts[] = {head_part(a), block, head_part(b)};
+    for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
+        for (size_t n = 2; n <= ARRAY_LEN(parts); n++) {
+            struct run once, again;
+            query(&once, parts, 1, queries[i], small);
+            query(&again, parts, n, queries[i], small);
+            same_result(queries[i], &again.r, &once.r);
+            run_end(&once);
+            run_end(&again);
+        }
+    }
+    part_unref(block);
+    part_unref(head_part(a));
+    part_unref(head_part(b));
+    block_fixture_free(f);
+}
+
 static void test_functions__give_known_values(void **state)
 {
     (void)state;
@@ -455,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_filters__mean_the_same_over_columns),
         cmocka_unit_test(test_buckets__are_left_open_and_right_closed),
         cmocka_unit_test(test_functions__give_known_values),
+        cmocka_unit_test(test_retries__count_once),
         cmocka_unit_test(test_labels__drop_nil_and_sort),
         cmocka_unit_test(test_second_stages__filter_samples),
         cmocka_unit_test(test_exemplars__one_per_trace_with_its_id),

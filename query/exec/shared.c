@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Finding shared traces.
+ *
+ * The memory of pairs is a table of fixed size, the slot chosen by the two block ids: a pair that
+ * shares more than a few traces, or that lost its slot, is compared again. */
+#include "shared.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "candidates.h"
+
+#define SMALL_TRACES 4096u /* a part of at most so many traces is compared whole */
+#define MEMO_SLOTS   1024u
+#define MEMO_TRACES  16u
+
+struct key { /* of two blocks; the id alone would do outside of tests */
+    uint8_t uuid[2][16];
+    uint64_t min_start_ns[2], max_end_ns[2], bytes[2], n_rows[2];
+};
+
+struct memo { /* what one pair shares */
+    struct key key;
+    bool used;
+    uint32_t n;
+    struct shared_trace traces[MEMO_TRACES];
+};
+
+static struct {
+    pthread_mutex_t lock;
+    struct memo *slots; /* MEMO_SLOTS, made at first use, never freed */
+} memory = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static enum ec over_budget(struct err *err)
+{
+    return ERR(err, EC_LIMIT, "query is over its memory budget");
+}
+
+static void key_set(struct key *k, size_t at, const struct part *p, const struct part_info *info)
+{
+    memcpy(k->uuid[at], p->uuid, 16);
+    k->min_start_ns[at] = info->min_start_ns;
+    k->max_end_ns[at] = info->max_end_ns;
+    k->bytes[at] = info->bytes;
+    k->n_rows[at] = info->n_rows;
+}
+
+static struct memo *memo_slot(const struct key *k)
+{
+    uint64_t h = 0;
+    for (size_t i = 0; i < 2; i++)
+        h = hash_mix(h ^ get_u64le(k->uuid[i]) ^ k->bytes[i]) + get_u64le(k->uuid[i] + 8);
+    if (memory.slots == NULL)
+        memory.slots = xcalloc(MEMO_SLOTS, sizeof(*memory.slots));
+    return &memory.slots[hash_mix(h) % MEMO_SLOTS];
+}
+
+static bool memo_get(const struct key *k, struct memo *ret)
+{
+    pthread_mutex_lock(&memory.lock);
+    struct memo *m = memo_slot(k);
+    bool found = m->used && memcmp(&m->key, k, sizeof(*k)) == 0;
+    if (found)
+        *ret = *m;
+    pthread_mutex_unlock(&memory.lock);
+    return found;
+}
+
+static void memo_put(const struct memo *m)
+{
+    pthread_mutex_lock(&memory.lock);
+    *memo_slot(&m->key) = *m;
+    pthread_mutex_unlock(&memory.lock);
+}
+
+/* ---- one pair ---- */
+
+struct finder {
+    const struct query_ctx *ctx;
+    const struct shared_peer *peers;
+    shared_fn tell;
+    void *arg;
+};
+
+static enum ec tell(struct finder *f, struct memo *m, size_t i, size_t k,
+    const struct shared_trace *t, struct err *err)
+{
+    if (m->n < MEMO_TRACES)
+        m->traces[m->n] = *t;
+    m->n++;
+    return f->tell(f->arg, i, k, t, err);
+}
+
+/* Looks up the traces of `later` that begin by last_ns in `earlier`. */
+static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t last_ns,
+    struct memo *m, struct err *err)
+{
+    struct part_reader *r = f->peers[later].r, *other = f->peers[earlier].r;
+    bool by_start = !f->ctx->parts[later]->is_head;
+    size_t l = later < earlier ? 0 : 1, e = 1 - l;
+    for (uint32_t t = 0; t < f->peers[later].info.n_traces; t++) {
+        struct part_trace a, b;
+        uint32_t found;
+        if (t % 4096 == 0)
+            TRY(query_check_alive(f->ctx, err));
+        TRY(part_trace(r, t, &a, err));
+        if (a.start_ns > last_ns && by_start)
+            break;
+        if (a.start_ns > last_ns)
+            continue;
+        TRY(part_trace_find(other, &a.id, &found, err));
+        if (found == PART_NONE || found >= f->peers[earlier].info.n_traces)
+            continue;
+        TRY(part_trace(other, found, &b, err));
+        struct shared_trace both = {.id = a.id};
+        both.trace[l] = t;
+        both.trace[e] = found;
+        both.start_ns[l] = a.start_ns;
+        both.start_ns[e] = b.start_ns;
+        both.end_ns[l] = a.end_ns;
+        both.end_ns[e] = b.end_ns;
+        TRY(tell(f, m, MIN(later, earlier), MAX(later, earlier), &both, err));
+    }
+    return EC_OK;
+}
+
+static enum ec compare_pair(struct finder *f, size_t i, size_t k, struct memo *m, struct err *err)
+{
+    const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
+    if (MIN(a->n_traces, b->n_traces) <= SMALL_TRACES) {
+        bool a_small = a->n_traces <= b->n_traces;
+        return compare(f, a_small ? i : k, a_small ? k : i, UINT64_MAX, m, err);
+    }
+    bool a_later = a->min_start_ns >= b->min_start_ns;
+    return compare(
+        f, a_later ? i : k, a_later ? k : i, a_later ? b->max_end_ns : a->max_end_ns, m, err);
+}
+
+static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
+{
+    const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
+    struct memo m = {.used = true};
+    if (MIN(a->n_traces, b->n_traces) > SMALL_TRACES &&
+        (a->min_start_ns > b->max_end_ns || b->min_start_ns > a->max_end_ns))
+        return EC_OK;
+    key_set(&m.key, 0, f->ctx->parts[i], a);
+    key_set(&m.key, 1, f->ctx->parts[k], b);
+    bool remember = !f->ctx->parts[i]->is_head && !f->ctx->parts[k]->is_head;
+    if (remember && memo_get(&m.key, &m)) {
+        for (uint32_t n = 0; n < m.n; n++)
+            TRY(f->tell(f->arg, i, k, &m.traces[n], err));
+        return EC_OK;
+    }
+    TRY(compare_pair(f, i, k, &m, err));
+    if (remember && m.n <= MEMO_TRACES)
+        memo_put(&m);
+    return EC_OK;
+}
+
+enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
+    bool (*wanted)(void *arg, const struct part_info *a, const struct part_info *b), shared_fn fn,
+    void *arg, struct err *err)
+{
+    struct finder f = {.ctx = ctx, .peers = peers, .tell = fn, .arg = arg};
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        for (size_t k = i + 1; k < ctx->n_parts && peers[i].r != NULL; k++) {
+            if (peers[k].r == NULL ||
+                (wanted != NULL && !wanted(arg, &peers[i].info, &peers[k].info)))
+                continue;
+            enum ec ec = pair(&f, i, k, err);
+            if (!source_unreadable(ec))
+                TRY(ec);
+        }
+    }
+    return EC_OK;
+}
+
+/* ---- sets ---- */
+
+struct collect {
+    struct shared_set *set;
+    struct shared_peer *peers;
+    struct arena *arena;
+};
+
+static enum ec mark(struct collect *c, size_t part, uint32_t trace, struct err *err)
+{
+    struct shared_set *s = c->set;
+    if (s->traces[part] == NULL) {
+        s->n_traces[part] = c->peers[part].info.n_traces;
+        s->traces[part] = ARENA_ARRAY(c->arena, s->n_traces[part] / 64 + 1, uint64_t);
+        if (s->traces[part] == NULL)
+            return over_budget(err);
+    }
+    ASSERT(trace < s->n_traces[part]);
+    s->traces[part][trace / 64] |= (uint64_t)1 << (trace % 64);
+    return EC_OK;
+}
+
+static enum ec collect_one(
+    void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *err)
+{
+    struct collect *c = arg;
+    struct shared_set *s = c->set;
+    TRY(mark(c, i, t->trace[0], err));
+    TRY(mark(c, k, t->trace[1], err));
+    if (s->n == s->cap) {
+        size_t cap = s->cap == 0 ? 64 : s->cap * 2;
+        struct trace_id *ids = ARENA_ARRAY(c->arena, cap, struct trace_id);
+        if (ids == NULL)
+            return over_budget(err);
+        if (s->n != 0)
+            memcpy(ids, s->ids, s->n * sizeof(*ids));
+        s->ids = ids;
+        s->cap = cap;
+    }
+    s->ids[s->n++] = t->id;
+    return EC_OK;
+}
+
+static int cmp_id(const void *a, const void *b)
+{
+    return trace_id_cmp(a, b);
+}
+
+static void sort_ids(struct shared_set *s)
+{
+    size_t n = 0;
+    if (s->n < 2)
+        return;
+    qsort(s->ids, s->n, sizeof(*s->ids), cmp_id);
+    for (size_t i = 0; i < s->n; i++)
+        if (n == 0 || !trace_id_eq(&s->ids[n - 1], &s->ids[i]))
+            s->ids[n++] = s->ids[i];
+    s->n = n;
+}
+
+static enum ec open_peers(struct collect *c, const struct query_ctx *ctx, uint64_t start_ns,
+    uint64_t end_ns, struct err *err)
+{
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        struct shared_peer *p = &c->peers[i];
+        enum ec ec = part_reader_open(ctx->parts[i], ctx->budget, &p->r, err);
+        if (source_unreadable(ec) || ec == EC_NOT_FOUND)
+            continue;
+        TRY(ec);
+        part_info(p->r, &p->info);
+        if (p->info.min_start_ns <= end_ns && p->info.max_end_ns >= start_ns)
+            continue;
+        part_reader_close(p->r);
+        p->r = NULL;
+    }
+    return EC_OK;
+}
+
+enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t end_ns,
+    struct arena *arena, struct shared_set *ret, struct err *err)
+{
+    struct collect c = {.set = ret, .arena = arena};
+    *ret = (struct shared_set){.traces = ARENA_ARRAY(arena, ctx->n_parts, uint64_t *),
+        .n_traces = ARENA_ARRAY(arena, ctx->n_parts, uint32_t)};
+    c.peers = ARENA_ARRAY(arena, ctx->n_parts, struct shared_peer);
+    if (ret->traces == NULL || ret->n_traces == NULL || c.peers == NULL)
+        return over_budget(err);
+    if (ctx->n_parts < 2)
+        return EC_OK;
+    enum ec ec = open_peers(&c, ctx, start_ns, end_ns, err);
+    if (ec == EC_OK)
+        ec = shared_find(ctx, c.peers, NULL, collect_one, &c, err);
+    for (size_t i = 0; i < ctx->n_parts; i++)
+        part_reader_close(c.peers[i].r);
+    sort_ids(ret);
+    return ec;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Traces of which two parts hold some spans: a client retried a batch, or a trace went on after its
+ * head was sealed. What looks at parts one by one must not take a piece for the whole.
+ *
+ * Of two parts whose times overlap, the traces of the later one that begin before the earlier one
+ * ends are looked up in the other; in a store where blocks follow each other in time that is next
+ * to nothing. Small parts are compared whole. Not found are pieces in large parts that lie wholly
+ * outside the other part's time. What was found of two blocks is remembered: they never change.
+ * Thread-safe. */
+#pragma once
+
+#include "query/exec.h"
+
+struct shared_trace { /* pieces in two parts */
+    struct trace_id id;
+    uint32_t trace[2]; /* numbers in parts i and k of the pair */
+    uint64_t start_ns[2], end_ns[2];
+};
+
+/* Told of each trace that parts i and k share, i < k. */
+typedef enum ec (*shared_fn)(
+    void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *err);
+
+struct shared_peer {       /* one part */
+    struct part_reader *r; /* NULL: not to be looked at */
+    struct part_info info;
+};
+
+/* All pairs for which `wanted` says yes (NULL: every pair). Unreadable parts share nothing. */
+enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
+    bool (*wanted)(void *arg, const struct part_info *a, const struct part_info *b), shared_fn tell,
+    void *arg, struct err *err) MUST_USE;
+
+/* The same as sets: for counting part by part. */
+struct shared_set {
+    struct trace_id *ids; /* distinct, ascending */
+    size_t n, cap;
+    uint64_t **traces;  /* per part: bits by trace number, NULL: none of its traces is shared */
+    uint32_t *n_traces; /* per part: how many bits; traces that came later are not known */
+};
+/* Among parts with spans in [start, end]. Everything lives in the arena. */
+enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t end_ns,
+    struct arena *arena, struct shared_set *ret, struct err *err) MUST_USE;
+static inline bool shared_set_has(const struct shared_set *s, size_t part, uint32_t trace)
+{
+    return s->traces[part] != NULL && trace < s->n_traces[part] &&
+           (s->traces[part][trace / 64] >> (trace % 64) & 1) != 0;
+}
