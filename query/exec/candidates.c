@@ -225,6 +225,36 @@ static enum ec let_go(struct candidates *c, struct cursor *k, uint32_t src, stru
     return source_recycle(k->s, 0, err);
 }
 
+/* The trace of a block's row. */
+static enum ec trace_at(struct cursor *k, uint32_t row, struct part_trace *ret, struct err *err)
+{
+    uint32_t lo = 0, hi = k->s->info.n_traces;
+    while (hi - lo > 1) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        TRY(part_trace(k->s->r, mid, ret, err));
+        if (ret->row_first <= row)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return part_trace(k->s->r, lo, ret, err);
+}
+
+/* Nothing in the group can be in the answer. Its first and its last trace may go on in others. */
+static enum ec group_outside(
+    const struct candidates *c, struct cursor *k, uint32_t g, bool *ret, struct err *err)
+{
+    const struct part_group *pg = &k->s->groups[g];
+    struct part_trace first, last;
+    *ret = outside(c, pg->min_start_ns, pg->max_end_ns);
+    if (!*ret || !c->whole_traces || pg->n_rows == 0 || k->s->info.n_groups == 1)
+        return EC_OK;
+    TRY(trace_at(k, pg->row_first, &first, err));
+    TRY(trace_at(k, pg->row_first + pg->n_rows - 1, &last, err));
+    *ret = outside(c, first.start_ns, first.end_ns) && outside(c, last.start_ns, last.end_ns);
+    return EC_OK;
+}
+
 static enum ec refill_block(struct candidates *c, struct cursor *k, uint32_t src, struct err *err)
 {
     k->n = k->at = 0;
@@ -234,7 +264,9 @@ static enum ec refill_block(struct candidates *c, struct cursor *k, uint32_t src
         const struct part_group *pg = &k->s->groups[g];
         if (g > 0)
             k->bound_ns = MIN(k->bound_ns, k->s->groups[g - 1].max_start_ns);
-        if (outside(c, pg->min_start_ns, pg->max_end_ns))
+        bool skip;
+        TRY(group_outside(c, k, g, &skip, err));
+        if (skip)
             continue;
         c->inspected_spans += pg->n_rows;
         k->groups_pinned++;

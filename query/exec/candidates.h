@@ -36,6 +36,8 @@ struct candidates {
     uint32_t *order; /* a heap of cursors by their next start */
     size_t n_order;
     uint64_t start_ns, end_ns; /* trace range wanted; 0,0: all */
+    /* Any span of a trace in the range counts, not only those of groups in the range. */
+    bool whole_traces;
     uint64_t inspected_spans;
     struct arena *arena, scratch; /* scratch: of one refill */
 };

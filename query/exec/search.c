@@ -13,6 +13,7 @@
 #include "legacy.h"
 #include "query/lower.h"
 #include "result.h"
+#include "shared.h"
 #include "sharing.h"
 #include "stream.h"
 
@@ -260,9 +261,80 @@ static void tell(struct search *s, uint64_t next_ns)
 static enum ec run_one(struct search *s, const struct tql_static *id, struct err *err)
 {
     struct trace_id trace;
-    if (id->type != TQL_STRING || !trace_id_parse(&trace, id->s))
+    struct str text = id->s;
+    while (id->type == TQL_STRING && text.n > 1 && text.p[0] == '0') /* any number of zeros */
+        text.p++, text.n--;
+    if (id->type != TQL_STRING || !trace_id_parse(&trace, text))
         return EC_OK;
     return visited(s, visit_shared(s, &trace, err), err);
+}
+
+/* ---- traces with a piece outside the range ---- */
+
+static bool outside(const struct search_request *r, uint64_t start_ns, uint64_t end_ns)
+{
+    return start_ns > r->end_ns || end_ns < r->start_ns;
+}
+
+struct pieces {
+    struct search *s;
+    struct trace_id *ids;
+    size_t n, cap;
+};
+
+static bool pair_wanted(void *arg, const struct part_info *a, const struct part_info *b)
+{
+    const struct search_request *r = ((struct pieces *)arg)->s->req;
+    uint64_t from = MIN(a->min_start_ns, b->min_start_ns);
+    uint64_t to = MAX(a->max_end_ns, b->max_end_ns);
+    return !outside(r, from, to) && (from < r->start_ns || to > r->end_ns);
+}
+
+static enum ec add_piece(
+    void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *err)
+{
+    struct pieces *p = arg;
+    const struct search_request *r = p->s->req;
+    (void)i;
+    (void)k;
+    if (outside(r, MIN(t->start_ns[0], t->start_ns[1]), MAX(t->end_ns[0], t->end_ns[1])) ||
+        (!outside(r, t->start_ns[0], t->end_ns[0]) && !outside(r, t->start_ns[1], t->end_ns[1])))
+        return EC_OK;
+    if (p->n == p->cap) {
+        size_t cap = p->cap == 0 ? 32 : p->cap * 2;
+        struct trace_id *ids = ARENA_ARRAY(p->s->ctx->arena, cap, struct trace_id);
+        if (ids == NULL)
+            return over_budget(err);
+        if (p->n != 0)
+            memcpy(ids, p->ids, p->n * sizeof(*ids));
+        p->ids = ids;
+        p->cap = cap;
+    }
+    p->ids[p->n++] = t->id;
+    return EC_OK;
+}
+
+/* The first pass finds the spans of pieces that overlap the range. A trace of which another piece
+ * does, or that goes on around the range, is in it too: those are judged one by one. */
+static enum ec visit_pieces(struct search *s, struct err *err)
+{
+    const struct query_ctx *ctx = s->ctx;
+    struct pieces p = {.s = s};
+    if (ctx->n_parts < 2 || (s->req->start_ns == 0 && s->req->end_ns == 0))
+        return EC_OK;
+    struct shared_peer *peers = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct shared_peer);
+    if (peers == NULL)
+        return over_budget(err);
+    for (size_t i = 0; i < ctx->n_parts; i++)
+        if (s->sources[i].part != NULL)
+            peers[i] = (struct shared_peer){.r = s->sources[i].r, .info = s->sources[i].info};
+    TRY(shared_find(ctx, peers, pair_wanted, add_piece, &p, err));
+    for (size_t i = 0; i < p.n; i++) { /* visits may replace the readers */
+        if (i % 64 == 0)
+            TRY(query_check_alive(ctx, err));
+        TRY(visited(s, visit_shared(s, &p.ids[i], err), err));
+    }
+    return EC_OK;
 }
 
 static enum ec run(struct search *s, struct err *err)
@@ -277,8 +349,10 @@ static enum ec run(struct search *s, struct err *err)
                      : need_query(r->q, &s->filters, s->sources, n, s->ctx->arena, &need, err));
     s->ev.filters = &s->filters;
     sharing_init(&s->sharing, s->sources, n, s->ctx->arena);
+    TRY(visit_pieces(s, err));
     TRY(candidates_open_need(
         &s->cands, s->ctx, s->sources, n, &s->filters, need, r->start_ns, r->end_ns, err));
+    s->cands.whole_traces = true;
     for (unsigned i = 0;; i++) {
         struct cand c;
         uint32_t src;

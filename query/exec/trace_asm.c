@@ -108,6 +108,22 @@ static enum ec drop_duplicates(struct qtrace *t, struct err *err)
     return EC_OK;
 }
 
+/* Times of the rows that stayed: a dropped copy may have had others. */
+static enum ec find_times(struct qtrace *t, struct err *err)
+{
+    t->start_ns = UINT64_MAX;
+    t->end_ns = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        uint64_t start, duration;
+        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_START, &start, err));
+        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_DURATION, &duration, err));
+        uint64_t end = start + duration;
+        t->start_ns = MIN(t->start_ns, start);
+        t->end_ns = MAX(t->end_ns, MAX(start, end));
+    }
+    return EC_OK;
+}
+
 /* Last root span over all rows, for traces in several parts (one part knows its own). */
 static enum ec find_root(struct qtrace *t, struct err *err)
 {
@@ -158,7 +174,10 @@ enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
         if (sources[k].part != NULL)
             TRY(source_note(&sources[k], add_source(t, k, &only, err)));
     if (t->n_parts > 1) {
+        uint32_t n = t->n;
         TRY(drop_duplicates(t, err));
+        if (t->n != n)
+            TRY(find_times(t, err));
         return find_root(t, err);
     }
     find_root_row(t, only.root_row);
