@@ -213,6 +213,13 @@ static enum ec presence(struct eval *ev, const struct tql_expr *e, uint32_t row,
     return EC_OK;
 }
 
+enum ec eval_absent(
+    struct eval *ev, const struct tql_attr *attr, uint32_t row, bool *ret, struct err *err)
+{
+    const struct tql_expr e = {.kind = TQL_E_ATTR, .attr = attr};
+    return presence(ev, &e, row, true, ret, err);
+}
+
 /* ---- expressions ---- */
 
 static const char *type_name(const struct qval *v)
@@ -366,61 +373,84 @@ static uint32_t flatten(const struct tql_expr *e, const struct tql_expr **out, u
     return n + 1;
 }
 
-/* All conjuncts that read `what` hold on one event (link) of the span. */
-static enum ec on_one(struct eval *ev, const struct tql_expr **all, uint32_t n, unsigned what,
-    uint32_t row, bool *ret, struct err *err)
+struct conjuncts {
+    const struct tql_expr *all[CONJUNCTS_MAX];
+    uint32_t n;
+    unsigned reads; /* of any of them */
+    bool pairs;     /* one of them reads an event and a link */
+};
+
+/* All conjuncts that read `what` hold on one event (link) of the span. With pairs, those that read
+ * both are left to the links, which are then tried for each event. A span without events (links)
+ * has one try, in which what reads them is nil. */
+static enum ec on_one(struct eval *ev, const struct conjuncts *c, unsigned what, uint32_t row,
+    bool *ret, struct err *err)
 {
     const struct qrow *r = &ev->trace->rows[row];
     uint32_t from, to, *fixed = what == READS_EVENT ? &ev->event : &ev->link;
     enum ec ec = EC_OK;
-    bool any = false;
-    *ret = false;
-    for (uint32_t k = 0; k < n; k++)
-        any = any || (reads(all[k]) & what) != 0;
-    if (!any) {
-        *ret = true;
-        return EC_OK;
-    }
     TRY(bind_range(&ev->sources[r->src], what == READS_EVENT ? COL_EVENT_SPAN : COL_LINK_SPAN, r->g,
         r->off, &from, &to, err));
-    for (uint32_t i = from; i < to && !*ret && ec == EC_OK; i++) {
-        bool hold = true;
-        *fixed = i;
-        for (uint32_t k = 0; k < n && hold && ec == EC_OK; k++) {
+    bool none = from == to, hold = false;
+    for (uint32_t i = from; (i < to || (none && i == from)) && !hold && ec == EC_OK; i++) {
+        hold = true;
+        *fixed = none ? PART_NONE : i;
+        for (uint32_t k = 0; k < c->n && hold && ec == EC_OK; k++) {
+            unsigned of = reads(c->all[k]);
             struct qval v;
-            if ((reads(all[k]) & what) == 0)
+            if ((of & what) == 0 || (what == READS_EVENT && of != what))
                 continue;
-            ec = eval_expr(ev, all[k], row, &v, err);
+            ec = eval_expr(ev, c->all[k], row, &v, err);
             hold = ec == EC_OK && qval_true(&v);
         }
-        *ret = hold;
+        if (hold && what == READS_EVENT && c->pairs)
+            ec = on_one(ev, c, READS_LINK, row, &hold, err);
     }
     *fixed = PART_NONE;
+    *ret = hold && ec == EC_OK;
     return ec;
+}
+
+/* The conjuncts of all filters of the pipeline: `{ a } | { b }` says the same as `{ a && b }`.
+ * False: more than there is room for. */
+static bool conjuncts_of(const struct tql_pipeline *p, struct conjuncts *ret)
+{
+    *ret = (struct conjuncts){0};
+    for (uint32_t i = 0; i < p->n_stages; i++)
+        if (p->stages[i].kind == TQL_STAGE_SPANSET)
+            ret->n = flatten(p->stages[i].spanset->filter, ret->all, ret->n);
+    for (uint32_t k = 0; k < MIN(ret->n, CONJUNCTS_MAX); k++) {
+        unsigned of = reads(ret->all[k]);
+        ret->reads |= of;
+        ret->pairs = ret->pairs || of == (READS_EVENT | READS_LINK);
+    }
+    return ret->n <= CONJUNCTS_MAX;
 }
 
 enum ec eval_filter(
     struct eval *ev, const struct tql_expr *e, uint32_t row, bool *ret, struct err *err)
 {
-    const struct tql_expr *all[CONJUNCTS_MAX];
+    struct conjuncts c;
     struct qval v;
-    uint32_t n = 0;
-    if (ev->q->conjunctive && reads(e) != 0)
-        n = flatten(e, all, 0);
-    if (n < 2 || n > CONJUNCTS_MAX) {
+    if (!ev->q->conjunctive || reads(e) == 0 || !conjuncts_of(ev->q->pipeline, &c) ||
+        (c.n == 1 && eval_is_leaf(e))) {
         TRY(eval_expr(ev, e, row, &v, err));
         *ret = qval_true(&v);
         return EC_OK;
     }
-    for (uint32_t k = 0; k < n; k++) {
-        if (reads(all[k]) != 0)
+    for (uint32_t k = 0; k < c.n; k++) {
+        if (reads(c.all[k]) != 0)
             continue;
-        TRY(eval_expr(ev, all[k], row, &v, err));
+        TRY(eval_expr(ev, c.all[k], row, &v, err));
         if (!qval_true(&v)) {
             *ret = false;
             return EC_OK;
         }
     }
-    TRY(on_one(ev, all, n, READS_EVENT, row, ret, err));
-    return *ret ? on_one(ev, all, n, READS_LINK, row, ret, err) : EC_OK;
+    *ret = true;
+    if ((c.reads & READS_EVENT) != 0)
+        TRY(on_one(ev, &c, READS_EVENT, row, ret, err));
+    if (*ret && (c.reads & READS_LINK) != 0 && !c.pairs)
+        TRY(on_one(ev, &c, READS_LINK, row, ret, err));
+    return EC_OK;
 }

@@ -59,6 +59,9 @@ enum ec eval_expr(struct eval *ev, const struct tql_expr *e, uint32_t row, struc
  * one. */
 enum ec eval_filter(
     struct eval *ev, const struct tql_expr *e, uint32_t row, bool *ret, struct err *err) MUST_USE;
+/* `attr = nil`. */
+enum ec eval_absent(struct eval *ev, const struct tql_attr *attr, uint32_t row, bool *ret,
+    struct err *err) MUST_USE;
 /* Single value of an attribute; of several events (links) the first that has it. */
 enum ec eval_attr(struct eval *ev, const struct tql_attr *attr, uint32_t row, struct qval *ret,
     struct err *err) MUST_USE;

@@ -134,11 +134,12 @@ enum ec compare_observe(
     uint64_t resource, scope;
     bool selected;
     TRY(prepare(c, r->src, err));
-    TRY(eval_filter(&c->ev, m->filter, row, &selected, err));
+    struct qval v;
+    TRY(eval_expr(&c->ev, m->filter, row, &v, err)); /* whatever the pipeline's filters are like */
+    selected = qval_true(&v);
     if (m->start_ns > 0 && m->end_ns > 0)
         selected = selected && start_ns > (uint64_t)m->start_ns && start_ns <= (uint64_t)m->end_ns;
     for (size_t i = 0; i < ARRAY_LEN(counted); i++) {
-        struct qval v;
         TRY(intrinsic(c, counted[i], row, &v, err));
         TRY(count(c, selected, tql_intrinsic_text(counted[i]), &v, bucket, err));
     }

@@ -258,11 +258,10 @@ static enum ec takes_part(struct eval *ev, uint32_t row, bool *ret, struct err *
     for (uint32_t i = 0; i < q->n_conds && !*ret; i++) {
         struct qval v;
         if (q->conds[i].kind == TQL_COND_ABSENT) {
-            *ret = true;
-            return EC_OK;
+            TRY(eval_absent(ev, q->conds[i].attr, row, ret, err));
+            continue;
         }
-        TRY(eval_attr(ev, q->conds[i].attr, row, &v, err));
-        v = eval_visible(ev, q->conds[i].attr, &v, ev->trace->scratch);
+        TRY(eval_attr_shown(ev, q->conds[i].attr, row, false, &v, err)); /* any event or link */
         *ret = v.kind != QV_NIL;
     }
     return EC_OK;

@@ -111,10 +111,12 @@ static void count_multi(const struct tql_expr *e, uint32_t *events, uint32_t *li
 bool lower_is_exact(const struct tql_query *q, const struct tql_expr *e, struct arena *a)
 {
     uint32_t events = 0, links = 0;
-    /* In a conjunctive query all conditions on events hold on one event; a scan asks for each
-     * alone. */
-    count_multi(e, &events, &links);
-    if (q->conjunctive && (events > 1 || links > 1))
+    /* In a conjunctive query all conditions on events hold on one event, those of other filters of
+     * the pipeline too; a scan asks for each alone. */
+    for (uint32_t i = 0; i < q->pipeline->n_stages && q->conjunctive; i++)
+        if (q->pipeline->stages[i].kind == TQL_STAGE_SPANSET)
+            count_multi(q->pipeline->stages[i].spanset->filter, &events, &links);
+    if (events > 1 || links > 1)
         return false;
     return exact(e, a);
 }

@@ -289,7 +289,8 @@ enum ec tql_analyze(struct tql_query *q, struct arena *arena, struct err *err)
         return ERR(err, EC_LIMIT, "query: over the memory budget");
     q->never = never_matches(q->pipeline);
     q->conjunctive = conjunctive(q->pipeline);
-    q->reads_all = !q->structural && (a.has_true || q->n_conds == 0);
+    /* Structural operators over {} alone read nothing of a span that hangs nowhere. */
+    q->reads_all = q->structural ? a.has_true && q->n_conds != 0 : a.has_true || q->n_conds == 0;
     read_hints(q);
     return EC_OK;
 }
