@@ -6,8 +6,8 @@
 
 /* What one lookup in another source costs, in ids read. */
 #define LOOKUP_IDS 16u
-/* Bits per trace: one in BITS of the traces that are not shared is taken for shared. */
-#define BITS 16u
+#define BITS       16u  /* per trace: about one in fifty is taken for shared and is not */
+#define LINE_MASK  511u /* bits of a cache line */
 
 void sharing_init(struct sharing *s, struct source *sources, size_t n_sources, struct arena *arena)
 {
@@ -17,12 +17,23 @@ void sharing_init(struct sharing *s, struct source *sources, size_t n_sources, s
             s->n_traces += sources[i].info.n_traces;
 }
 
-static uint64_t bit_of(const struct sharing *s, const struct trace_id *id)
+/* Two bits of one cache line. */
+struct place {
+    uint64_t *a, *b;
+    uint64_t bit_a, bit_b;
+};
+
+static struct place place_of(const struct sharing *s, uint64_t *bits, const struct trace_id *id)
 {
-    return hash_mix(get_u64le(id->b) ^ hash_mix(get_u64le(id->b + 8))) & s->mask;
+    uint64_t h = hash_mix(get_u64le(id->b) ^ hash_mix(get_u64le(id->b + 8)));
+    uint64_t a = h & s->mask, b = (a & ~(uint64_t)LINE_MASK) | (h >> 48 & LINE_MASK & s->mask);
+    return (struct place){.a = &bits[a / 64],
+        .b = &bits[b / 64],
+        .bit_a = (uint64_t)1 << (a % 64),
+        .bit_b = (uint64_t)1 << (b % 64)};
 }
 
-/* Ids of one source have been set in `once` by earlier sources? Then in `twice`. */
+/* Ids of one source whose bits earlier ids have set are marked as seen twice. */
 static enum ec add_source(struct sharing *s, struct source *of, uint64_t *once, struct err *err)
 {
     struct trace_id ids[PART_IDS_MAX];
@@ -32,9 +43,14 @@ static enum ec add_source(struct sharing *s, struct source *of, uint64_t *once, 
         if (n == 0)
             return EC_OK;
         for (uint32_t i = 0; i < n; i++) {
-            uint64_t b = bit_of(s, &ids[i]), bit = (uint64_t)1 << (b % 64);
-            s->twice[b / 64] |= once[b / 64] & bit;
-            once[b / 64] |= bit;
+            struct place p = place_of(s, once, &ids[i]);
+            if ((*p.a & p.bit_a) != 0 && (*p.b & p.bit_b) != 0) {
+                struct place t = place_of(s, s->twice, &ids[i]);
+                *t.a |= t.bit_a;
+                *t.b |= t.bit_b;
+            }
+            *p.a |= p.bit_a;
+            *p.b |= p.bit_b;
         }
     }
 }
@@ -72,8 +88,8 @@ enum ec sharing_ask(
         ++s->asked * (s->n_sources - 1) * LOOKUP_IDS > s->n_traces)
         TRY(build(s, err));
     if (s->twice != NULL && !s->refused) {
-        uint64_t b = bit_of(s, id);
-        *ret = (s->twice[b / 64] >> (b % 64) & 1) != 0;
+        struct place p = place_of(s, s->twice, id);
+        *ret = (*p.a & p.bit_a) != 0 && (*p.b & p.bit_b) != 0;
         return EC_OK;
     }
     for (size_t i = 0; i < s->n_sources && !*ret; i++) {

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Which traces lie in several parts: asked one by one, and after all ids were read. */
+#include "block_fixture.h"
+#include "head_request.h"
+#include "query/exec/sharing.h"
+
+enum { PARTS = 4, TRACES = 3000 };
+
+static struct trace_id id_of(uint32_t trace)
+{
+    struct trace_id id;
+    put_u64be(id.b, trace * 0x9e3779b97f4a7c15u);
+    put_u64be(id.b + 8, trace + 1);
+    return id;
+}
+
+/* Trace t is in part t % PARTS; every seventh in the next one too. */
+static bool in_part(uint32_t trace, uint32_t part)
+{
+    return trace % PARTS == part || (trace % 7 == 0 && (trace + 1) % PARTS == part);
+}
+
+static struct head *head_of(uint32_t part)
+{
+    struct head *h;
+    struct request q;
+    request_begin(&q);
+    size_t rs = pb_begin(&q.raw, 1), ss = pb_begin(&q.raw, 2);
+    for (uint32_t t = 0; t < TRACES; t++) {
+        struct trace_id id = id_of(t);
+        char span[8];
+        if (!in_part(t, part))
+            continue;
+        size_t s = pb_begin(&q.raw, 2);
+        pb_put_bytes(&q.raw, 1, str_n((const char *)id.b, 16));
+        put_u64be(span, part + 1);
+        pb_put_bytes(&q.raw, 2, str_n(span, 8));
+        pb_put_fixed64(&q.raw, 7, 1700000000000000000u + t);
+        pb_put_fixed64(&q.raw, 8, 1700000000000000000u + t);
+        pb_end(&q.raw, s);
+    }
+    pb_end(&q.raw, ss);
+    pb_end(&q.raw, rs);
+    request_decode(&q);
+    assert_ok(head_new(NULL, &h, err));
+    assert_int_equal(request_insert(h, &q, 1700000100), 0);
+    request_end(&q);
+    return h;
+}
+
+/* All ids of a part, each once. */
+static void check_ids(struct source *s, uint32_t part)
+{
+    struct trace_id ids[PART_IDS_MAX];
+    uint32_t n, total = 0, seen[TRACES] = {0};
+    for (uint32_t at = 0;; at += n) {
+        assert_ok(part_trace_ids(s->r, at, ids, &n, err));
+        if (n == 0)
+            break;
+        for (uint32_t i = 0; i < n; i++) {
+            uint64_t t = get_u64be(ids[i].b + 8) - 1;
+            assert_true(t < TRACES && in_part((uint32_t)t, part));
+            assert_int_equal(seen[t]++, 0);
+        }
+        total += n;
+    }
+    assert_int_equal(total, s->info.n_traces);
+}
+
+static void test_shared__is_never_denied_and_seldom_wrong(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *heads[PARTS];
+    struct part *parts[PARTS];
+    struct source sources[PARTS];
+    struct sharing sharing;
+    struct arena a;
+    uint32_t wrong = 0;
+    bool shared, direct = false;
+    arena_init(&a, NULL, 0);
+    for (uint32_t p = 0; p < PARTS; p++) {
+        heads[p] = head_of(p);
+        parts[p] = p % 2 == 0 ? fixture_write(f, (struct part *[]){head_part(heads[p])}, 1)
+                              : part_ref(head_part(heads[p]));
+        assert_ok(source_open(&sources[p], parts[p], &a, NULL, err));
+        check_ids(&sources[p], p);
+    }
+    sharing_init(&sharing, sources, PARTS, &a);
+    for (uint32_t t = 0; t < TRACES; t++) {
+        struct trace_id id = id_of(t);
+        assert_ok(sharing_ask(&sharing, t % PARTS, &id, &shared, err));
+        assert_true(shared || t % 7 != 0);
+        if (sharing.twice == NULL) {
+            direct = true;
+            assert_int_equal(shared, t % 7 == 0);
+        }
+        wrong += shared && t % 7 != 0;
+    }
+    assert_true(direct && sharing.twice != NULL); /* both ways were taken */
+    assert_true(wrong < TRACES / 10);
+    for (uint32_t p = 0; p < PARTS; p++) {
+        source_close(&sources[p]);
+        part_unref(parts[p]);
+        head_free(heads[p]);
+    }
+    arena_deinit(&a);
+    block_fixture_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shared__is_never_denied_and_seldom_wrong),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
