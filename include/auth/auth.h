@@ -96,8 +96,8 @@ struct auth_options {
     struct http_client *client; /* borrowed; freed after auth_free */
 };
 
-/* EC_INVALID: names the tenant and the fault (no name, doubled name, a secret of wrong length).
- * What can be wrong with one tenant only (its CA does not load) makes that tenant broken instead.
+/* EC_INVALID: a tenant without a name, a name twice, no usable API server URL. What is wrong within
+ * one tenant (its CA does not load, a secret of wrong length) makes that tenant broken instead.
  * Issuers are contacted in the background, again and again until they answer; until then their
  * tenants answer 503 and the others work. */
 enum ec auth_new(const struct auth_options *opt, struct auth **ret, struct err *err) MUST_USE;

@@ -9,7 +9,7 @@
 #include "pki.h"
 #include "server_fixture.h"
 
-static struct fake_service svc;
+static struct fake_service plain, *svc = &plain;
 static struct http_client *client;
 static struct http_profile *profile;
 
@@ -92,7 +92,7 @@ static struct wait ask(const char *path, struct http_client_request rq)
     struct wait w = WAIT_INIT;
     struct err err = {0};
     char url[300];
-    snprintf(url, sizeof(url), "%s%s", svc.url, path);
+    snprintf(url, sizeof(url), "%s%s", svc->url, path);
     rq.url = str_from(url);
     if (rq.profile == NULL)
         rq.profile = profile;
@@ -222,7 +222,7 @@ static void test_client__many_at_once_within_bounds(void **state)
                   &(struct http_client_options){.concurrent_max = 4, .waiting_max = 40}, &c, &err),
         err);
     char url[100];
-    snprintf(url, sizeof(url), "%s/late", svc.url);
+    snprintf(url, sizeof(url), "%s/late", svc->url);
     unsigned accepted = 0, refused = 0;
     for (int i = 0; i < 60; i++) {
         struct http_client_request rq = {
@@ -247,7 +247,7 @@ static void test_client__free_cancels_what_is_under_way(void **state)
     struct http_client *c;
     assert_ok(http_client_new(&(struct http_client_options){.concurrent_max = 2}, &c, &err), err);
     char url[100];
-    snprintf(url, sizeof(url), "%s/late", svc.url);
+    snprintf(url, sizeof(url), "%s/late", svc->url);
     for (int i = 0; i < 5; i++) {
         struct http_client_request rq = {.profile = profile, .url = str_from(url)};
         assert_ok(http_client_send(c, &rq, on_done, &w, NULL, &err), err);
@@ -327,7 +327,7 @@ static void test_client__cancel_ends_a_call(void **state)
     struct err err = {0};
     struct loop_test t = {.w = WAIT_INIT};
     char url[100];
-    snprintf(url, sizeof(url), "%s/late", svc.url);
+    snprintf(url, sizeof(url), "%s/late", svc->url);
     struct http_client_request rq = {.profile = profile, .url = str_from(url)};
     assert_ok(http_client_send(client, &rq, on_done, &t.w, &t.call, &err), err);
     assert_true(http_client_run(client, cancel_it, &t));
@@ -341,7 +341,7 @@ static void test_client__tls_trusts_only_what_it_was_given(void **state)
 {
     (void)state;
     struct err err = {0};
-    struct fake_service saved = svc;
+    struct fake_service secure;
     struct pki_id ca = pki_make(&(struct pki_request){.name = "ca", .ca = true});
     struct pki_id other = pki_make(&(struct pki_request){.name = "other", .ca = true});
     struct pki_id good =
@@ -357,8 +357,9 @@ static void test_client__tls_trusts_only_what_it_was_given(void **state)
         {&wrong_name, &ca, false, false, false}, {&wrong_name, &other, true, false, true}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct http_profile *p;
-        svc = (struct fake_service){.answer = echo};
-        fake_start(&svc, cases[i].server->cert_pem, cases[i].server->key_pem);
+        secure = (struct fake_service){.answer = echo};
+        svc = &secure;
+        fake_start(svc, cases[i].server->cert_pem, cases[i].server->key_pem);
         struct http_profile_options opt = {
             .insecure_skip_verify = cases[i].insecure, .http2 = cases[i].http2};
         if (cases[i].trusted != NULL)
@@ -370,9 +371,9 @@ static void test_client__tls_trusts_only_what_it_was_given(void **state)
         if (cases[i].ok)
             assert_string_equal(w.body, "GET /x  [] [Bearer s] ");
         http_profile_free(p);
-        fake_stop(&svc);
+        fake_stop(svc);
     }
-    svc = saved;
+    svc = &plain;
     pki_free(&ca);
     pki_free(&other);
     pki_free(&good);
@@ -382,12 +383,12 @@ static void test_client__tls_trusts_only_what_it_was_given(void **state)
 static void test_client__no_answer_is_an_error(void **state)
 {
     (void)state;
-    struct fake_service saved = svc, gone = {.answer = echo};
+    struct fake_service gone = {.answer = echo};
     fake_start(&gone, NULL, NULL);
-    svc = gone;
+    svc = &gone;
     fake_stop(&gone);
     struct wait w = ask("/secret-path?secret=1", (struct http_client_request){0});
-    svc = saved;
+    svc = &plain;
     assert_int_equal(w.ec, EC_UNAVAILABLE);
     assert_string_not_equal(w.error, "");
     assert_null(strstr(w.error, "secret"));
@@ -409,8 +410,8 @@ static int setup(void **state)
     /* No proxy of the machine's may stand between; loopback never goes through one anyway. */
     setenv("HTTP_PROXY", "http://127.0.0.1:1", 1);
     setenv("HTTPS_PROXY", "http://127.0.0.1:1", 1);
-    svc = (struct fake_service){.answer = echo};
-    fake_start(&svc, NULL, NULL);
+    svc->answer = echo;
+    fake_start(svc, NULL, NULL);
     assert_ok(http_client_new(&(struct http_client_options){0}, &client, &err), err);
     assert_ok(http_profile_new(&(struct http_profile_options){0}, &profile, &err), err);
     return 0;
@@ -421,7 +422,7 @@ static int teardown(void **state)
     (void)state;
     http_client_free(client);
     http_profile_free(profile);
-    fake_stop(&svc);
+    fake_stop(svc);
     return 0;
 }
 
