@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/bytes.h"
 #include "base/err.h"
 
@@ -48,3 +50,9 @@ void log_emit(enum log_level level, const char *file, int line, const char *msg,
                 (level), __FILE__, __LINE__, (msg), log_fields_ + 1, ARRAY_LEN(log_fields_) - 1); \
         }                                                                                         \
     } while (0)
+
+/* At most one pass per period; thread-safe. Zero-initialised. */
+struct log_limiter {
+    _Atomic int64_t next_ns;
+};
+bool log_limiter_pass(struct log_limiter *l, int64_t period_ns);

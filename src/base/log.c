@@ -269,3 +269,10 @@ void log_emit(enum log_level level, const char *file, int line, const char *msg,
     line_write(l.p, l.n);
     errno = saved;
 }
+
+bool log_limiter_pass(struct log_limiter *l, int64_t period_ns)
+{
+    int64_t now = clock_mono_ns(), next = atomic_load_explicit(&l->next_ns, memory_order_relaxed);
+    return now >= next && atomic_compare_exchange_strong_explicit(&l->next_ns, &next,
+                              now + period_ns, memory_order_relaxed, memory_order_relaxed);
+}

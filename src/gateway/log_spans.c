@@ -9,13 +9,6 @@
 
 #define ATTRS_MAX 256 /* fields of one line; what exceeds it is left out */
 
-bool log_limiter_pass(struct log_limiter *l, int64_t period_ns)
-{
-    int64_t now = clock_mono_ns(), next = atomic_load_explicit(&l->next_ns, memory_order_relaxed);
-    return now >= next && atomic_compare_exchange_strong_explicit(&l->next_ns, &next,
-                              now + period_ns, memory_order_relaxed, memory_order_relaxed);
-}
-
 /* "span_" + key with everything outside [A-Za-z0-9_] as '_'. */
 static const char *field_key(struct arena *a, struct str key)
 {
