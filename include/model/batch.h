@@ -70,7 +70,8 @@ struct batch_span {
     uint32_t event_first, event_n;
     uint32_t link_first, link_n;
     uint32_t dropped_attrs, dropped_events, dropped_links;
-    uint32_t raw_bytes; /* size of the Span message */
+    uint32_t raw_bytes;       /* size of the Span message */
+    uint32_t canonical_bytes; /* its size in the canonical encoding, before any cut */
     uint8_t reject; /* enum span_reject; set by the decoder for ids, by admission for the rest */
     uint8_t
         bad_id_len; /* length of the offending id (at most 255), 0 if all zero: for the message */

@@ -399,6 +399,7 @@ bool batch_dec_span(struct batch_dec *d, const uint8_t *p, const uint8_t *end, u
     batch_dec_judge(d, s, &ids);
     d->b.n_spans++;
     uint64_t n = s->raw_bytes <= d->span_bytes_max ? lists + batch_dec_span_size(s) : s->raw_bytes;
+    s->canonical_bytes = (uint32_t)n;
     *size += pb_len_size(n);
     return true;
 }
