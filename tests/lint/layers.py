@@ -22,10 +22,11 @@ LAYERS = {
     "receivers": ["model", "base"],
     "storage": ["model", "base"],
     "query": ["storage", "model", "base"],
+    "generator": ["query", "model", "base"],
     "gateway": ["storage", "model", "base"],
     "api": ["query", "gateway", "storage", "server", "receivers", "config", "model", "base"],
     "front": ["api", "auth", "query", "server", "config", "client", "base"],
-    "cmd": ["front", "auth", "client", "api", "query", "gateway", "storage", "server", "receivers",
+    "cmd": ["front", "auth", "client", "api", "generator", "query", "gateway", "storage", "server", "receivers",
             "config", "model", "base"],
 }
 
