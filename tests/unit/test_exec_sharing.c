@@ -2,6 +2,7 @@
  * Which traces lie in several parts: asked one by one, and after all ids were read. */
 #include "block_fixture.h"
 #include "head_request.h"
+#include "model/otlp_write.h"
 #include "query/exec/sharing.h"
 
 enum { PARTS = 4, TRACES = 3000 };
