@@ -82,6 +82,7 @@ static enum ec add_part(struct collector *total, size_t part, struct slices *l, 
     struct part_reader *r;
     enum ec ec = part_reader_open(ctx->parts[part], ctx->budget, &r, err);
     if (source_unreadable(ec) || ec == EC_NOT_FOUND) {
+        total->damaged[part] = true;
         total->n_damaged++;
         return EC_OK;
     }
@@ -102,6 +103,14 @@ static enum ec add_part(struct collector *total, size_t part, struct slices *l, 
     return EC_OK;
 }
 
+void collect_damage(struct collector *total, const struct collector *c)
+{
+    if (c->n_damaged == 0 || total->damaged[c->slice.part])
+        return;
+    total->damaged[c->slice.part] = true;
+    total->n_damaged++;
+}
+
 static void collect_one(void *arg, size_t i)
 {
     struct collector *c = &((struct collector *)arg)[i];
@@ -111,50 +120,42 @@ static void collect_one(void *arg, size_t i)
 
 /* Adds up what a wave found, in the order of the slices, so that sums and exemplars do not depend
  * on the threads. */
-static enum ec merge_wave(
-    struct collector *total, struct collector *all, size_t n, size_t *last_damaged, struct err *err)
+static enum ec merge_wave(struct collector *total, struct collector *all, size_t n, struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         struct collector *c = &all[i];
         if (c->ec != EC_OK)
             return ERR(err, c->ec, "%s", err_msg(&c->err));
         TRY(collect_slice_merge(total, c, err));
-        if (c->n_damaged != 0 && *last_damaged != c->slice.part + 1) {
-            total->n_damaged++;
-            *last_damaged = c->slice.part + 1;
-        }
+        collect_damage(total, c);
     }
     return EC_OK;
 }
 
-static enum ec by_span(struct collector *total, struct err *err)
+static enum ec by_span(struct collector *total, struct slices *l, struct err *err)
 {
     const struct query_ctx *ctx = total->ctx;
-    struct slices l = {0};
     struct shared_set shared;
-    size_t last_damaged = 0;
     struct collector *all = ARENA_ARRAY(ctx->arena, WAVE, struct collector);
     if (all == NULL)
         return ERR(err, EC_LIMIT, "query is over its memory budget");
-    for (size_t i = 0; i < ctx->n_parts; i++)
-        TRY(add_part(total, i, &l, err));
     TRY(shared_set_find(ctx, total->grid.start_ns, total->grid.end_ns, ctx->arena, &shared, err));
     total->shared = &shared;
     enum ec ec = shared.n == 0 ? EC_OK : collect_shared(total, err);
-    for (size_t at = 0, n; at < l.n && ec == EC_OK; at += n) {
-        n = MIN(ctx->stream == NULL ? WAVE : WAVE_TOLD, l.n - at);
+    for (size_t at = 0, n; at < l->n && ec == EC_OK; at += n) {
+        n = MIN(ctx->stream == NULL ? WAVE : WAVE_TOLD, l->n - at);
         for (size_t i = 0; i < n; i++) {
             collector_init(&all[i], ctx, total->req, &total->grid);
-            all[i].slice = l.p[at + i];
+            all[i].slice = l->p[at + i];
             all[i].shared = &shared;
             picks_after(&all[i].picks, &total->picks);
         }
         pool_parallel(ctx->pool, ctx->key, 8, n, collect_one, all);
-        ec = merge_wave(total, all, n, &last_damaged, err);
+        ec = merge_wave(total, all, n, err);
         for (size_t i = 0; i < n; i++)
             collector_deinit(&all[i]);
         if (ec == EC_OK && query_stream_due(ctx))
-            metrics_tell_slices(total, l.p + at + n, l.n - at - n);
+            metrics_tell_slices(total, l->p + at + n, l->n - at - n);
     }
     return ec;
 }
@@ -162,9 +163,19 @@ static enum ec by_span(struct collector *total, struct err *err)
 static enum ec collect(struct collector *total, struct err *err)
 {
     const struct tql_query *q = total->req->q;
+    const struct query_ctx *ctx = total->ctx;
+    bool compares = q->metric->fn == TQL_M_COMPARE;
+    struct slices l = {0};
     if (q->never)
         return EC_OK;
-    return collect_by_span(q) ? by_span(total, err) : collect_traces(total, err);
+    if (!(compares ? collect_compare_by_span(q) : collect_by_span(q)))
+        return collect_traces(total, err);
+    total->damaged = ARENA_ARRAY(&total->arena, ctx->n_parts, bool);
+    if (total->damaged == NULL)
+        return ERR(err, EC_LIMIT, "query is over its memory budget");
+    for (size_t i = 0; i < ctx->n_parts; i++)
+        TRY(add_part(total, i, &l, err));
+    return compares ? collect_compare(total, l.p, l.n, err) : by_span(total, &l, err);
 }
 
 static void fill_stats(

@@ -20,6 +20,11 @@ struct slice {
     uint64_t last_ns; /* no span of it starts later */
 };
 
+struct series_list {
+    struct metrics_series *p;
+    size_t n, cap;
+};
+
 struct collector {
     const struct query_ctx *ctx;
     const struct metrics_request *req;
@@ -34,7 +39,10 @@ struct collector {
     struct scan *scan;
     struct candidates cands;
     struct query_stats stats;
-    uint32_t n_damaged;           /* parts that could not be read in full */
+    uint32_t n_damaged;          /* parts that could not be read in full */
+    bool *damaged;               /* of the total: by part, counted already */
+    struct series_list compared; /* collect_compare: the series of the answer */
+    bool fast_compare;
     struct compare_part *compare; /* per source; NULL until compare() needs it */
     struct fast *fast;            /* by span */
     struct slice slice;
@@ -72,6 +80,18 @@ void metrics_tell_slices(struct collector *total, const struct slice *left, size
 /* Progress without samples, of a query that collects by trace. */
 void metrics_tell_traces(struct collector *c);
 
-/* compare.c: counts every attribute value of a span. */
+/* The buckets and the largest group among the slice's groups that are in range; false: none is. */
+bool slice_bounds(
+    const struct collector *c, uint32_t *ret_base, uint32_t *ret_stride, uint32_t *ret_rows);
+/* Counts the part of a collector that met damage, once. Collectors come in the order of parts. */
+void collect_damage(struct collector *total, const struct collector *c);
+
+/* compare.c: compare() over the slices of all parts, column by column; series in
+ * total->compared. Only for queries that collect_compare_by_span accepts. */
+bool collect_compare_by_span(const struct tql_query *q);
+enum ec collect_compare(
+    struct collector *total, struct slice *slices, size_t n_slices, struct err *err) MUST_USE;
+
+/* metrics_compare.c: the same by trace: counts every attribute value of a span. */
 enum ec compare_observe(struct collector *c, uint32_t row, uint64_t start_ns, uint32_t bucket,
     struct err *err) MUST_USE;

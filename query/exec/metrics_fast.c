@@ -266,8 +266,7 @@ static enum ec one_group(struct collector *c, uint32_t g, struct err *err)
 
 /* ---- one slice ---- */
 
-/* The buckets and the largest group among those that are in range; false: none is. */
-static bool slice_bounds(
+bool slice_bounds(
     const struct collector *c, uint32_t *ret_base, uint32_t *ret_stride, uint32_t *ret_rows)
 {
     const struct source *s = &c->sources[0];

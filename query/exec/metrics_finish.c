@@ -83,7 +83,7 @@ static enum ec put_labels(struct collector *c, const struct qval *by,
 
 /* ---- the list ---- */
 
-static enum ec push(
+enum ec finish_push(
     struct collector *c, struct series_list *l, struct metrics_series **ret, struct err *err)
 {
     struct arena *a = c->ctx->arena;
@@ -219,7 +219,7 @@ static enum ec plain_series(struct collector *c, struct series_list *l, struct e
         struct metrics_series *s;
         bool histogram = m->fn == TQL_M_HISTOGRAM_OVER_TIME;
         struct result_attr extra;
-        TRY(push(c, l, &s, err));
+        TRY(finish_push(c, l, &s, err));
         for (uint32_t i = 0; i < c->grid.n; i++)
             s->values[i] = acc_sample(&c->acc, from, i) / per;
         if (histogram)
@@ -259,7 +259,7 @@ static enum ec quantiles_of(struct collector *c, const struct quantile_group *g,
     for (uint32_t k = 0; k < m->n_quantiles; k++) {
         struct result_attr p = number_label("p", m->quantiles[k]);
         struct metrics_series *s;
-        TRY(push(c, l, &s, err));
+        TRY(finish_push(c, l, &s, err));
         TRY(put_labels(c, by, &p, s, err));
     }
     for (uint32_t i = 0; i < c->grid.n; i++) {
@@ -333,14 +333,14 @@ static enum ec compare_attr(struct collector *c, const struct compare_entry *e, 
     bool selection = e->s->labels[0].i != 0;
     struct metrics_series *s;
     for (uint32_t i = 0; i < n && i < (uint64_t)c->m->top_n; i++) {
-        TRY(push(c, l, &s, err));
+        TRY(finish_push(c, l, &s, err));
         TRY(compare_labels(
             c, e->s, selection ? "selection" : "baseline", &e[i].s->labels[2], s, err));
         for (uint32_t b = 0; b < c->grid.n; b++)
             s->values[b] = acc_sample(&c->acc, e[i].s, b);
     }
     struct qval nil = QVAL_NIL;
-    TRY(push(c, l, &s, err));
+    TRY(finish_push(c, l, &s, err));
     TRY(compare_labels(c, e->s, selection ? "selection_total" : "baseline_total", &nil, s, err));
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t b = 0; b < c->grid.n; b++)
@@ -370,9 +370,11 @@ static enum ec compare_series(struct collector *c, struct series_list *l, struct
 
 enum ec finish_series(struct collector *c, struct series_list *ret, struct err *err)
 {
-    *ret = (struct series_list){0};
+    *ret = c->compared;
     enum tql_metric_fn fn = c->m->fn;
-    if (fn == TQL_M_COMPARE) {
+    if (fn == TQL_M_COMPARE && c->fast_compare) {
+        /* the series are there */
+    } else if (fn == TQL_M_COMPARE) {
         TRY(compare_series(c, ret, err));
     } else if (fn == TQL_M_QUANTILE_OVER_TIME) {
         TRY(quantile_series(c, ret, err));
@@ -382,7 +384,7 @@ enum ec finish_series(struct collector *c, struct series_list *ret, struct err *
     if (ret->n == 0 && c->m->n_by == 0 && !c->req->q->never &&
         (fn == TQL_M_RATE || fn == TQL_M_COUNT_OVER_TIME)) {
         struct metrics_series *s;
-        TRY(push(c, ret, &s, err));
+        TRY(finish_push(c, ret, &s, err));
         TRY(put_labels(c, NULL, NULL, s, err));
     }
     if (ret->n > 1)

@@ -4,11 +4,9 @@
 
 #include "metrics_collect.h"
 
-struct series_list {
-    struct metrics_series *p;
-    size_t n, cap;
-};
-
+/* Appends a series whose values are all 0, in ctx->arena. */
+enum ec finish_push(struct collector *c, struct series_list *l, struct metrics_series **ret,
+    struct err *err) MUST_USE;
 /* Series of the metrics function, sorted. Labels are copied into ctx->arena. */
 enum ec finish_series(struct collector *c, struct series_list *ret, struct err *err) MUST_USE;
 /* q over counts per exponent (value 2^exponent); 0 without data. */

@@ -52,16 +52,32 @@ static enum ec set_grow(struct label_set *s, struct err *err)
     return EC_OK;
 }
 
+/* Where v is, or the free slot for it. */
+static uint32_t set_slot(const struct label_set *s, const struct qval *v)
+{
+    uint32_t at = (uint32_t)qval_hash(v) & (s->n_slots - 1);
+    while (s->slots[at] != 0 && qval_order(&s->values[s->slots[at] - 1], v) != 0)
+        at = (at + 1) & (s->n_slots - 1);
+    return at;
+}
+
+bool label_find(const struct label_set *s, const struct qval *v, uint32_t *ret)
+{
+    uint32_t at = set_slot(s, v);
+    if (s->slots[at] == 0)
+        return false;
+    *ret = s->slots[at] - 1;
+    return true;
+}
+
 enum ec label_intern(struct label_set *s, const struct qval *v, uint32_t *ret, struct err *err)
 {
     if (s->n == s->cap)
         TRY(set_grow(s, err));
-    uint32_t at = (uint32_t)qval_hash(v) & (s->n_slots - 1);
-    for (; s->slots[at] != 0; at = (at + 1) & (s->n_slots - 1)) {
-        if (qval_order(&s->values[s->slots[at] - 1], v) == 0) {
-            *ret = s->slots[at] - 1;
-            return EC_OK;
-        }
+    uint32_t at = set_slot(s, v);
+    if (s->slots[at] != 0) {
+        *ret = s->slots[at] - 1;
+        return EC_OK;
     }
     struct qval own = *v;
     if (v->kind == QV_STRING || v->kind == QV_ARRAY) {

@@ -20,6 +20,7 @@ enum ec label_set_init(struct label_set *s, struct arena *a, struct err *err) MU
 /* Strings are copied. EC_LIMIT. */
 enum ec label_intern(struct label_set *s, const struct qval *v, uint32_t *ret, struct err *err)
     MUST_USE;
+bool label_find(const struct label_set *s, const struct qval *v, uint32_t *ret);
 
 /* A value as label: equal labels are one series. */
 struct qval collect_label(struct qval v);

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * compare() column by column, in bounded memory.
+ *
+ * Keys are counted in rounds of two passes over the slices. The first pass counts each value of
+ * each key by side (baseline, selection); the few values with the largest totals are chosen; the
+ * second pass counts those, and all others together, by bucket. No count per value and bucket is
+ * ever held for a value that is not shown.
+ *
+ * The values of one round share COMPARE_BYTES. A key that is refused more waits for the next round.
+ * A key that does not fit alone is counted in several first passes, each over the values whose hash
+ * falls into one part; the best of each part are kept.
+ *
+ * Threads: slices are counted in parallel, each with its own columns and readers; a key is guarded
+ * by its lock. Counts are whole numbers, so the order in which they are added does not matter. */
+#pragma once
+
+#include <pthread.h>
+
+#include "metrics_finish.h"
+
+#define COMPARE_BYTES ((uint64_t)40 << 20)
+#define COMPARE_WAVE  4u /* slices at a time */
+
+enum key_state {
+    KEY_WAITING,
+    KEY_ACTIVE,  /* counted in this round */
+    KEY_REFUSED, /* its values did not fit; waits for the next round */
+    KEY_DONE,
+};
+
+/* A value and its spans by side. Counts of 2^32 and more stay there: they only rank. */
+struct counted {
+    union {
+        int64_t i;
+        double f;
+        bool b;
+        const char *s;
+    };
+    uint32_t n_bytes;
+    uint32_t hash;
+    uint32_t n[2];
+    uint8_t kind; /* enum qval_kind */
+};
+struct counted_set {
+    struct buf entries; /* struct counted */
+    struct buf slots;   /* u64 by hash: hash << 32 | 1 + entry; 0: free */
+    uint32_t n, n_slots;
+    struct arena strings;
+};
+
+struct key {
+    enum tql_intrinsic intrinsic; /* or NONE and an attribute: */
+    enum part_table table;
+    struct str name;
+    struct str text; /* label */
+    _Atomic int state;
+    pthread_mutex_t lock; /* guards what follows while slices are counted */
+    struct counted_set values;
+    /* Chosen values: id 0 stands for all others. */
+    struct label_set top;
+    struct buf top_counts; /* u32 [2] by id */
+    uint64_t top_tags[64]; /* of chosen strings: by length, bits by last byte; both modulo 64 */
+    struct buf cells;      /* u64 [(id * 2 + side) * buckets + bucket] */
+};
+
+struct keys {
+    struct key **p;
+    size_t n, cap;
+    uint32_t *slots; /* 1 + number, by table and name */
+    size_t n_slots;
+    struct arena *arena;
+};
+
+/* What every span of a slice is: computed from its trace. */
+struct roots; /* compare_trace.c */
+
+struct compare {
+    struct collector *c; /* of the query: context, request, grid, statistics */
+    struct keys keys;
+    struct budget budget; /* of the values of a round */
+    struct roots *shared; /* spans and traces that several parts hold; NULL: none */
+    struct slice *slices;
+    size_t n_slices;
+    bool second;              /* pass */
+    uint64_t part, part_mask; /* first pass: values whose hash & mask is part */
+};
+
+/* compare_keys.c */
+enum ec keys_init(struct keys *k, struct arena *a, struct err *err) MUST_USE;
+void keys_deinit(struct keys *k);
+/* NULL: there is none. */
+struct key *keys_find(const struct keys *k, enum part_table table, struct str name);
+/* All keys of a part, and once the intrinsics. */
+enum ec keys_add_source(struct keys *k, struct part_reader *r, struct err *err) MUST_USE;
+void key_begin(struct key *k, struct budget *budget); /* first pass: no values so far */
+/* First pass: values and how many spans have them, by side. Those without a label are none. The key
+ * is locked. WHY many at a time: the table of a key with many values is larger than any cache, so
+ * its lines are asked for before they are needed. */
+struct observed {
+    struct qval v;
+    uint32_t n[2];
+};
+#define KEY_COUNT_MAX 16u
+void key_count(const struct compare *x, struct key *k, struct observed *o, uint32_t n);
+/* End of a first pass: the best values join those chosen before; values are forgotten. */
+enum ec key_choose(struct key *k, uint64_t top_n, bool first, struct arena *a, struct err *err)
+    MUST_USE;
+/* Before a second pass. */
+enum ec key_cells(struct compare *x, struct key *k, struct err *err) MUST_USE;
+/* The chosen value's id, 0 for all others; PART_NONE: not a value. */
+uint32_t key_top(const struct key *k, const struct qval *v);
+/* False: no chosen value is a string of this length and last byte. */
+static inline bool key_may_top(const struct key *k, struct str s)
+{
+    return (k->top_tags[s.n & 63] >> (s.n == 0 ? 0 : (uint8_t)s.p[s.n - 1] & 63) & 1) != 0;
+}
+void key_end(struct key *k);
+/* Series of a key after its second pass. */
+enum ec key_series(struct compare *x, struct key *k, struct series_list *l, struct err *err)
+    MUST_USE;
+
+/* compare_count.c: one pass over one slice. */
+enum ec compare_slice(struct compare *x, struct collector *c, struct err *err) MUST_USE;
+
+/* compare_trace.c: children and roots of spans. */
+enum ec roots_shared(struct compare *x, struct err *err) MUST_USE;
+void roots_free(struct roots *r);                  /* NULL allowed */
+struct trace_facts {                               /* of one slice; all by row of the group */
+    uint32_t *children, *root_name, *root_service; /* the latter: ids in texts */
+    struct label_set texts;
+    uint32_t *service_of; /* 1 + text id by resource row; 0: not asked */
+    uint32_t *seen;       /* heads: by trace, 1 + group */
+    uint32_t n_seen;
+    struct buf ids; /* scratch of one trace */
+    const struct roots *shared;
+};
+enum ec trace_facts_init(struct trace_facts *t, const struct roots *shared, struct source *s,
+    uint32_t n_rows, struct arena *a, struct err *err) MUST_USE;
+void trace_facts_deinit(struct trace_facts *t); /* safe on zeroed */
+/* Fills the three arrays for group g of the collector's slice. */
+enum ec trace_facts_fill(struct trace_facts *t, struct collector *c, uint32_t g, struct err *err)
+    MUST_USE;
+/* True: some spans of the group are repeats of spans in other parts; ret_kept has the rest. */
+bool roots_repeats(
+    const struct roots *r, size_t part, const struct part_group *pg, struct scan_bits *ret_kept);
