@@ -203,6 +203,11 @@ const char *kube_api_group(const struct kube *k);
 void token_review_start(struct flight *f);
 void access_review_start(struct flight *f);
 void opa_start(struct flight *f);
+/* The answers of these services as text; see where they are defined. */
+struct identity *token_review_parse(
+    const struct tenant *t, struct str body, bool *ret_explained, struct err *err);
+struct decision *projects_parse(struct str body);
+struct decision *opa_parse(struct str body, bool want_namespaces);
 /* Sends on behalf of f; `done` gets the flight. On refusal to send the flight lands with `down`. */
 void flight_send(struct flight *f, const struct http_client_request *rq, http_client_done_fn done,
     enum refusal down);

@@ -171,40 +171,51 @@ static int64_t retry_delay(const struct flight *f, const struct http_client_resp
     return ns;
 }
 
-static void cache_refusal(struct flight *f, struct identity *refused, int64_t keep_ns)
+/* What the review says; NULL when it is none. *ret_explained: refused, and the server said why. */
+struct identity *token_review_parse(
+    const struct tenant *t, struct str body, bool *ret_explained, struct err *err)
 {
-    int64_t now = clock_mono_ns();
-    cache_put(f->a->refused, &f->key, &refused->base, now + MIN(keep_ns, f->a->token_ttl_ns), now);
-}
-
-static void review_read(struct flight *f, const json_t *root)
-{
+    CLEANUP(json_wipep) json_t *root = NULL;
+    struct str name, error;
+    if (json_parse(body, REVIEW_VALUES, &root, err) != EC_OK)
+        return NULL;
     const json_t *status = json_object_get(root, "status");
     const json_t *user = json_object_get(status, "user");
     const json_t *list = json_object_get(user, "groups"), *item;
-    struct str name, error;
-    struct flight_result r = {0};
     if (!json_is_object(status)) {
-        land_down(f, "answer without a status");
+        (void)ERR(err, EC_INVALID, "answer without a status");
+        return NULL;
+    }
+    *ret_explained = json_text(status, "error", &error) && error.n != 0;
+    if (!json_is_true(json_object_get(status, "authenticated")) ||
+        !json_text(user, "username", &name) || name.n == 0)
+        return identity_refused(R_TOKEN_REFUSED);
+    size_t i, n = 0;
+    struct str *groups = xcalloc(json_array_size(list) + 1, sizeof(*groups));
+    json_array_foreach(list, i, item) if (json_is_string(item)) groups[n++] =
+        str_n(json_string_value(item), json_string_length(item));
+    struct identity *who = identity_new(t, name, groups, n, "system:authenticated", STR(""));
+    free(groups);
+    return who;
+}
+
+static void review_read(struct flight *f, struct str body)
+{
+    struct err err = {0};
+    bool explained = false;
+    struct identity *who = token_review_parse(f->t, body, &explained, &err);
+    if (who == NULL) {
+        land_down(f, err_msg(&err));
         return;
     }
-    if (!json_is_true(json_object_get(status, "authenticated")) ||
-        !json_text(user, "username", &name) || name.n == 0) {
-        bool explained = json_text(status, "error", &error) && error.n != 0;
-        r.identity = identity_refused(R_TOKEN_REFUSED);
-        cache_refusal(f, r.identity, explained ? ERROR_NS : REFUSED_NS);
-    } else {
-        size_t i, n = 0;
-        struct str *groups = xcalloc(json_array_size(list) + 1, sizeof(*groups));
-        json_array_foreach(list, i, item) if (json_is_string(item)) groups[n++] =
-            str_n(json_string_value(item), json_string_length(item));
-        r.identity = identity_new(f->t, name, groups, n, "system:authenticated", STR(""));
-        free(groups);
-        int64_t now = clock_mono_ns();
-        cache_put(f->a->identities, &f->key, &r.identity->base, now + f->a->token_ttl_ns, now);
-    }
-    flight_land(f, &r);
-    identity_unref(r.identity);
+    int64_t now = clock_mono_ns(), ttl = f->a->token_ttl_ns;
+    if (who->refusal == R_OK)
+        cache_put(f->a->identities, &f->key, &who->base, now + ttl, now);
+    else
+        cache_put(f->a->refused, &f->key, &who->base,
+            now + MIN(explained ? ERROR_NS : REFUSED_NS, ttl), now);
+    flight_land(f, &(struct flight_result){.identity = who});
+    identity_unref(who);
 }
 
 static void review_send(struct flight *f);
@@ -217,8 +228,6 @@ static void review_again(void *arg)
 static void review_done(void *arg, const struct http_client_response *rs)
 {
     struct flight *f = arg;
-    CLEANUP(json_wipep) json_t *root = NULL;
-    struct err err = {0};
     f->call = NULL;
     f->attempt++;
     if (worth_retrying(rs) && f->attempt < ATTEMPTS && !f->a->stopping) {
@@ -240,10 +249,7 @@ static void review_done(void *arg, const struct http_client_response *rs)
         land_down(f, why);
         return;
     }
-    if (json_parse(buf_str(rs->body), REVIEW_VALUES, &root, &err) != EC_OK)
-        land_down(f, err_msg(&err));
-    else
-        review_read(f, root);
+    review_read(f, buf_str(rs->body));
 }
 
 static void review_send(struct flight *f)

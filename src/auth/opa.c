@@ -62,16 +62,19 @@ static struct decision *decision_of_matchers(struct str data)
     return d;
 }
 
-static struct decision *answer_read(const struct flight *f, const json_t *root)
+/* NULL: not an answer. */
+struct decision *opa_parse(struct str body, bool want_namespaces)
 {
+    CLEANUP(json_wipep) json_t *root = NULL;
+    struct str text, data;
+    if (json_parse(body, ANSWER_VALUES, &root, NULL) != EC_OK)
+        return NULL;
     const json_t *result = json_object_get(root, "result");
-    const json_t *allowed = json_object_get(result, "allowed");
-    struct str text = STR(""), data = STR("");
-    bool yes = json_is_true(result) || json_is_true(allowed) ||
+    bool yes = json_is_true(result) || json_is_true(json_object_get(result, "allowed")) ||
                (json_text(result, "allowed", &text) && str_eqz(text, "true"));
     if (!yes)
         return decision_new(R_DENIED, false, NULL, 0);
-    if (!f->want_namespaces)
+    if (!want_namespaces)
         return decision_new(R_OK, false, NULL, 0);
     if (!json_text(result, "data", &data) || data.n == 0)
         return decision_new(R_DENIED, false, NULL, 0);
@@ -82,7 +85,6 @@ static void opa_done(void *arg, const struct http_client_response *rs)
 {
     static int64_t last;
     struct flight *f = arg;
-    CLEANUP(json_wipep) json_t *root = NULL;
     struct decision *d;
     f->call = NULL;
     if (rs->ec != EC_OK) {
@@ -93,11 +95,9 @@ static void opa_done(void *arg, const struct http_client_response *rs)
     if (rs->status / 100 != 2) { /* passed on as it is */
         d = decision_new(R_OPA_STATUS, false, NULL, 0);
         d->http_status = rs->status >= 400 ? rs->status : 500;
-    } else if (json_parse(buf_str(rs->body), ANSWER_VALUES, &root, NULL) != EC_OK) {
+    } else if ((d = opa_parse(buf_str(rs->body), f->want_namespaces)) == NULL) {
         flight_land(f, &(struct flight_result){.refusal = R_AUTHZ_DOWN});
         return;
-    } else {
-        d = answer_read(f, root);
     }
     flight_land(f, &(struct flight_result){.decision = d});
     decision_unref(d);

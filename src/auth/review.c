@@ -47,9 +47,15 @@ static void land_failed(
 
 /* ---- projects ---- */
 
-static void projects_read(struct flight *f, const json_t *root)
+/* NULL: not a list of projects. */
+struct decision *projects_parse(struct str body)
 {
+    CLEANUP(json_wipep) json_t *root = NULL;
+    if (json_parse(body, PROJECTS_VALUES, &root, NULL) != EC_OK)
+        return NULL;
     const json_t *items = json_object_get(root, "items"), *item;
+    if (!json_is_array(items))
+        return NULL;
     struct str *names = xcalloc(json_array_size(items) + 1, sizeof(*names));
     size_t i, n = 0;
     json_array_foreach(items, i, item)
@@ -58,23 +64,24 @@ static void projects_read(struct flight *f, const json_t *root)
         if (json_text(json_object_get(item, "metadata"), "name", &name) && name.n != 0)
             names[n++] = name;
     }
-    land_decision(f, decision_new(n == 0 ? R_DENIED : R_OK, n != 0, names, n));
+    struct decision *d = decision_new(n == 0 ? R_DENIED : R_OK, n != 0, names, n);
     free(names);
+    return d;
 }
 
 static void projects_done(void *arg, const struct http_client_response *rs)
 {
     struct flight *f = arg;
-    CLEANUP(json_wipep) json_t *root = NULL;
-    struct err err = {0};
     f->call = NULL;
-    if (rs->ec != EC_OK || rs->status / 100 != 2)
+    if (rs->ec != EC_OK || rs->status / 100 != 2) {
         land_failed(f, "projects", rs, false);
-    else if (json_parse(buf_str(rs->body), PROJECTS_VALUES, &root, &err) != EC_OK ||
-             !json_is_array(json_object_get(root, "items")))
+        return;
+    }
+    struct decision *d = projects_parse(buf_str(rs->body));
+    if (d == NULL)
         land_refused(f, R_AUTHZ_DOWN);
     else
-        projects_read(f, root);
+        land_decision(f, d);
 }
 
 static void projects_send(struct flight *f)
