@@ -74,7 +74,7 @@ static enum ec tenant_oidc(struct tenant *t, const struct auth_tenant *o, struct
     secrets_derive(t, STR(""));
     /* The path is read now: what it lacks shall be said at start, as for the inline text. */
     if (given(o->oidc.issuer_ca_path))
-        TRY(file_read("auth.issuer_ca", o->oidc.issuer_ca_path, &pem, err));
+        TRY(auth_file_read("auth.issuer_ca", o->oidc.issuer_ca_path, &pem, err));
     else
         buf_puts(&pem, o->oidc.issuer_ca_pem);
     const struct http_profile_options profile = {
@@ -191,7 +191,7 @@ static uint32_t *slot_of(const struct auth *a, struct str name)
     return &a->slots[at];
 }
 
-struct tenant *tenant_find(const struct auth *a, struct str name)
+struct tenant *auth_tenant_find(const struct auth *a, struct str name)
 {
     uint32_t i = *slot_of(a, name);
     return i == UINT32_MAX ? NULL : a->tenants[i];
@@ -199,7 +199,7 @@ struct tenant *tenant_find(const struct auth *a, struct str name)
 
 bool auth_tenant_id(const struct auth *a, struct str name, struct str *ret_id)
 {
-    const struct tenant *t = tenant_find(a, name);
+    const struct tenant *t = auth_tenant_find(a, name);
     if (t == NULL)
         return false;
     *ret_id = str_from(t->id);

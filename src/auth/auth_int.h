@@ -260,6 +260,6 @@ void auth_metrics_free(struct auth *a);
 struct metric *metric_failed_registration(struct str tenant, const char *provider);
 void metric_skipped_tenant(struct str tenant);
 
-struct tenant *tenant_find(const struct auth *a, struct str name);
+struct tenant *auth_tenant_find(const struct auth *a, struct str name);
 /* Logs a fault of a service at most once in 10 s per place. */
 void log_fault(int64_t *last_ns, const char *msg, const struct tenant *t, const char *detail);

@@ -542,7 +542,7 @@ static bool wait_for(struct step *s, auth_done_fn done, void *arg, enum refusal 
 bool auth_check(struct auth *a, const struct auth_request *rq, struct auth_answer *ret,
     auth_done_fn done, void *arg)
 {
-    struct step s = {.a = a, .rq = rq, .t = tenant_find(a, rq->tenant)};
+    struct step s = {.a = a, .rq = rq, .t = auth_tenant_find(a, rq->tenant)};
     enum refusal r;
     if (s.t == NULL) {
         r = R_TENANT_UNKNOWN;

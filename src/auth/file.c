@@ -6,7 +6,7 @@
 
 #include "base/io.h"
 
-enum ec file_read(const char *site, const char *path, struct buf *out, struct err *err)
+enum ec auth_file_read(const char *site, const char *path, struct buf *out, struct err *err)
 {
     struct io_stat st;
     int fd;

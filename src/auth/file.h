@@ -8,4 +8,5 @@
 #define FILE_BYTES_MAX (1u << 20)
 
 /* The whole file, appended. `site` as in base/io.h. */
-enum ec file_read(const char *site, const char *path, struct buf *out, struct err *err) MUST_USE;
+enum ec auth_file_read(const char *site, const char *path, struct buf *out, struct err *err)
+    MUST_USE;

@@ -122,7 +122,7 @@ static void trim(struct buf *b)
 
 enum ec kube_token(const struct kube *k, struct buf *ret, struct err *err)
 {
-    TRY(file_read("auth.token", k->token_file, ret, err));
+    TRY(auth_file_read("auth.token", k->token_file, ret, err));
     trim(ret);
     if (!token_plausible(buf_str(ret)))
         return ERR(err, EC_INVALID, "%s holds no token", k->token_file);
@@ -131,7 +131,7 @@ enum ec kube_token(const struct kube *k, struct buf *ret, struct err *err)
 
 enum ec kube_namespace(const struct kube *k, struct buf *ret, struct err *err)
 {
-    TRY(file_read("auth.namespace", k->namespace_file, ret, err));
+    TRY(auth_file_read("auth.namespace", k->namespace_file, ret, err));
     trim(ret);
     return EC_OK;
 }

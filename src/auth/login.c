@@ -139,7 +139,7 @@ static bool state_open(
 static bool flow_tenant(struct auth *a, const struct auth_flow_request *rq,
     struct auth_flow_answer *ret, struct tenant **ret_t)
 {
-    struct tenant *t = tenant_find(a, rq->tenant);
+    struct tenant *t = auth_tenant_find(a, rq->tenant);
     if (t == NULL || t->broken != NULL) {
         flow_fail(ret, 401, "tenant not found, have you registered it?");
         return false;

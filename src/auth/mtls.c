@@ -24,7 +24,7 @@ enum ec mtls_trust_new(struct str ca_pem, const char *ca_path, void **ret, struc
     gnutls_x509_trust_list_t list = NULL;
     enum ec ec = EC_OK;
     if (ca_path != NULL && *ca_path != 0)
-        ec = file_read("auth.client_ca", ca_path, &text, err);
+        ec = auth_file_read("auth.client_ca", ca_path, &text, err);
     else
         buf_puts(&text, ca_pem);
     if (ec == EC_OK) {
