@@ -130,6 +130,7 @@ static uint64_t h1_body_length(struct exchange *ex, bool *ret_bad)
     bool chunked = exchange_header(ex, "transfer-encoding", &te);
     bool counted = exchange_header(ex, "content-length", &length);
     *ret_bad = (chunked && counted) || exchange_header_count(ex, "content-length") > 1 ||
+               exchange_header_count(ex, "transfer-encoding") > 1 ||
                (counted && !str_to_u64(length, &n)) || (chunked && !str_ieq(te, STR("chunked")));
     return n;
 }
