@@ -14,8 +14,10 @@ int cmd_block_dump(int argc, char **argv); /* block-dump FILE... */
 /* ---- listeners ---- */
 
 struct tls_options listener_tls(const struct config_tls *t);
-/* server_listen, and a line in the log. */
-enum ec listener_open(struct server *s, const struct listener_options *o, struct err *err) MUST_USE;
+/* server_listen, and a line in the log. For listeners that authenticate nobody: with the gateway on
+ * they are for this machine only, unless they verify client certificates. */
+enum ec listener_open(const struct config *c, struct server *s, const struct listener_options *o,
+    struct err *err) MUST_USE;
 
 struct receivers_options {
     const struct config *config;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cmd.h"
+#include "gateway.h"
 
 #define HTTP_ENCODINGS \
     (ENC_GZIP | ENC_ZSTD | ENC_DEFLATE | ENC_SNAPPY | ENC_SNAPPY_FRAMED | ENC_LZ4)
@@ -40,13 +41,20 @@ struct tls_options listener_tls(const struct config_tls *t)
     };
 }
 
-enum ec listener_open(struct server *s, const struct listener_options *o, struct err *err)
+enum ec listener_open(const struct config *c, struct server *s,
+    const struct listener_options *wanted, struct err *err)
 {
+    struct listener_options o = *wanted;
     struct listener *l;
     unsigned port;
-    TRY(server_listen(s, o, &l, &port, err));
-    log_event(LOG_INFO, "listening", LZ("listener", o->name), LZ("address", o->address),
-        LU("port", port), LB("tls", o->tls.cert_file != NULL || o->tls.cert_pem != NULL));
+    char private[GATEWAY_ADDRESS_MAX];
+    bool tls = o.tls.cert_file != NULL || o.tls.cert_pem != NULL;
+    bool verified = tls && o.tls.client_ca_file != NULL && o.tls.client_cert_required;
+    if (!verified)
+        o.address = gateway_private(c, o.name, o.address, private);
+    TRY(server_listen(s, &o, &l, &port, err));
+    log_event(LOG_INFO, "listening", LZ("listener", o.name), LZ("address", o.address),
+        LU("port", port), LB("tls", tls));
     return EC_OK;
 }
 
@@ -64,7 +72,7 @@ static enum ec receiver_open(struct receivers *all, const struct config_receiver
     o->body_budget = all->opt.bodies;
     o->tls = listener_tls(&r->tls);
     o->tls.client_cert_required = o->tls.client_ca_file != NULL;
-    return listener_open(all->opt.server, o, err);
+    return listener_open(all->opt.config, all->opt.server, o, err);
 }
 
 static enum ec grpc_open(struct receivers *all, const struct config_receiver *r, const char *name,
@@ -115,18 +123,19 @@ static enum ec udp_open(
 {
     struct api_jaeger_udp *u = &all->jaeger_udp[all->n_udp];
     unsigned port;
+    char private[GATEWAY_ADDRESS_MAX];
+    const char *name = compact ? "jaeger-thrift-compact" : "jaeger-thrift-binary";
+    const char *address = gateway_private(all->opt.config, name, r->endpoint, private);
     *u = (struct api_jaeger_udp){
         .api = all->opt.api, .budget = all->opt.packets, .compact = compact};
-    struct udp_options o = {.address = r->endpoint,
+    struct udp_options o = {.address = address,
         .packet_bytes_max = (size_t)r->max_packet_size,
         .socket_bytes = (size_t)r->socket_buffer_size,
         .packet = api_jaeger_udp_packet,
         .lost = api_jaeger_udp_lost,
         .ctx = u};
     TRY(udp_listen(&o, &all->udp[all->n_udp], &port, err));
-    log_event(LOG_INFO, "listening",
-        LZ("listener", compact ? "jaeger-thrift-compact" : "jaeger-thrift-binary"),
-        LZ("address", r->endpoint), LU("port", port),
+    log_event(LOG_INFO, "listening", LZ("listener", name), LZ("address", address), LU("port", port),
         LU("socket_bytes", udp_socket_bytes(all->udp[all->n_udp])));
     all->n_udp++;
     return EC_OK;

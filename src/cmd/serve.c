@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "cmd.h"
+#include "gateway.h"
 
 #define DRAIN_MAX (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
 
@@ -37,6 +38,7 @@ struct process {
     struct ingest *ingest;
     struct api *api;
     struct server *server;
+    struct gateway *gateway;
     struct receivers *receivers;
 };
 
@@ -180,7 +182,7 @@ static enum ec start_storage(struct process *p, struct err *err)
 static enum ec listen_on(struct process *p, struct listener_options *o, struct err *err)
 {
     o->body_budget = &p->bodies;
-    return listener_open(p->server, o, err);
+    return listener_open(p->config, p->server, o, err);
 }
 
 static enum ec listen_api(struct process *p, struct err *err)
@@ -236,8 +238,6 @@ static enum ec listen_api(struct process *p, struct err *err)
 static enum ec start(struct process *p, struct err *err)
 {
     const struct config *c = p->config;
-    if (c->gateway.enabled) /* never half secure */
-        return ERR(err, EC_UNSUPPORTED, "gateway: not supported by this release");
     init_budgets(p);
     struct pool_options po = {.n_normal = c->query_workers, .n_low = c->block_workers};
     TRY(pool_new(&po, &p->pool, err));
@@ -255,6 +255,8 @@ static enum ec start(struct process *p, struct err *err)
     TRY(api_new(&ao, &p->api, err));
     struct server_options so = {0};
     TRY(server_new(&so, &p->server, err));
+    TRY(gateway_new(c, p->api, p->pool, &p->gateway, err));
+    TRY(gateway_listen(p->gateway, p->server, &p->bodies, err));
     TRY(listen_api(p, err)); /* before the replay: /ready says what is going on */
     TRY(start_storage(p, err));
     api_attach(p->api, p->store, p->overrides, p->ingest);
@@ -316,7 +318,9 @@ static int stop(struct process *p, int exit_code)
         _exit(exit_code);
     }
     pool_free(p->pool);
+    gateway_stop(p->gateway);
     server_free(p->server);
+    gateway_free(p->gateway);
     receivers_free(p->receivers);
     api_free(p->api);
     ingest_free(p->ingest);

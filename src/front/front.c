@@ -10,7 +10,7 @@ enum ec front_new(const struct front_options *opt, struct front **ret, struct er
     f->opt = *opt;
     f->gateway = &opt->config->gateway;
     f->otlp = (struct api_otlp_http){.api = opt->api, .path = "/v1/traces"};
-    front_metrics_register(f);
+    front_metrics_register();
     enum ec ec = limits_new(f, err);
     if (ec != EC_OK) {
         front_free(f);

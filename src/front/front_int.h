@@ -64,7 +64,7 @@ struct request *request_new(struct front *f, struct exchange *ex, void (*go)(str
 void request_check(struct request *rq, enum auth_permission permission, bool want_namespaces);
 /* The tenant's id for the header, and nothing of the client's credentials. False: answered. */
 bool request_enter(struct request *rq);
-void front_metrics_register(const struct front *f);
+void front_metrics_register(void);
 void front_count_handed_on(const struct request *rq, const char *proxy);
 
 /* ---- answer.c ---- */

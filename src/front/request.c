@@ -57,24 +57,14 @@ static struct metric_family handed_on = {
     .type = METRIC_COUNTER,
     .labels = {"proxy", "method", NULL},
 };
-static struct metric_family skipped_tenants = {
-    .name = "observatorium_api_tenants_skipped_invalid_configuration_total",
-    .help = "Tenants that are not served because their entry is broken.",
-    .type = METRIC_COUNTER,
-    .labels = {"tenant", NULL},
-};
 
-void front_metrics_register(const struct front *f)
+void front_metrics_register(void)
 {
     metric_register(&requests_total);
     metric_register(&request_seconds);
     metric_register(&response_bytes);
     metric_register(&request_bytes);
     metric_register(&handed_on);
-    metric_register(&skipped_tenants);
-    for (size_t i = 0; i < f->gateway->n_tenants; i++)
-        if (f->gateway->tenants[i].broken != NULL)
-            metric_inc(metric_series1(&skipped_tenants, str_from(f->gateway->tenants[i].id)));
 }
 
 /* Clients do not choose label values. */
