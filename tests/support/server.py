@@ -80,6 +80,7 @@ class Server:
         self.log_path = self.folder / "server.log"
         self.config = merge(self.default_config(), extra or {})
         self.process = None
+        self.args, self.prefix = [], []  # further arguments; a command to run it under
         self.starts = 0
         self.expect_crash = False
 
@@ -131,8 +132,8 @@ class Server:
         path.write_text(json.dumps(self.config, indent=1) + "\n")
         self.starts += 1
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([program(), f"-config.file={path}"], stdout=log,
-                                            stderr=log, env=self.env, cwd=self.folder)
+            self.process = subprocess.Popen([*self.prefix, program(), f"-config.file={path}", *self.args],
+                                            stdout=log, stderr=log, env=self.env, cwd=self.folder)
 
     def start(self, ready=True, timeout=None):
         """Starts and waits for /ready; returns the seconds that this took."""
