@@ -70,6 +70,10 @@ void job_count_bytes(struct query_job *job, const struct query_stats *s);
 enum accept { ACCEPT_JSON, ACCEPT_PROTOBUF, ACCEPT_LLM };
 enum accept job_accept(struct query_job *job);
 
+/* The client is Grafana's data source, by its User-Agent: the one client that fails on some answers
+ * of Tempo's, and gets a form of them that it takes. All others get what Tempo gives. */
+bool job_for_grafana(const struct query_job *job);
+
 /* start/end/since of search and tag endpoints after parsing: unix ns, 0,0 for "no filter". */
 struct time_range {
     uint64_t start_ns, end_ns;

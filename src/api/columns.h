@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One type per attribute of a search answer. */
+ * One type per attribute of a search answer, for Grafana. */
 #pragma once
 
 #include "query/exec.h"

@@ -424,6 +424,13 @@ void query_job_start_grpc(struct api *a, struct exchange *ex, const struct grpc_
     job_start(job);
 }
 
+bool job_for_grafana(const struct query_job *job)
+{
+    struct str agent;
+    return job->grpc == NULL && job->call == NULL && job->ex != NULL &&
+           exchange_header(job->ex, "user-agent", &agent) && str_starts(agent, STR("Grafana/"));
+}
+
 enum accept job_accept(struct query_job *job)
 {
     struct str accept;

@@ -383,7 +383,7 @@ void api_search(struct query_job *job)
         ec = caller_hide_search(job->caller, &r, &job->arena, &err);
     bool proto = job_accept(job) == ACCEPT_PROTOBUF;
     bool restricted = job->caller != NULL && job->caller->restricted; /* hidden is not "missing" */
-    if (ec == EC_OK && !proto && !restricted)
+    if (ec == EC_OK && !proto && !restricted && job_for_grafana(job))
         ec = columns_unify(&r, &job->arena, &err);
     if (ec != EC_OK) {
         job_fail(job, ec, &err);

@@ -167,10 +167,10 @@ static void put_v2_llm(const struct trace_result *t, const struct trace_groups *
 }
 
 static void put_v2_proto(const struct trace_result *t, const struct trace_groups *g,
-    const char *partial, struct buf *out)
+    bool for_grafana, const char *partial, struct buf *out)
 {
     size_t m = pb_begin(out, 1);
-    trace_out_proto(t, g, true, out);
+    trace_out_proto(t, g, for_grafana, out);
     pb_end(out, m);
     m = pb_begin(out, 2);
     if (t->stats.inspected_bytes != 0)
@@ -204,7 +204,7 @@ void api_trace_v2(struct query_job *job)
     buf_init(&out, &job->budget);
     enum accept accept = job_accept(job);
     if (accept == ACCEPT_PROTOBUF)
-        put_v2_proto(&t, &g, partial, &out);
+        put_v2_proto(&t, &g, job_for_grafana(job), partial, &out);
     else if (accept == ACCEPT_LLM)
         put_v2_llm(&t, &g, &out);
     else
