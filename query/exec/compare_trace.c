@@ -253,10 +253,10 @@ bool roots_repeats(
 enum ec trace_facts_init(struct trace_facts *t, const struct roots *shared, struct source *s,
     uint32_t n, struct arena *a, struct err *err)
 {
-    size_t bytes = ((size_t)n + 1) * sizeof(uint32_t);
-    *t = (struct trace_facts){.children = arena_alloc(a, bytes),
-        .root_name = arena_alloc(a, bytes),
-        .root_service = arena_alloc(a, bytes),
+    /* Zeroed: whatever is wrong with a part, what is read from these is an id. */
+    *t = (struct trace_facts){.children = ARENA_ARRAY(a, n, uint32_t),
+        .root_name = ARENA_ARRAY(a, n, uint32_t),
+        .root_service = ARENA_ARRAY(a, n, uint32_t),
         .service_of = ARENA_ARRAY(a, s->info.n_resources, uint32_t),
         .shared = shared};
     buf_init(&t->ids, a->budget);
