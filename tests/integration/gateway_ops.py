@@ -189,6 +189,28 @@ def certificates(c, kube):
             strict.context(), ssl.TLSVersion.TLSv1_2)), None)
 
 
+def bounds(c, kube):
+    """What a tenant may ask in a window, and how long a query may take."""
+    limited = openshift_tenant("dev", DEV)
+    limited["rateLimits"] = [{"endpoint": "/tempo/api/search$", "limit": 2, "window": "1m"},
+                             {"endpoint": "TraceService/Export", "limit": 1, "window": "1m",
+                              "retryAfterMax": "5s"}]
+    with Gateway(kube, tenants=[limited, openshift_tenant("prod", PROD)]) as g:
+        statuses = [g.get("/api/search", "reader").status for _ in range(2)]
+        a = g.get("/api/search", "reader")
+        c.equal("rate limit", (statuses, a.status, error_of(a)), ([200, 200], 429, "too many requests"))
+        c.check("rate limit: when to come back", 0 < int(a.header("retry-after")) <= 60, a.headers)
+        c.equal("rate limit: refused callers do not count", g.get("/api/search", "nobody").status, 403)
+        c.equal("rate limit: other paths", g.get("/api/echo", "reader").status, 200)
+        c.equal("rate limit: other tenants", g.get("/api/search", "prod", tenant="prod").status, 200)
+        c.equal("rate limit: gRPC", [g.export(pb(), "writer").code for _ in range(2)], [0, 14])
+    with Gateway(kube, gateway={"timeout": "1us"}) as g:
+        g.write("writer")
+        a = g.get("/api/search?q=%7B%7D", "reader")
+        c.equal("D6 a query over its time", (a.status, error_of(a)), (504, "context deadline exceeded"))
+        c.equal("D6 no query", g.get("/api/echo", "reader").status, 200)
+
+
 def version(context, v):
     context.minimum_version = context.maximum_version = v
     return context
@@ -371,6 +393,6 @@ def run_random(g, total, names, rights, traces):
 def run(c):
     with FakeKube() as kube:
         people(kube)
-        for function in (files, flags, secrets, probes, certificates, confined, foreign_routes,
+        for function in (files, flags, secrets, probes, bounds, certificates, confined, foreign_routes,
                          hostile_paths, smuggling, crossings):
             c.run(function.__name__, function, c, kube)
