@@ -188,9 +188,10 @@ static bool seen_before(struct seen_codes *seen, uint32_t code)
     if (code >= seen->n)
         return false;
     uint64_t *w = &seen->bits[code / 64], bit = (uint64_t)1 << (code % 64);
-    bool before = (*w & bit) != 0;
+    if (LIKELY((*w & bit) != 0)) /* no store: it would make the next load wait */
+        return true;
     *w |= bit;
-    return before;
+    return false;
 }
 
 /* Rows of a dense column whose bit is set. */

@@ -69,19 +69,27 @@ AVX2 static uint64_t avx2_u64(const uint64_t *v, uint64_t lo, uint64_t hi)
     return ~out;
 }
 
-/* bit (word of v >> 5) >> (v & 31): moved to the sign, from where the mask takes it. */
-AVX2 static uint64_t avx2_lookup(const uint32_t *v, const uint64_t *table)
+/* All whole 64s of n. A bit is (word of v >> 5) >> (v & 31), moved to the sign, from where the mask
+ * takes it. Indexes are clamped, so that nothing is read past the table; false: some had to be. */
+AVX2 static bool avx2_lookup(
+    const uint32_t *v, uint32_t n, const uint64_t *table, uint32_t n_bits, uint64_t *out)
 {
-    uint64_t bits = 0;
-    for (unsigned i = 0; i < 64; i += 8) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(v + i));
-        __m256i w =
-            _mm256_i32gather_epi32((const int *)(const void *)table, _mm256_srli_epi32(x, 5), 4);
-        __m256i shift = _mm256_andnot_si256(x, _mm256_set1_epi32(31)); /* 31 - (v & 31) */
-        w = _mm256_sllv_epi32(w, shift);
-        bits |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(w)) << i;
+    const __m256i last = _mm256_set1_epi32((int)(n_bits - 1)), low = _mm256_set1_epi32(31);
+    __m256i good = _mm256_set1_epi32(-1);
+    for (uint32_t at = 0; at + 64 <= n; at += 64) {
+        uint64_t bits = 0;
+        for (unsigned i = 0; i < 64; i += 8) {
+            __m256i raw = _mm256_loadu_si256((const __m256i *)(const void *)(v + at + i));
+            __m256i x = _mm256_min_epu32(raw, last);
+            good = _mm256_and_si256(good, _mm256_cmpeq_epi32(x, raw));
+            __m256i w = _mm256_i32gather_epi32(
+                (const int *)(const void *)table, _mm256_srli_epi32(x, 5), 4);
+            w = _mm256_sllv_epi32(w, _mm256_andnot_si256(x, low)); /* by 31 - (v & 31) */
+            bits |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(w)) << i;
+        }
+        out[at / 64] = bits;
     }
-    return bits;
+    return _mm256_movemask_epi8(good) == -1;
 }
 #endif
 
@@ -190,26 +198,17 @@ static bool plain_lookup(
     return true;
 }
 
-#if defined(__x86_64__)
-AVX2 static uint32_t max_of(const uint32_t *v, uint32_t n)
-{
-    uint32_t max = 0;
-    for (uint32_t i = 0; i < n; i++)
-        max = MAX(max, v[i]);
-    return max;
-}
-#endif
-
 bool kernel_lookup(
     const uint32_t *v, uint32_t n, const uint64_t *bits, uint32_t n_bits, uint64_t *out)
 {
     FAST_INIT;
     uint32_t at = 0;
 #if defined(__x86_64__)
-    /* Nothing is read past the table: the largest index is known before. */
-    if (fast && n >= 64 && max_of(v, n) < n_bits)
-        for (; at + 64 <= n; at += 64)
-            out[at / 64] = avx2_lookup(v + at, bits);
+    if (fast && n_bits > 0) {
+        if (!avx2_lookup(v, n, bits, n_bits, out))
+            return false;
+        at = n / 64 * 64;
+    }
 #endif
     for (; at < n; at += 64)
         if (!plain_lookup(v + at, MIN(n - at, 64u), bits, n_bits, &out[at / 64]))
