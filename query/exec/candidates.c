@@ -70,6 +70,21 @@ static enum ec spans_of(struct candidates *c, uint32_t src, const struct need *n
     return EC_OK;
 }
 
+/* Does any span of group g pass some filter? Asked first: trace numbers are made only when they are
+ * needed. */
+static enum ec group_any(struct candidates *c, uint32_t src, const struct need *need, uint32_t g,
+    bool *ret, struct err *err)
+{
+    struct scan_bits bits;
+    *ret = true;
+    if (need->kind == NEED_ALL)
+        return EC_OK;
+    if (need->kind == NEED_SPAN)
+        return spans_of(c, src, need, g, &bits, ret, err);
+    TRY(group_any(c, src, need->l, g, ret, err));
+    return *ret ? EC_OK : group_any(c, src, need->r, g, ret, err);
+}
+
 static void mark_traces(
     const struct scan_bits *bits, const uint32_t *trace_of, const struct domain *d, uint64_t *out)
 {
@@ -182,6 +197,10 @@ static enum ec refill_group(
 {
     const struct col_view *v;
     struct domain d = {.src = src, .g_from = g, .g_to = g + 1};
+    bool any = false;
+    TRY(group_any(c, src, c->need, g, &any, err));
+    if (!any)
+        return EC_OK;
     TRY(source_fixed(k->s, COL_SPAN_TRACE, g, &v, err));
     if (v->n == 0)
         return EC_OK;
