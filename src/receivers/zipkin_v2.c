@@ -133,8 +133,10 @@ static bool unpack_attrs(struct rx *rx, struct str text, struct rx_attrs *a, uin
     ok = ok && json_peek(&r) == 0 && r.p == r.end;
     rx->over |= buf_failed(&r.text);
     json_reader_deinit(&r);
+    if (!ok || !rx_attrs_unique(rx, a))
+        return false;
     *ret_dropped = (uint32_t)dropped;
-    return ok && rx_attrs_unique(rx, a);
+    return true;
 }
 
 static bool hex_or_empty(struct str hex, uint8_t *ret, size_t n)
@@ -162,10 +164,11 @@ static bool unpack_link(struct rx *rx, struct str text, struct rx_link *link)
 /* One that cannot be read stays the tag that it was: nothing is lost. */
 static bool links_from(struct rx *rx, struct rx_span *s)
 {
+    char key[24] = "otlp.link.0";
     for (unsigned i = 0; i < LINKS_MAX; i++) {
-        char key[24];
         struct rx_link link = {0}, *at;
-        snprintf(key, sizeof(key), "otlp.link.%u", i);
+        if (i != 0) /* most spans have none, and formatting is slow */
+            snprintf(key, sizeof(key), "otlp.link.%u", i);
         struct attr *a = rx_attrs_find(&s->attrs, key);
         if (a == NULL)
             return true;
