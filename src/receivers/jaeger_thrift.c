@@ -279,7 +279,7 @@ static bool spans_read(struct jaeger_thrift *t)
                 return false;
             rx_put_span(t->out, &j.s);
         }
-        arena_reset(&t->span.arena);
+        arena_rewind(&t->span.arena);
     }
     pb_end(t->out, scope);
     return true;
