@@ -453,7 +453,8 @@ static enum ec fill_shared(struct trace_facts *t, struct collector *c, uint32_t 
         uint32_t off = rows[i] - s->groups[g].row_first;
         if (rows[i] < s->groups[g].row_first || off >= s->groups[g].n_rows)
             continue;
-        const struct apart_row *r = bsearch(&rows[i], all, n_rows(p), sizeof(*all), cmp_u32);
+        const struct apart_row *r =
+            n_rows(p) == 0 ? NULL : bsearch(&rows[i], all, n_rows(p), sizeof(*all), cmp_u32);
         t->root_name[off] = name;
         t->root_service[off] = service;
         /* None: a repeated row, or one that came after the traces were looked at. */
