@@ -111,11 +111,13 @@ static void issuer(struct fake_service *f, struct exchange *ex, const struct htt
     struct str auth = STR("");
     if (str_eqz(rq->path, "/.well-known/openid-configuration")) {
         atomic_fetch_add(&o.discoveries, 1);
+        pthread_mutex_lock(&f->lock);
         snprintf(text, sizeof(text),
             "{\"issuer\":\"%s\",\"jwks_uri\":\"%s/jwks\",\"authorization_endpoint\":\"%s/authorize"
             "?x=1\",\"token_endpoint\":\"%s/token\",\"id_token_signing_alg_values_supported\":"
             "[\"HS256\",\"none\",\"ES256\"]}",
             o.other_issuer[0] != 0 ? o.other_issuer : f->url, f->url, f->url, f->url);
+        pthread_mutex_unlock(&f->lock);
         fake_answer(ex, (unsigned)atomic_load(&o.discovery_status), text, 0);
     } else if (str_eqz(rq->path, "/jwks")) {
         atomic_fetch_add(&o.fetches, 1);
@@ -393,13 +395,17 @@ static void test_oidc__issuer_may_come_late(void **state)
     atomic_store(&o.keys_status, 200);
     assert_int_equal(ask(token, AUTH_READ).outcome, AUTH_OK);
     stop();
+    pthread_mutex_lock(&o.svc.lock);
     snprintf(o.other_issuer, sizeof(o.other_issuer), "%s/", o.svc.url); /* must be equal exactly */
+    pthread_mutex_unlock(&o.svc.lock);
     start_with((struct auth_tenant){0});
-    fixture_wait(&o.discoveries, 1);
+    assert_true(fixture_wait(&o.discoveries, 1));
     fixture_sleep_ms(30);
     assert_int_equal(auth_ask_line(&o.f, "dev", AUTH_READ, line).http_status, 503);
-    o.other_issuer[0] = 0;
     stop();
+    pthread_mutex_lock(&o.svc.lock);
+    o.other_issuer[0] = 0;
+    pthread_mutex_unlock(&o.svc.lock);
     free(token);
 }
 
