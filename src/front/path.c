@@ -22,11 +22,11 @@ static bool raw_is_plain(struct arena *a, struct str raw, bool *ret_refused)
 {
     struct str decoded, clean;
     bool bad;
-    if (!http_unescape(a, raw, false, &decoded, &bad) || !http_path_clean(a, decoded, &clean)) {
-        *ret_refused = true;
+    *ret_refused = !http_unescape(a, raw, false, &decoded, &bad);
+    if (*ret_refused || bad) /* of a broken escape nothing is written */
         return false;
-    }
-    if (bad || !str_eq(decoded, clean) || memchr(decoded.p, 0, decoded.n) != NULL)
+    *ret_refused = !http_path_clean(a, decoded, &clean);
+    if (*ret_refused || !str_eq(decoded, clean) || memchr(decoded.p, 0, decoded.n) != NULL)
         return false;
     while (raw.n != 0) {
         struct str one = segment(raw, &raw);

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static void check_api(struct arena *a, struct str raw, const struct front_path *p)
 {
-    struct str prefix = STR("/api/traces/v1/"), clean, again;
+    struct str prefix = STR("/api/traces/v1/"), clean, again = {"", 0};
     bool bad;
     ASSERT(str_starts(raw, prefix));
     const char *begin = raw.p + prefix.n, *end = raw.p + raw.n;
