@@ -9,6 +9,10 @@
 #include "query/tql.h"
 #include "storage/scan.h"
 
+/* For tests, before queries run: nothing is lowered, nothing counts as exact, metrics look at whole
+ * traces. Every span of every trace is then evaluated, the plain way. */
+extern bool lower_nothing;
+
 /* Tree for one filter. NULL: EC_LIMIT, the arena refused. */
 const struct scan_expr *lower_filter(const struct tql_expr *e, struct arena *a);
 /* True when the tree of lower_filter is exact in groups for which scan_single holds: a span's bit

@@ -62,7 +62,7 @@ bool collect_local_attr(const struct tql_attr *attr)
 bool collect_by_span(const struct tql_query *q)
 {
     const struct tql_pipeline *p = q->pipeline;
-    if (q->metric->fn == TQL_M_COMPARE || p->n_stages != 1 ||
+    if (lower_nothing || q->metric->fn == TQL_M_COMPARE || p->n_stages != 1 ||
         p->stages[0].kind != TQL_STAGE_SPANSET || p->stages[0].spanset->kind != TQL_SS_FILTER)
         return false;
     for (uint32_t i = 0; i < q->n_attrs; i++)

@@ -116,7 +116,7 @@ bool lower_is_exact(const struct tql_query *q, const struct tql_expr *e, struct 
     for (uint32_t i = 0; i < q->pipeline->n_stages && q->conjunctive; i++)
         if (q->pipeline->stages[i].kind == TQL_STAGE_SPANSET)
             count_multi(q->pipeline->stages[i].spanset->filter, &events, &links);
-    if (events > 1 || links > 1)
+    if (lower_nothing || events > 1 || links > 1)
         return false;
     return exact(e, a);
 }

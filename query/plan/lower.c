@@ -5,6 +5,8 @@
 static const struct scan_expr expr_all = {.node = SCAN_ALL};
 static const struct scan_expr expr_none = {.node = SCAN_OR};
 
+bool lower_nothing;
+
 bool lower_is_all(const struct scan_expr *e)
 {
     return e->node == SCAN_ALL;
@@ -340,6 +342,8 @@ static const struct scan_expr *both_exist(const struct tql_expr *e, struct arena
 
 const struct scan_expr *lower_filter(const struct tql_expr *e, struct arena *a)
 {
+    if (lower_nothing)
+        return &expr_all;
     switch (e->kind) {
     case TQL_E_STATIC:
         return e->value.type == TQL_BOOL && !e->value.b ? &expr_none : &expr_all;
@@ -430,6 +434,8 @@ static const struct tql_static *required_id(const struct tql_expr *e)
 
 const struct tql_static *lower_trace_id(const struct tql_query *q)
 {
+    if (lower_nothing)
+        return NULL;
     const struct tql_stage *s = &q->pipeline->stages[0];
     if (s->kind != TQL_STAGE_SPANSET || s->spanset->kind != TQL_SS_FILTER)
         return NULL;
