@@ -3,7 +3,7 @@
 SECONDS ?= 60
 MESON_BUILD = build/meson
 
-.PHONY: build run test bench lint format asan tsan fuzz clean install
+.PHONY: build run test oracle bench lint format asan tsan fuzz clean install
 
 build:
 	@scripts/bootstrap build
@@ -16,6 +16,13 @@ test:
 	@scripts/bootstrap build test
 	@scripts/build release
 	@scripts/test
+
+# make oracle PAIRS=100000 [SEED=7]: the query engine against the naive evaluator of tests/oracle.
+PAIRS ?= 100000
+oracle:
+	@scripts/bootstrap build
+	@scripts/build release
+	@tests/oracle/run_oracle.py $(PAIRS)
 
 bench:
 	@scripts/bootstrap build
