@@ -412,19 +412,24 @@ static enum ec on_one(struct eval *ev, const struct conjuncts *c, unsigned what,
 }
 
 /* The conjuncts of all filters of the pipeline: `{ a } | { b }` says the same as `{ a && b }`.
- * False: more than there is room for. */
-static bool conjuncts_of(const struct tql_pipeline *p, struct conjuncts *ret)
+ * False: `e` is none of them (compare() has one of its own), or there is no room for so many. */
+static bool conjuncts_of(
+    const struct tql_pipeline *p, const struct tql_expr *e, struct conjuncts *ret)
 {
+    bool found = false;
     *ret = (struct conjuncts){0};
-    for (uint32_t i = 0; i < p->n_stages; i++)
-        if (p->stages[i].kind == TQL_STAGE_SPANSET)
-            ret->n = flatten(p->stages[i].spanset->filter, ret->all, ret->n);
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        if (p->stages[i].kind != TQL_STAGE_SPANSET)
+            continue;
+        ret->n = flatten(p->stages[i].spanset->filter, ret->all, ret->n);
+        found = found || p->stages[i].spanset->filter == e;
+    }
     for (uint32_t k = 0; k < MIN(ret->n, CONJUNCTS_MAX); k++) {
         unsigned of = reads(ret->all[k]);
         ret->reads |= of;
         ret->pairs = ret->pairs || of == (READS_EVENT | READS_LINK);
     }
-    return ret->n <= CONJUNCTS_MAX;
+    return found && ret->n <= CONJUNCTS_MAX;
 }
 
 enum ec eval_filter(
@@ -432,7 +437,7 @@ enum ec eval_filter(
 {
     struct conjuncts c;
     struct qval v;
-    if (!ev->q->conjunctive || reads(e) == 0 || !conjuncts_of(ev->q->pipeline, &c) ||
+    if (!ev->q->conjunctive || reads(e) == 0 || !conjuncts_of(ev->q->pipeline, e, &c) ||
         (c.n == 1 && eval_is_leaf(e))) {
         TRY(eval_expr(ev, e, row, &v, err));
         *ret = qval_true(&v);

@@ -113,10 +113,15 @@ bool lower_is_exact(const struct tql_query *q, const struct tql_expr *e, struct 
     uint32_t events = 0, links = 0;
     /* In a conjunctive query all conditions on events hold on one event, those of other filters of
      * the pipeline too; a scan asks for each alone. */
-    for (uint32_t i = 0; i < q->pipeline->n_stages && q->conjunctive; i++)
-        if (q->pipeline->stages[i].kind == TQL_STAGE_SPANSET)
-            count_multi(q->pipeline->stages[i].spanset->filter, &events, &links);
-    if (lower_nothing || events > 1 || links > 1)
+    bool found = false;
+    for (uint32_t i = 0; i < q->pipeline->n_stages && q->conjunctive; i++) {
+        if (q->pipeline->stages[i].kind != TQL_STAGE_SPANSET)
+            continue;
+        const struct tql_expr *filter = q->pipeline->stages[i].spanset->filter;
+        count_multi(filter, &events, &links);
+        found = found || filter == e;
+    }
+    if (lower_nothing || (found && (events > 1 || links > 1)))
         return false;
     return exact(e, a);
 }
