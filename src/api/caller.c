@@ -56,7 +56,7 @@ static bool keep_text(
 
 /* The resource's own name, and its namespace's. NULL: over the budget. */
 static const struct read_resource *resource_hidden(
-    const struct read_resource *r, enum visibility v, struct arena *a)
+    const struct read_resource *r, enum visibility v, bool show_emptied, struct arena *a)
 {
     struct read_resource *out = ARENA_NEW(a, struct read_resource);
     struct attr *attrs = ARENA_ARRAY(a, 2, struct attr);
@@ -65,19 +65,21 @@ static const struct read_resource *resource_hidden(
     if (v == FOREIGN)
         (void)keep_text(r, STR(NAMESPACE), attrs, &out->n_attrs);
     (void)keep_text(r, service_name, attrs, &out->n_attrs);
-    out->attrs = attrs;
+    out->attrs = out->n_attrs == 0 && show_emptied ? attrs_emptied : attrs;
     return out;
 }
 
-static const struct read_scope *scope_hidden(const struct read_scope *s, struct arena *a)
+static const struct read_scope *scope_hidden(
+    const struct read_scope *s, bool show_emptied, struct arena *a)
 {
     struct read_scope *out = ARENA_NEW(a, struct read_scope);
     if (out != NULL)
-        *out = (struct read_scope){.name = s->name, .version = s->version};
+        *out = (struct read_scope){
+            .name = s->name, .version = s->version, .attrs = show_emptied ? attrs_emptied : NULL};
     return out;
 }
 
-static bool span_hide(struct read_span *s, struct arena *a)
+static bool span_hide(struct read_span *s, bool show_emptied, struct arena *a)
 {
     struct read_link *links = ARENA_ARRAY(a, s->n_links, struct read_link);
     if (links == NULL)
@@ -87,8 +89,8 @@ static bool span_hide(struct read_span *s, struct arena *a)
             .span_id = s->links[i].span_id,
             .flags = s->links[i].flags};
     s->links = links;
-    s->attrs = NULL;
-    s->events = NULL;
+    s->attrs = show_emptied ? attrs_emptied : NULL;
+    s->events = show_emptied ? events_emptied : NULL;
     s->n_attrs = s->n_events = 0;
     s->dropped_attrs = s->dropped_events = s->dropped_links = 0;
     s->trace_state = s->status_message = str_n(NULL, 0);
@@ -96,7 +98,7 @@ static bool span_hide(struct read_span *s, struct arena *a)
 }
 
 enum ec caller_hide_trace(const struct api_caller *c, struct trace_result *t,
-    const struct trace_groups *g, struct arena *a, struct err *err)
+    const struct trace_groups *g, bool show_emptied, struct arena *a, struct err *err)
 {
     uint32_t at = 0, scope = 0;
     if (c == NULL || !c->restricted)
@@ -109,14 +111,15 @@ enum ec caller_hide_trace(const struct api_caller *c, struct trace_result *t,
             at = g->scope_end[scope - 1];
             continue;
         }
-        const struct read_resource *hidden = resource_hidden(resource, v, a);
+        const struct read_resource *hidden = resource_hidden(resource, v, show_emptied, a);
         for (; scope < g->resource_end[r]; scope++) {
-            const struct read_scope *shown = scope_hidden(t->spans[g->order[at]].scope, a);
+            const struct read_scope *shown =
+                scope_hidden(t->spans[g->order[at]].scope, show_emptied, a);
             for (; at < g->scope_end[scope]; at++) {
                 struct result_trace_span *s = &t->spans[g->order[at]];
                 s->resource = hidden;
                 s->scope = shown;
-                if (hidden == NULL || shown == NULL || !span_hide(&s->span, a))
+                if (hidden == NULL || shown == NULL || !span_hide(&s->span, show_emptied, a))
                     return ERR(err, EC_LIMIT, "trace is over the query's memory budget");
             }
         }
@@ -125,6 +128,8 @@ enum ec caller_hide_trace(const struct api_caller *c, struct trace_result *t,
 }
 
 /* ---- search ---- */
+
+const struct result_attr result_attrs_emptied[1];
 
 enum ec caller_check_query(const struct api_caller *c, const struct tql_query *q, struct err *err)
 {
@@ -176,7 +181,7 @@ static bool set_hide(const struct api_caller *c, struct result_spanset *set, str
             return false;
         all = false;
         spans[i].n_attrs = keep_namespace(&set->spans[i], kept);
-        spans[i].attrs = kept;
+        spans[i].attrs = spans[i].n_attrs == 0 ? result_attrs_emptied : kept;
     }
     set->spans = spans;
     if (!all) { /* by() and aggregates speak of every span of the set */

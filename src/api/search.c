@@ -132,8 +132,13 @@ static enum ec parse_request(struct query_job *job, struct search_params *p, str
 
 static void put_attrs(struct buf *out, bool *first, const struct result_attr *attrs, uint32_t n)
 {
-    if (n == 0)
+    if (n == 0) {
+        if (attrs == result_attrs_emptied) {
+            json_key(out, first, "attributes");
+            buf_putz(out, "[]");
+        }
         return;
+    }
     json_key(out, first, "attributes");
     for (uint32_t i = 0; i < n; i++) {
         buf_putc(out, i == 0 ? '[' : ',');

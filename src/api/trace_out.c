@@ -41,10 +41,22 @@ static void put_time(struct buf *out, bool *first, const char *key, uint64_t ns)
     json_u64_str(out, ns);
 }
 
+const struct attr attrs_emptied[1];
+const struct read_event events_emptied[1];
+
+static void put_empty(struct buf *out, bool *first, const char *key)
+{
+    json_key(out, first, key);
+    buf_putz(out, "[]");
+}
+
 static void put_attrs(struct buf *out, bool *first, const struct attr *attrs, uint32_t n)
 {
-    if (n == 0)
+    if (n == 0) {
+        if (attrs == attrs_emptied)
+            put_empty(out, first, "attributes");
         return;
+    }
     json_key(out, first, "attributes");
     for (uint32_t i = 0; i < n; i++) {
         buf_putc(out, i == 0 ? '[' : ',');
@@ -72,8 +84,11 @@ static const char *const status_names[] = {
 
 static void put_events(struct buf *out, bool *first, const struct read_span *s)
 {
-    if (s->n_events == 0)
+    if (s->n_events == 0) {
+        if (s->events == events_emptied)
+            put_empty(out, first, "events");
         return;
+    }
     json_key(out, first, "events");
     for (uint32_t i = 0; i < s->n_events; i++) {
         const struct read_event *e = &s->events[i];
@@ -160,6 +175,8 @@ static void put_resource(struct buf *out, const struct read_resource *r)
     }
     if (any)
         buf_putc(out, ']');
+    else if (r->attrs == attrs_emptied)
+        put_empty(out, &f, "attributes");
     put_u32(out, &f, "droppedAttributesCount", r->dropped_attrs);
     buf_putc(out, '}');
 }

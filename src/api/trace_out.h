@@ -15,6 +15,10 @@ struct trace_groups {
 enum ec trace_group(const struct trace_result *t, struct arena *a, struct trace_groups *ret,
     struct err *err) MUST_USE;
 
+/* An empty list that JSON shows as [], where empty ones are left out otherwise: what was hidden. */
+extern const struct attr attrs_emptied[1];
+extern const struct read_event events_emptied[1];
+
 /* `{"<key>":[...]}` with key "batches" (v1) or "resourceSpans" (v2). An empty trace is {}. */
 void trace_out_json(
     const struct trace_result *t, const struct trace_groups *g, const char *key, struct buf *out);

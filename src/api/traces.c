@@ -90,7 +90,7 @@ static enum ec parse_request(struct query_job *job, struct trace_id *ret, struct
     return EC_OK;
 }
 
-static enum ec find(struct query_job *job, struct trace_result *ret,
+static enum ec find(struct query_job *job, bool show_emptied, struct trace_result *ret,
     struct trace_groups *ret_groups, struct err *err)
 {
     struct trace_id id;
@@ -100,7 +100,7 @@ static enum ec find(struct query_job *job, struct trace_result *ret,
     job_count_bytes(job, &ret->stats);
     TRY(trace_split_shared_ids(ret, &job->arena, err));
     TRY(trace_group(ret, &job->arena, ret_groups, err));
-    return caller_hide_trace(job->caller, ret, ret_groups, &job->arena, err);
+    return caller_hide_trace(job->caller, ret, ret_groups, show_emptied, &job->arena, err);
 }
 
 void api_trace_v1(struct query_job *job)
@@ -108,7 +108,7 @@ void api_trace_v1(struct query_job *job)
     struct trace_result t;
     struct trace_groups g;
     struct err err = {0};
-    enum ec ec = find(job, &t, &g, &err);
+    enum ec ec = find(job, true, &t, &g, &err);
     if (ec != EC_OK) {
         job_fail(job, ec, &err);
         return;
@@ -187,7 +187,7 @@ void api_trace_v2(struct query_job *job)
     struct trace_result t;
     struct trace_groups g;
     struct err err = {0};
-    enum ec ec = find(job, &t, &g, &err);
+    enum ec ec = find(job, false, &t, &g, &err);
     if (ec != EC_OK) {
         job_fail(job, ec, &err);
         return;

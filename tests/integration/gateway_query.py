@@ -90,6 +90,9 @@ def rbac(c, kube, plain):
         c.equal(f"G79 {name} no attributes at all", got["op4"], ([], [], [], [], [], None))
         c.equal(f"G80 {name} no service.name", got["op5"], ([NS], [], [], [], [], None))
         c.equal(f"G82 {name} every span", len(got), 5)
+    c.check("G78 v1 shows emptied lists", '"attributes":[],"events":[]' in v1.text, v1.text)
+    c.check("G78 v2 leaves them out", "[]" not in v2.text, v2.text)
+    c.check("G77 an emptied list is shown", '"attributes":[]' in a.text, a.text)
     for accept in ("application/protobuf", "application/vnd.grafana.llm"):
         for path in (f"/api/traces/{trace}", f"/api/v2/traces/{trace}", "/api/search" + q("{}", spss=9)):
             a = g.get(path, "reader", headers={"Accept": accept})

@@ -35,7 +35,8 @@ static int teardown(void **state)
 }
 
 /* A trace of one span below a resource with these attributes; as JSON after hiding. */
-static char *shown(const struct api_caller *c, const struct attr *attrs, uint32_t n)
+static char *shown_with(
+    const struct api_caller *c, bool show_emptied, const struct attr *attrs, uint32_t n)
 {
     static const struct attr span_attr = {
         .key = {"secret", 6}, .value = {.type = VALUE_STR, .s = {"hush", 4}}};
@@ -85,7 +86,7 @@ static char *shown(const struct api_caller *c, const struct attr *attrs, uint32_
     struct err err = {0};
     struct buf out = BUF_INIT;
     assert_ok(trace_group(&t, &a, &g, &err), err);
-    assert_ok(caller_hide_trace(c, &t, &g, &a, &err), err);
+    assert_ok(caller_hide_trace(c, &t, &g, show_emptied, &a, &err), err);
     trace_out_json(&t, &g, "batches", &out);
     size_t json_n = out.n;
     trace_out_proto(&t, &g, true, &out);
@@ -99,6 +100,11 @@ static char *shown(const struct api_caller *c, const struct attr *attrs, uint32_
     char *copy = arena_strz(&a, buf_str(&out));
     buf_deinit(&out);
     return copy;
+}
+
+static char *shown(const struct api_caller *c, const struct attr *attrs, uint32_t n)
+{
+    return shown_with(c, false, attrs, n);
 }
 
 #define FIRST_SPAN                                                                               \
@@ -150,6 +156,20 @@ static void test_trace__no_namespace_is_foreign(void **state)
     expect_hidden(NULL, 0, ""); /* a resource without attributes hides too */
 }
 
+static void test_trace__emptied_lists_show_in_version_1(void **state)
+{
+    struct attr attrs[] = {attr_of("x", "hush")};
+    (void)state;
+    const char *got = shown_with(&restricted, true, attrs, 1);
+    static const char *const parts[] = {"\"resource\":{\"attributes\":[]}",
+        "\"scope\":{\"name\":\"lib\",\"version\":\"1\",\"attributes\":[]}",
+        "\"endTimeUnixNano\":\"20\",\"attributes\":[],\"events\":[],"};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (strstr(got, parts[i]) == NULL)
+            fail_msg("%s is not in %s", parts[i], got);
+    assert_null(strstr(got, "hush"));
+}
+
 static void test_trace__odd_namespaces_are_foreign(void **state)
 {
     struct attr number[] = {{.key = STR(NS), .value = {.type = VALUE_INT, .i = 4}}};
@@ -169,7 +189,7 @@ static void test_trace__nobody_without_namespaces_sees_anything(void **state)
     struct trace_result t = {0};
     struct trace_groups g = {0};
     (void)state;
-    assert_ec(caller_hide_trace(&nobody, &t, &g, &a, NULL), EC_OK); /* an empty trace */
+    assert_ec(caller_hide_trace(&nobody, &t, &g, true, &a, NULL), EC_OK); /* an empty trace */
 }
 
 /* ---- search ---- */
@@ -243,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_trace__own_namespaces_are_untouched),
         cmocka_unit_test(test_trace__foreign_spans_keep_their_place_only),
         cmocka_unit_test(test_trace__no_namespace_is_foreign),
+        cmocka_unit_test(test_trace__emptied_lists_show_in_version_1),
         cmocka_unit_test(test_trace__odd_namespaces_are_foreign),
         cmocka_unit_test(test_trace__nobody_without_namespaces_sees_anything),
         cmocka_unit_test(test_search__lists_only_the_namespace_of_foreign_spans),
