@@ -62,6 +62,8 @@ struct request {
 struct request *request_new(struct front *f, struct exchange *ex, void (*go)(struct request *rq));
 /* Asks auth; calls go at once, or later on the pool. */
 void request_check(struct request *rq, enum auth_permission permission, bool want_namespaces);
+/* All Cookie lines as one. */
+struct str request_cookies(struct exchange *ex);
 /* The tenant's id for the header, and nothing of the client's credentials. False: answered. */
 bool request_enter(struct request *rq);
 void front_metrics_register(void);

@@ -77,8 +77,6 @@ static void handle_login(struct request *rq)
 {
     struct exchange *ex = rq->ex;
     struct auth_flow_answer a = {0};
-    struct str cookie = {"", 0};
-    (void)exchange_header(ex, "cookie", &cookie);
     struct auth_flow_request q = {.tenant = rq->path.tenant,
         .method = rq->path.method,
         .route = param(ex, "route"),
@@ -86,7 +84,7 @@ static void handle_login(struct request *rq)
         .state = param(ex, "state"),
         .error = param(ex, "error"),
         .error_description = param(ex, "error_description"),
-        .cookie = cookie};
+        .cookie = request_cookies(ex)};
     if (rq->path.place == PLACE_LOGIN)
         auth_login(rq->front->opt.auth, &q, &a);
     else if (!auth_callback(rq->front->opt.auth, &q, &a, callback_done, ex))

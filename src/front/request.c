@@ -158,7 +158,7 @@ static void checked_later(void *arg, struct auth_answer *answer)
     rq->go(rq); /* a refusal: cheap */
 }
 
-static struct str joined_cookies(struct exchange *ex)
+struct str request_cookies(struct exchange *ex)
 {
     struct str one = {"", 0};
     unsigned n = exchange_header_count(ex, "cookie");
@@ -188,7 +188,7 @@ void request_check(struct request *rq, enum auth_permission permission, bool wan
         .want_namespaces = want_namespaces,
         .path = req->raw_path,
         .authorization = authorization,
-        .cookie = joined_cookies(ex),
+        .cookie = request_cookies(ex),
         .client_certs = req->client_certs,
         .n_client_certs = req->n_client_certs};
     while (q.n_authorization < CREDENTIALS_MAX &&

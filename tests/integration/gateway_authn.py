@@ -133,6 +133,7 @@ def access(c, kube):
 def browser(c, kube):
     with Gateway(kube) as g:
         path = "/api/traces/v1/dev/search"
+        wait(lambda: g.raw("GET", path, HTML).status == 302)  # until OAuth is discovered
         a = g.raw("GET", path, HTML)
         c.equal("G45 a browser is sent to the login", (a.status, a.header("location")),
                 (302, "/openshift/dev/login?route=/api/traces/v1/dev/search"))
