@@ -72,9 +72,11 @@ void api_handle_jaeger_grpc(void *ctx, struct exchange *ex); /* 14250; the same 
  * store is closed. */
 struct api_jaeger_udp {
     struct api *api;
-    struct budget *budget; /* for packets on their way to OTLP */
-    bool compact;          /* 6831; else binary, 6832 */
+    struct budget *budget;            /* for packets on their way to OTLP */
+    bool compact;                     /* 6831; else binary, 6832 */
+    struct metric *packets, *lost[8]; /* set by init */
 };
+void api_jaeger_udp_init(struct api_jaeger_udp *u); /* before it listens: the counters exist */
 void api_jaeger_udp_packet(void *ctx, struct bytes packet);
 void api_jaeger_udp_lost(void *ctx, enum udp_loss why, uint64_t n_packets);
 

@@ -162,42 +162,64 @@ static struct metric_family udp_lost = {
     .labels = {"transport", "reason", NULL},
 };
 
-static const char *transport_of(const struct api_jaeger_udp *u)
+enum lost {
+    LOST_OVERFLOW,
+    LOST_TRUNCATED,
+    LOST_MALFORMED,
+    LOST_METHOD,
+    LOST_ZIPKIN,
+    LOST_TENANT,
+    LOST_REFUSED,
+    LOST_BUSY,
+    LOST_REASONS,
+};
+static const char *const lost_reasons[LOST_REASONS] = {
+    [LOST_OVERFLOW] = "socket_overflow", /* dropped by the kernel */
+    [LOST_TRUNCATED] = "truncated",      /* over max_packet_size */
+    [LOST_MALFORMED] = "malformed",
+    [LOST_METHOD] = "unknown_method",
+    [LOST_ZIPKIN] = "zipkin_batch",
+    [LOST_TENANT] = "no_tenant", /* multitenancy: a packet names none */
+    [LOST_REFUSED] = "refused",  /* rate limit, or no span with good ids */
+    [LOST_BUSY] = "unavailable", /* memory, disk, shutdown */
+};
+_Static_assert(LOST_REASONS <= ARRAY_LEN(((struct api_jaeger_udp *)0)->lost), "room for all");
+
+static struct str transport_of(const struct api_jaeger_udp *u)
 {
-    return u->compact ? "udp_thrift_compact" : "udp_thrift_binary";
+    return u->compact ? STR("udp_thrift_compact") : STR("udp_thrift_binary");
 }
 
-static void udp_count_lost(const struct api_jaeger_udp *u, const char *reason, uint64_t n)
+void api_jaeger_udp_init(struct api_jaeger_udp *u)
 {
+    metric_register(&udp_packets);
     metric_register(&udp_lost);
-    metric_add(metric_series2(&udp_lost, str_from(transport_of(u)), str_from(reason)), (double)n);
+    u->packets = metric_series1(&udp_packets, transport_of(u));
+    for (size_t i = 0; i < LOST_REASONS; i++)
+        u->lost[i] = metric_series2(&udp_lost, transport_of(u), str_from(lost_reasons[i]));
 }
 
 void api_jaeger_udp_lost(void *ctx, enum udp_loss why, uint64_t n_packets)
 {
-    udp_count_lost(ctx, why == UDP_OVERFLOW ? "socket_overflow" : "truncated", n_packets);
+    const struct api_jaeger_udp *u = ctx;
+    metric_add(u->lost[why == UDP_OVERFLOW ? LOST_OVERFLOW : LOST_TRUNCATED], (double)n_packets);
 }
 
 static void udp_done(void *arg, const struct ingest_result *r)
 {
+    const struct api_jaeger_udp *u = arg;
     if (r->ec == EC_OK)
         return;
-    udp_count_lost(arg,
-        r->ec == EC_RATE      ? "rate_limited"
-        : r->ec == EC_INVALID ? "invalid_spans"
-                              : "unavailable",
-        1);
+    metric_inc(u->lost[r->ec == EC_RATE || r->ec == EC_INVALID ? LOST_REFUSED : LOST_BUSY]);
 }
 
-static void udp_refused(const struct api_jaeger_udp *u, enum ec ec, const struct err *err)
+static void udp_unreadable(const struct api_jaeger_udp *u, enum ec ec, const struct err *err)
 {
-    udp_count_lost(u,
-        ec == EC_NOT_FOUND     ? "unknown_method"
-        : ec == EC_UNSUPPORTED ? "zipkin_batch"
-        : ec == EC_LIMIT       ? "unavailable"
-                               : "malformed",
-        1);
-    log_event(LOG_DEBUG, "packet dropped", LZ("transport", transport_of(u)), LE(err));
+    metric_inc(u->lost[ec == EC_NOT_FOUND     ? LOST_METHOD
+                       : ec == EC_UNSUPPORTED ? LOST_ZIPKIN
+                       : ec == EC_LIMIT       ? LOST_BUSY
+                                              : LOST_MALFORMED]);
+    log_event(LOG_DEBUG, "packet dropped", LS("transport", transport_of(u)), LE(err));
 }
 
 void api_jaeger_udp_packet(void *ctx, struct bytes packet)
@@ -205,16 +227,15 @@ void api_jaeger_udp_packet(void *ctx, struct bytes packet)
     const struct api_jaeger_udp *u = ctx;
     struct err err = {0};
     struct buf pb;
-    metric_register(&udp_packets);
-    metric_inc(metric_series1(&udp_packets, str_from(transport_of(u))));
+    metric_inc(u->packets);
     buf_init(&pb, u->budget);
     enum ec ec = jaeger_agent_to_pb(packet, u->compact, &pb, &err);
     if (ec != EC_OK)
-        udp_refused(u, ec, &err);
-    else if (u->api->opt.config->multitenancy) /* a packet names no tenant */
-        udp_count_lost(u, "no_tenant", 1);
+        udp_unreadable(u, ec, &err);
+    else if (u->api->opt.config->multitenancy)
+        metric_inc(u->lost[LOST_TENANT]);
     else if (pb.n != 0)
         ingest_submit(u->api->opt.ingest, STR(TENANT_SINGLE), buf_bytes(&pb), RECEIVER,
-            transport_of(u), udp_done, ctx);
+            transport_of(u).p, udp_done, ctx);
     buf_deinit(&pb);
 }

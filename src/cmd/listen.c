@@ -128,6 +128,7 @@ static enum ec udp_open(
     const char *address = gateway_private(all->opt.config, name, r->endpoint, private);
     *u = (struct api_jaeger_udp){
         .api = all->opt.api, .budget = all->opt.packets, .compact = compact};
+    api_jaeger_udp_init(u);
     struct udp_options o = {.address = address,
         .packet_bytes_max = (size_t)r->max_packet_size,
         .socket_bytes = (size_t)r->socket_buffer_size,

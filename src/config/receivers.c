@@ -146,6 +146,10 @@ static enum ec add_server(struct config *c, const struct protocol *p, const char
     case RECEIVER_JAEGER_COMPACT:
     case RECEIVER_JAEGER_BINARY:
         TRY(finish_udp(r, err));
+        if (c->multitenancy)
+            warn_add(c, false,
+                arena_printf(&c->arena, "distributor.receivers.%s.protocols.%s", id, p->name),
+                "packets name no tenant", "with multitenancy all of them are dropped and counted");
         break;
     default:
         finish_http(c, r);

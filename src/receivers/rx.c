@@ -2,8 +2,6 @@
  * Scratch memory, attribute lists and the OTLP writer of the transcoders. */
 #include "rx.h"
 
-#include <stdlib.h>
-
 #include "model/otlp_write.h"
 
 #define QUADRATIC_MAX 16 /* attributes; longer lists are sorted to find what is there twice */
@@ -56,12 +54,40 @@ bool rx_grow(struct rx *rx, void **items, uint32_t *cap, size_t size)
     return true;
 }
 
+/* ---- sorting ---- */
+
+/* Heapsort of pointers. WHY: qsort allocates as much again behind the budget's back. */
+static void rx_sort_down(void **p, size_t i, size_t n, int (*order)(const void *, const void *))
+{
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && order(p[child], p[child + 1]) < 0)
+            child++;
+        if (order(p[i], p[child]) >= 0)
+            return;
+        void *swap = p[i];
+        p[i] = p[child];
+        p[child] = swap;
+    }
+}
+
+static void rx_sort(void **p, size_t n, int (*order)(const void *, const void *))
+{
+    for (size_t i = n / 2; i-- > 0;)
+        rx_sort_down(p, i, n, order);
+    for (size_t end = n; end-- > 1;) {
+        void *top = p[0];
+        p[0] = p[end];
+        p[end] = top;
+        rx_sort_down(p, 0, end, order);
+    }
+}
+
 /* ---- attributes ---- */
 
 /* By key, then by place. */
 static int rx_attr_order(const void *a, const void *b)
 {
-    const struct attr *x = *(const struct attr *const *)a, *y = *(const struct attr *const *)b;
+    const struct attr *x = a, *y = b;
     int order = str_cmp(x->key, y->key);
     return order != 0 ? order : (x > y) - (x < y);
 }
@@ -69,19 +95,21 @@ static int rx_attr_order(const void *a, const void *b)
 /* Marks what a later value replaces; a mark is a value of no type. */
 static bool rx_attrs_mark_sorted(struct rx *rx, struct rx_attrs *a, uint32_t *ret_marked)
 {
-    struct attr **order = rx_array(rx, a->n, sizeof(*order));
+    void **order = rx_array(rx, a->n, sizeof(*order));
+    struct attr *first = NULL;
     if (order == NULL)
         return false;
     for (uint32_t i = 0; i < a->n; i++)
         order[i] = &a->p[i];
-    qsort(order, a->n, sizeof(*order), rx_attr_order);
-    for (uint32_t i = 0, first = 0; i < a->n; i++) {
-        if (i == first || !str_eq(order[i]->key, order[first]->key)) {
-            first = i;
+    rx_sort(order, a->n, rx_attr_order);
+    for (uint32_t i = 0; i < a->n; i++) {
+        struct attr *at = order[i];
+        if (first == NULL || !str_eq(at->key, first->key)) {
+            first = at;
             continue;
         }
-        order[first]->value = order[i]->value;
-        order[i]->value.type = VALUE_TYPES;
+        first->value = at->value;
+        at->value.type = VALUE_TYPES;
         ++*ret_marked;
     }
     return true;
@@ -260,8 +288,7 @@ bool rx_resource(struct rx *rx, const struct rx_attrs *a, struct str *ret)
 
 static int rx_item_order(const void *a, const void *b)
 {
-    const struct rx_item *x = *(const struct rx_item *const *)a;
-    const struct rx_item *y = *(const struct rx_item *const *)b;
+    const struct rx_item *x = a, *y = b;
     int order =
         x->group.p == y->group.p && x->group.n == y->group.n ? 0 : str_cmp(x->group, y->group);
     if (order == 0)
@@ -278,7 +305,7 @@ struct rx_item **rx_items_order(struct rx *rx, struct rx_item *items, uint32_t n
         return NULL;
     for (uint32_t i = 0; i < n; i++)
         order[i] = &items[i];
-    qsort(order, n, sizeof(struct rx_item *), rx_item_order);
+    rx_sort((void **)order, n, rx_item_order);
     return order;
 }
 

@@ -298,6 +298,20 @@ static void test_receivers__every_key_takes_effect(void **state)
     loaded_free(&l);
 }
 
+static void test_receivers__packets_have_no_tenant(void **state)
+{
+    struct loaded l;
+    (void)state;
+    LOAD(&l, "multitenancy_enabled: true\n" RECEIVERS(
+                 "jaeger: {protocols: {thrift_compact: , grpc: }}"));
+    assert_loads(&l);
+    assert_int_equal(
+        count_warnings(l.c, "distributor.receivers.jaeger.protocols.thrift_compact"), 1);
+    assert_int_equal(l.c->n_warnings, 1);
+    assert_false(fails_verify(l.c));
+    loaded_free(&l);
+}
+
 static void test_receivers__mistakes(void **state)
 {
     (void)state;
@@ -571,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_receivers__settings),
         cmocka_unit_test(test_receivers__a_named_protocol_has_its_defaults),
         cmocka_unit_test(test_receivers__every_key_takes_effect),
+        cmocka_unit_test(test_receivers__packets_have_no_tenant),
         cmocka_unit_test(test_receivers__mistakes),
         cmocka_unit_test(test_validate__refused_values),
         cmocka_unit_test(test_validate__refused_storage),
