@@ -167,12 +167,14 @@ static void submit_grpc(struct h2_conn *h, struct exchange *ex)
 {
     nghttp2_nv list[8];
     size_t n = 0;
-    bool only_trailers = ex->finished, none = true;
+    bool only_trailers, none = true;
     if (ex->sync_ready) {
         pthread_mutex_lock(&ex->out_lock);
         none = !ex->grpc_streaming;
         only_trailers = ex->finished && none;
         pthread_mutex_unlock(&ex->out_lock);
+    } else {
+        only_trailers = ex->finished; /* refused by this loop: no other thread has seen it */
     }
     if (none && !only_trailers)
         return; /* nothing to say yet */
