@@ -94,7 +94,7 @@ static bool id_read(struct zipkin_json *z, span_id *ret)
     return true;
 }
 
-/* ---- version 2 ---- */
+/* ---- shared by the versions ---- */
 
 static bool ip_read(struct zipkin_json *z, struct str *ret)
 {
@@ -117,61 +117,39 @@ static bool ip_read(struct zipkin_json *z, struct str *ret)
     return json_fail(&z->r, "invalid IP address");
 }
 
-static bool endpoint_read(struct zipkin_json *z, struct zipkin_endpoint *e)
+/* Version 1 takes any text as an address and any number as a port. */
+static bool port_read(struct zipkin_json *z, bool v1, int32_t *ret)
+{
+    int64_t port;
+    if (!int_read(z, &port))
+        return false;
+    if (v1 ? port < INT32_MIN || port > INT32_MAX : port < 0 || port > UINT16_MAX)
+        return json_fail(&z->r, "port out of range");
+    *ret = (int32_t)port;
+    return true;
+}
+
+static bool endpoint_read(struct zipkin_json *z, bool v1, struct zipkin_endpoint *e)
 {
     enum { SERVICE, IPV4, IPV6, PORT };
     static const char *const names[] = {"serviceName", "ipv4", "ipv6", "port"};
     struct members m = MEMBERS(names);
     unsigned member;
-    uint64_t port;
     if (!json_open(&z->r, '{'))
         return false;
     while (member_next(z, &m, &member)) {
-        bool ok;
-        switch (member) {
-        case SERVICE:
-            ok = text_read(z, &e->service);
-            break;
-        case IPV4:
-            ok = ip_read(z, &e->ipv4);
-            break;
-        case IPV6:
-            ok = ip_read(z, &e->ipv6);
-            break;
-        case PORT:
-            ok = uint_read(z, UINT16_MAX, &port);
-            if (ok)
-                e->port = (int32_t)port;
-            break;
-        default:
-            ok = json_skip(&z->r);
-        }
-        if (!ok)
+        struct str *ip = member == IPV4 ? &e->ipv4 : &e->ipv6;
+        if (member == SERVICE                  ? !text_read(z, &e->service)
+            : member == IPV4 || member == IPV6 ? !(v1 ? text_read : ip_read)(z, ip)
+            : member == PORT                   ? !port_read(z, v1, &e->port)
+                                               : !json_skip(&z->r))
             return false;
     }
     return z->r.what == NULL;
 }
 
-static bool annotation_read(struct zipkin_json *z, struct rx_event *e)
-{
-    enum { TIMESTAMP, VALUE };
-    static const char *const names[] = {"timestamp", "value"};
-    struct members m = MEMBERS(names);
-    unsigned member;
-    uint64_t us = 0;
-    if (!json_open(&z->r, '{'))
-        return false;
-    while (member_next(z, &m, &member))
-        if (member == TIMESTAMP ? !uint_read(z, UINT64_MAX, &us)
-            : member == VALUE   ? !text_read(z, &e->name)
-                                : !json_skip(&z->r))
-            return false;
-    e->time_ns = us * 1000;
-    return z->r.what == NULL &&
-           (us != 0 || json_fail(&z->r, "valid annotation timestamp required"));
-}
-
-static bool annotations_read(struct zipkin_json *z, struct rx_span *s)
+/* Calls read for each element of an array that is not null. */
+static bool each_read(struct zipkin_json *z, void *into, bool (*read)(struct zipkin_json *, void *))
 {
     bool first = true, more;
     if (!json_open(&z->r, '['))
@@ -181,10 +159,32 @@ static bool annotations_read(struct zipkin_json *z, struct rx_span *s)
             return false;
         if (!more)
             return true;
-        struct rx_event *e = RX_PUSH(&z->rx, &s->events);
-        if (e == NULL || !annotation_read(z, e))
+        if (!json_null(&z->r) && !read(z, into))
             return false;
     }
+}
+
+/* ---- version 2 ---- */
+
+static bool annotation_read(struct zipkin_json *z, void *into)
+{
+    struct rx_span *s = into;
+    struct rx_event *e = RX_PUSH(&z->rx, &s->events);
+    enum { TIMESTAMP, VALUE };
+    static const char *const names[] = {"timestamp", "value"};
+    struct members m = MEMBERS(names);
+    unsigned member;
+    uint64_t us = 0;
+    if (e == NULL || !json_open(&z->r, '{'))
+        return false;
+    while (member_next(z, &m, &member))
+        if (member == TIMESTAMP ? !uint_read(z, UINT64_MAX, &us)
+            : member == VALUE   ? !text_read(z, &e->name)
+                                : !json_skip(&z->r))
+            return false;
+    e->time_ns = us * 1000;
+    return z->r.what == NULL &&
+           (us != 0 || json_fail(&z->r, "valid annotation timestamp required"));
 }
 
 static bool tags_read(struct zipkin_json *z, struct rx_attrs *a)
@@ -235,17 +235,19 @@ static bool v2_trace_id_read(struct zipkin_json *z, struct trace_id *ret)
     return trace_id_parse(ret, hex) || json_fail(&z->r, "valid traceId required");
 }
 
-static bool v2_span_read(struct zipkin_json *z, struct zipkin_span *span)
+static bool v2_span_read(struct zipkin_json *z, void *into)
 {
     enum { TRACE_ID, ID, PARENT_ID, NAME, KIND, START, DURATION, LOCAL, REMOTE, NOTES, TAGS };
     static const char *const names[] = {"traceId", "id", "parentId", "name", "kind", "timestamp",
         "duration", "localEndpoint", "remoteEndpoint", "annotations", "tags"};
     struct members m = MEMBERS(names);
-    struct rx_span *s = &span->s;
+    struct zipkin_spans *spans = into;
+    struct zipkin_span *span = RX_PUSH(&z->rx, &spans->l);
     uint64_t start_us = 0, duration_us = 0;
     unsigned member;
-    if (!json_open(&z->r, '{'))
+    if (span == NULL || !json_open(&z->r, '{'))
         return false;
+    struct rx_span *s = &span->s;
     while (member_next(z, &m, &member)) {
         bool ok;
         switch (member) {
@@ -271,13 +273,13 @@ static bool v2_span_read(struct zipkin_json *z, struct zipkin_span *span)
             ok = uint_read(z, UINT64_MAX, &duration_us);
             break;
         case LOCAL:
-            ok = endpoint_read(z, &span->local);
+            ok = endpoint_read(z, false, &span->local);
             break;
         case REMOTE:
-            ok = endpoint_read(z, &span->remote);
+            ok = endpoint_read(z, false, &span->remote);
             break;
         case NOTES:
-            ok = annotations_read(z, s);
+            ok = each_read(z, s, annotation_read);
             break;
         case TAGS:
             ok = tags_read(z, &s->attrs);
@@ -298,48 +300,12 @@ static bool v2_span_read(struct zipkin_json *z, struct zipkin_span *span)
 
 /* ---- version 1 ---- */
 
-static bool v1_endpoint_read(struct zipkin_json *z, struct zipkin_endpoint *e)
-{
-    enum { SERVICE, IPV4, IPV6, PORT };
-    static const char *const names[] = {"serviceName", "ipv4", "ipv6", "port"};
-    struct members m = MEMBERS(names);
-    unsigned member;
-    int64_t port;
-    if (!json_open(&z->r, '{'))
-        return false;
-    while (member_next(z, &m, &member)) {
-        bool ok;
-        switch (member) {
-        case SERVICE:
-            ok = text_read(z, &e->service);
-            break;
-        case IPV4:
-            ok = text_read(z, &e->ipv4);
-            break;
-        case IPV6:
-            ok = text_read(z, &e->ipv6);
-            break;
-        case PORT:
-            ok = int_read(z, &port);
-            if (ok && (port < INT32_MIN || port > INT32_MAX))
-                ok = json_fail(&z->r, "port out of range");
-            if (ok)
-                e->port = (int32_t)port;
-            break;
-        default:
-            ok = json_skip(&z->r);
-        }
-        if (!ok)
-            return false;
-    }
-    return z->r.what == NULL;
-}
-
-static bool note_read(struct zipkin_json *z, struct zipkin_v1_span *span)
+static bool note_read(struct zipkin_json *z, void *into)
 {
     enum { TIMESTAMP, VALUE, ENDPOINT };
     static const char *const names[] = {"timestamp", "value", "endpoint"};
     struct members m = MEMBERS(names);
+    struct zipkin_v1_span *span = into;
     struct zipkin_note *note = RX_PUSH(&z->rx, &span->notes);
     unsigned member;
     if (note == NULL || !json_open(&z->r, '{'))
@@ -347,7 +313,7 @@ static bool note_read(struct zipkin_json *z, struct zipkin_v1_span *span)
     while (member_next(z, &m, &member))
         if (member == TIMESTAMP  ? !int_read(z, &note->us)
             : member == VALUE    ? !text_read(z, &note->value)
-            : member == ENDPOINT ? !v1_endpoint_read(z, &note->host)
+            : member == ENDPOINT ? !endpoint_read(z, true, &note->host)
                                  : !json_skip(&z->r))
             return false;
     return z->r.what == NULL;
@@ -375,12 +341,13 @@ static bool tag_value_read(struct zipkin_json *z, struct value *ret)
     return true;
 }
 
-static bool tag_read(struct zipkin_json *z, struct zipkin_v1_span *span)
+static bool tag_read(struct zipkin_json *z, void *into)
 {
     enum { KEY, VALUE, ENDPOINT };
     static const char *const names[] = {"key", "value", "endpoint"};
     struct members m = MEMBERS(names);
     struct zipkin_endpoint e = {0};
+    struct zipkin_v1_span *span = into;
     struct zipkin_tag *tag = RX_PUSH(&z->rx, &span->tags);
     unsigned member;
     if (tag == NULL || !json_open(&z->r, '{'))
@@ -389,27 +356,11 @@ static bool tag_read(struct zipkin_json *z, struct zipkin_v1_span *span)
     while (member_next(z, &m, &member))
         if (member == KEY        ? !text_read(z, &tag->key)
             : member == VALUE    ? !tag_value_read(z, &tag->value)
-            : member == ENDPOINT ? !v1_endpoint_read(z, &e)
+            : member == ENDPOINT ? !endpoint_read(z, true, &e)
                                  : !json_skip(&z->r))
             return false;
     tag->service = e.service;
     return z->r.what == NULL;
-}
-
-static bool each_read(struct zipkin_json *z, struct zipkin_v1_span *span,
-    bool (*read)(struct zipkin_json *, struct zipkin_v1_span *))
-{
-    bool first = true, more;
-    if (!json_open(&z->r, '['))
-        return false;
-    for (;;) {
-        if (!json_array_next(&z->r, &first, &more))
-            return false;
-        if (!more)
-            return true;
-        if (!json_null(&z->r) && !read(z, span))
-            return false;
-    }
 }
 
 static bool v1_trace_id_read(struct zipkin_json *z, struct trace_id *ret)
@@ -449,14 +400,16 @@ static bool v1_id_read(struct zipkin_json *z, const char *const errors[3], span_
     return *ret != 0 || json_fail(&z->r, errors[2]);
 }
 
-static bool v1_span_read(struct zipkin_json *z, struct zipkin_v1_span *span)
+static bool v1_span_read(struct zipkin_json *z, void *into)
 {
     enum { TRACE_ID, NAME, ID, PARENT_ID, START, DURATION, NOTES, TAGS };
     static const char *const names[] = {"traceId", "name", "id", "parentId", "timestamp",
         "duration", "annotations", "binaryAnnotations"};
     struct members m = MEMBERS(names);
+    struct zipkin_v1_spans *spans = into;
+    struct zipkin_v1_span *span = RX_PUSH(&z->rx, &spans->l);
     unsigned member;
-    if (!json_open(&z->r, '{'))
+    if (span == NULL || !json_open(&z->r, '{'))
         return false;
     while (member_next(z, &m, &member)) {
         bool ok;
@@ -503,40 +456,6 @@ static bool v1_span_read(struct zipkin_json *z, struct zipkin_v1_span *span)
 
 /* ---- requests ---- */
 
-static bool v2_spans_read(struct zipkin_json *z, struct zipkin_spans *spans)
-{
-    bool first = true, more;
-    if (!json_open(&z->r, '['))
-        return false;
-    for (;;) {
-        if (!json_array_next(&z->r, &first, &more))
-            return false;
-        if (!more)
-            return true;
-        if (json_null(&z->r))
-            continue;
-        struct zipkin_span *span = RX_PUSH(&z->rx, &spans->l);
-        if (span == NULL || !v2_span_read(z, span))
-            return false;
-    }
-}
-
-static bool v1_spans_read(struct zipkin_json *z, struct zipkin_v1_spans *spans)
-{
-    bool first = true, more;
-    if (!json_open(&z->r, '['))
-        return false;
-    for (;;) {
-        if (!json_array_next(&z->r, &first, &more))
-            return false;
-        if (!more)
-            return true;
-        struct zipkin_v1_span *span = RX_PUSH(&z->rx, &spans->l);
-        if (span == NULL || !v1_span_read(z, span))
-            return false;
-    }
-}
-
 static bool at_end(struct zipkin_json *z)
 {
     return (json_peek(&z->r) == 0 && z->r.p == z->r.end) ||
@@ -557,9 +476,10 @@ static enum ec zipkin_json_run(
     if (json_null(&z.r))
         ok = at_end(&z);
     else if (v1)
-        ok = v1_spans_read(&z, &v1_spans) && at_end(&z) && zipkin_v1_put(&z.rx, &v1_spans, out);
+        ok = each_read(&z, &v1_spans, v1_span_read) && at_end(&z) &&
+             zipkin_v1_put(&z.rx, &v1_spans, out);
     else
-        ok = v2_spans_read(&z, &v2_spans) && at_end(&z) &&
+        ok = each_read(&z, &v2_spans, v2_span_read) && at_end(&z) &&
              zipkin_v2_put(&z.rx, &v2_spans, parse_tags, out);
     over = buf_failed(out) || buf_failed(&z.r.text) || z.rx.over;
     json_reader_deinit(&z.r);

@@ -118,3 +118,17 @@ static inline void text_request(struct buf *b, struct bytes pb)
     }
     arena_deinit(&arena);
 }
+
+/* What a receiver answered, and the text of what it made. */
+static inline void expect_spans(
+    const char *what, enum ec ec, const struct err *err, const struct buf *pb, const char *want)
+{
+    struct buf text = BUF_INIT;
+    if (ec != EC_OK)
+        fail_msg("%s: %s", what, err->msg);
+    text_request(&text, buf_bytes(pb));
+    buf_putc(&text, 0);
+    if (strcmp((char *)text.p, want) != 0)
+        fail_msg("%s:\n%sis not\n%s", what, (char *)text.p, want);
+    buf_deinit(&text);
+}

@@ -200,19 +200,6 @@ static void proto_span(struct buf *b, const struct sample *s, const struct sampl
 
 /* ---- checking ---- */
 
-static void expect_text(
-    const char *how, enum ec ec, const struct err *err, const struct buf *pb, const char *want)
-{
-    struct buf text = BUF_INIT;
-    if (ec != EC_OK)
-        fail_msg("%s: %s", how, err->msg);
-    text_request(&text, buf_bytes(pb));
-    buf_putc(&text, 0);
-    if (strcmp((char *)text.p, want) != 0)
-        fail_msg("%s:\n%sis not\n%s", how, (char *)text.p, want);
-    buf_deinit(&text);
-}
-
 static void check_thrift(const struct sample *s, const char *want)
 {
     struct err err = {0};
@@ -224,14 +211,14 @@ static void check_thrift(const struct sample *s, const char *want)
         thrift_batch(&t, s);
         tw_end(&t); /* the arguments */
         enum ec ec = jaeger_agent_to_pb(buf_bytes(&t.b), compact, &pb, &err);
-        expect_text(compact ? "compact" : "binary", ec, &err, &pb, want);
+        expect_spans(compact ? "compact" : "binary", ec, &err, &pb, want);
         buf_deinit(&pb);
         buf_deinit(&t.b);
     }
     struct tw t = {0};
     struct buf pb = BUF_INIT;
     thrift_batch(&t, s);
-    expect_text("http", jaeger_thrift_to_pb(buf_bytes(&t.b), &pb, &err), &err, &pb, want);
+    expect_spans("http", jaeger_thrift_to_pb(buf_bytes(&t.b), &pb, &err), &err, &pb, want);
     buf_deinit(&pb);
     buf_deinit(&t.b);
 }
@@ -241,7 +228,7 @@ static void check_proto_bytes(const struct buf *batch, const char *want)
     struct buf request = BUF_INIT, pb = BUF_INIT;
     struct err err = {0};
     pb_put_bytes(&request, 1, buf_str(batch));
-    expect_text("proto", jaeger_proto_to_pb(buf_bytes(&request), &pb, &err), &err, &pb, want);
+    expect_spans("proto", jaeger_proto_to_pb(buf_bytes(&request), &pb, &err), &err, &pb, want);
     buf_deinit(&request);
     buf_deinit(&pb);
 }
