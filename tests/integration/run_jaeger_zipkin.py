@@ -7,6 +7,7 @@ where it was answered. Malformed requests get the protocol's answer and harm not
 run_jaeger_zipkin.py --capture FOLDER writes what the clients send as files instead.
 """
 import argparse
+import gzip
 import http.server
 import json
 import pathlib
@@ -555,6 +556,36 @@ def rate_limited():
         c.contains("grpc's text", text, "RATE_LIMITED: ")
 
 
+def settings():
+    """Keys of the receivers' blocks: body limit, CORS, encodings, typed tags."""
+    ports = Ports()
+    receivers = ports.receivers()
+    extra = {"max_request_body_size": 2000, "cors": {"allowed_origins": ["https://*.example.com"]}}
+    receivers["zipkin"].update(extra, parse_string_tags=True)
+    receivers["jaeger"]["protocols"]["thrift_http"].update(extra)
+    with Server({"distributor": {"receivers": receivers}}) as server:
+        preflight = {"Origin": "https://a.example.com", "Access-Control-Request-Method": "POST"}
+        for port in (ports.zipkin, ports.jaeger_http):
+            answer = post(port, "/api/traces", b"", method="OPTIONS", headers=preflight)
+            c.equal("preflight", (answer.status, answer.header("access-control-allow-origin")),
+                    (204, "https://a.example.com"))
+        trace = now_ns()
+        span = (f'[{{"traceId":"{trace:x}","id":"1","name":"root","timestamp":{trace // 1000},'
+                '"tags":{"n":"42","f":"1.5","yes":"true"}}]').encode()
+        answer = post(ports.zipkin, "/api/v2/spans", gzip.compress(span), "application/json",
+                      headers={"Content-Encoding": "gzip"})
+        c.equal("gzip", answer.status, 202)
+        spans = trace_of(server, f"{trace:032x}")
+        c.equal("typed", attrs(spans["root"][0]["attributes"]), {"n": "42", "f": 1.5, "yes": True})
+        c.equal("zipkin, too large", post(ports.zipkin, "/", b" " * 2001).status, 400)
+        c.equal("zipkin, inflates too large", post(
+            ports.zipkin, "/", gzip.compress(b" " * 2001), headers={"Content-Encoding": "gzip"}
+        ).status, 400)
+        answer = post(ports.jaeger_http, "/api/traces", b" " * 2001, "application/x-thrift")
+        c.equal("jaeger, too large", answer.status, 500)
+        c.contains("jaeger's text", answer.text, "Unable to process request body: ")
+
+
 # ---- captures ----
 
 def capture(folder):
@@ -658,6 +689,7 @@ def main():
             check_found(server, f"block: {name}", want)
     c.run("multitenant", multitenant)
     c.run("rate_limited", rate_limited)
+    c.run("settings", settings)
     c.finish()
 
 
