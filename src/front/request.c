@@ -204,8 +204,7 @@ void request_check(struct request *rq, enum auth_permission permission, bool wan
 
 bool request_enter(struct request *rq)
 {
-    static const char *const secrets[] = {
-        "Authorization", "Cookie", "X-Forwarded-Access-Token", "X-Scope-OrgID"};
+    static const char *const secrets[] = {"Authorization", "Cookie", "X-Forwarded-Access-Token"};
     bool ok = true;
     ASSERT(rq->answer.outcome == AUTH_OK && rq->answer.tenant_id.n != 0);
     for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
