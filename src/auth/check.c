@@ -101,17 +101,17 @@ static void remember_refusal(struct step *s, enum refusal r)
 
 /* ---- OpenShift ---- */
 
+/* As long as it is not known whether the cluster has an OAuth server, browsers are sent to the
+ * login all the same: it tells them to come again. */
 static enum refusal openshift_nobody(struct step *s)
 {
-    struct oauth *o = oauth_of(s->t);
-    bool unknown = o == NULL, available = o != NULL && o->available && s->t->has_login;
-    cache_value_unref(o == NULL ? NULL : &o->base);
     if (s->rq->is_grpc)
         return has_authorization(s->rq) ? R_TOKEN_REFUSED : R_NO_TOKEN;
-    if (unknown)
-        return s->rq->is_browser && s->t->has_login ? R_NOT_READY : R_NO_TOKEN;
+    struct oauth *o = oauth_of(s->t);
+    bool available = s->t->has_login && (o == NULL || o->available), unknown = o == NULL;
+    cache_value_unref(o == NULL ? NULL : &o->base);
     s->login = available;
-    return available ? R_NO_TOKEN : R_NO_OAUTH;
+    return available || unknown ? R_NO_TOKEN : R_NO_OAUTH;
 }
 
 static enum refusal openshift_cookie(struct step *s)

@@ -323,16 +323,21 @@ static void test_login__many_groups_still_fit(void **state)
 static void test_login__without_an_oauth_server(void **state)
 {
     (void)state;
-    atomic_store(&k.oauth_status, 500); /* not known yet: browsers come again, others are told */
+    atomic_store(&k.oauth_status, 500); /* not known yet: the login says so */
     start(SECRET);
-    assert_int_equal(browse("dev", "", true).http_status, 503);
+    assert_int_equal(browse("dev", "", true).outcome, AUTH_LOGIN);
     assert_int_equal(browse("dev", "", false).http_status, 401);
+    struct auth_flow_request rq = {
+        .tenant = STR("dev"), .method = AUTH_OPENSHIFT, .route = STR("/x")};
+    struct flowed w = auth_flow(&k.f, &rq, false);
+    assert_int_equal(w.http_status, 503);
+    assert_string_equal(w.message, "authentication provider is not ready");
     atomic_store(&k.oauth_status, 404);
     struct asked r;
     do {
         fixture_sleep_ms(10);
         r = browse("dev", "", true);
-    } while (r.http_status == 503);
+    } while (r.outcome == AUTH_LOGIN);
     assert_int_equal(r.http_status, 401);
     assert_string_equal(r.message, "OAuth authentication not available");
     assert_int_equal(login("dev", "/x").http_status, 401);
