@@ -88,9 +88,12 @@ struct tenant {
     /* client's thread */
     struct http_timer timer; /* discovery again, or keys again */
     struct http_call *call;
-    int64_t backoff_ns, refetched_ns;
-    bool fetching, fetch_failed;
+    int64_t backoff_ns;
     struct flight *keys_flight;
+    /* Written there, read by all: whether waiting for keys can help (a stale value costs one hop to
+     * that thread, which looks again). */
+    _Atomic int64_t refetched_ns;
+    atomic_bool fetching, fetch_failed;
 };
 
 struct auth {

@@ -113,6 +113,7 @@ static void keys_done(void *arg, const struct http_client_response *rs)
     struct jwks *keys = NULL;
     struct err err = {0};
     t->call = NULL;
+    atomic_store(&t->fetching, false);
     if (rs->ec != EC_OK)
         (void)ERR(&err, rs->ec, "%s", rs->error);
     else if (rs->status != 200)
@@ -120,7 +121,7 @@ static void keys_done(void *arg, const struct http_client_response *rs)
     else if (jwks_parse(buf_str(rs->body), &keys, &err) != EC_OK)
         keys = NULL;
     if (keys == NULL) {
-        t->fetch_failed = true;
+        atomic_store(&t->fetch_failed, true);
         if (!t->a->stopping)
             step_failed(t, "keys", err_msg(&err));
         land_keys(t, R_AUTHN_DOWN);
@@ -130,7 +131,7 @@ static void keys_done(void *arg, const struct http_client_response *rs)
     log_event(
         first ? LOG_INFO : LOG_DEBUG, "OIDC keys read", LZ("tenant", t->name), LU("keys", keys->n));
     publish_keys(t, keys);
-    t->fetch_failed = false;
+    atomic_store(&t->fetch_failed, false);
     t->backoff_ns = 0;
     step_later(t, KEYS_AGE_NS);
     land_keys(t, R_OK);
@@ -238,9 +239,11 @@ static void step(void *arg)
         .follow_redirects = true,
         .accept_compressed = true,
         .timeout_ns = CALL_NS};
+    atomic_store(&t->fetching, keys);
     if (http_client_send(t->a->client, &rq, keys ? keys_done : discovery_done, t, &t->call, &err) !=
         EC_OK) {
         t->call = NULL;
+        atomic_store(&t->fetching, false);
         step_failed(t, keys ? "keys" : "discovery", err_msg(&err));
         land_keys(t, R_AUTHN_DOWN);
     }
@@ -252,22 +255,26 @@ void oidc_start(struct tenant *t)
     step(t);
 }
 
+static bool refetch_allowed(struct tenant *t)
+{
+    int64_t last = atomic_load_explicit(&t->refetched_ns, memory_order_relaxed);
+    return last == 0 || clock_mono_ns() - last >= REFETCH_NS;
+}
+
 /* A token asks for fresh keys: at most one fetch in REFETCH_NS, the first one free, so that a
  * rotation soon after the start is seen at once. */
 void oidc_keys_start(struct flight *f)
 {
     struct tenant *t = f->t;
-    int64_t now = clock_mono_ns();
     ASSERT(t->keys_flight == NULL);
-    bool allowed = t->refetched_ns == 0 || now - t->refetched_ns >= REFETCH_NS;
-    if (t->issuer == NULL || (t->call == NULL && !allowed)) {
-        bool down = t->issuer == NULL || t->issuer->keys == NULL || t->fetch_failed;
+    if (t->issuer == NULL || (t->call == NULL && !refetch_allowed(t))) {
+        bool down = t->issuer == NULL || t->issuer->keys == NULL || atomic_load(&t->fetch_failed);
         flight_land(f, &(struct flight_result){.refusal = down ? R_AUTHN_DOWN : R_OK});
         return;
     }
     t->keys_flight = f;
     if (t->call == NULL) {
-        t->refetched_ns = now;
+        atomic_store(&t->refetched_ns, clock_mono_ns());
         step(t);
     }
 }
@@ -341,6 +348,18 @@ static enum refusal identity_of(struct tenant *t, const json_t *claims, struct i
     return R_OK;
 }
 
+/* Whether waiting for keys can change the verdict. Without this, forged signatures would be
+ * verified a second time, all by one thread. Keys that have come since `i` was taken count. */
+static bool keys_may_come(struct tenant *t, const struct issuer *i)
+{
+    if (i->keys == NULL || atomic_load(&t->fetching) || refetch_allowed(t))
+        return true;
+    pthread_mutex_lock(&t->lock);
+    bool newer = t->issuer != i;
+    pthread_mutex_unlock(&t->lock);
+    return newer;
+}
+
 enum refusal oidc_check(struct tenant *t, struct str token, bool fetched,
     struct identity **ret_identity, struct err *err)
 {
@@ -360,9 +379,9 @@ enum refusal oidc_check(struct tenant *t, struct str token, bool fetched,
             enum jwt_verdict v = i->keys == NULL ? JWT_NO_KEY : jwt_verify(&jwt, i->keys);
             if (v == JWT_GOOD)
                 r = identity_of(t, jwt.claims, ret_identity);
-            else if (v != JWT_BAD && !fetched)
+            else if (v != JWT_BAD && !fetched && keys_may_come(t, i))
                 r = R_WAIT;
-            else if (i->keys == NULL)
+            else if (i->keys == NULL || (v != JWT_BAD && atomic_load(&t->fetch_failed)))
                 r = R_AUTHN_DOWN;
             else
                 (void)ERR(err, EC_UNAUTHENTICATED,
