@@ -161,6 +161,10 @@ static void read_openshift(struct tenant_reader *r, const struct node *n)
     size_t len = strlen(t->openshift.cookie_secret);
     if (len != 0 && len != 16 && len != 24 && len != 32)
         broken(r, "openshift.cookieSecret", "has not 16, 24 or 32 characters");
+    /* To overlook it would mean to accept the tokens of another cluster than the one meant. */
+    if (t->openshift.kubeconfig[0] != 0)
+        broken(
+            r, "openshift.kubeconfig", "is not supported: gateway.kubernetes names the API server");
 }
 
 static void read_mtls(struct tenant_reader *r, const struct node *n)

@@ -173,6 +173,18 @@ static void test_section__mode_openshift_reviews_without_an_opa_block(void **sta
     loaded_free(&l);
 }
 
+static void test_section__another_clusters_kubeconfig_is_not_overlooked(void **state)
+{
+    struct loaded l;
+    (void)state;
+    LOAD(&l, MULTI "gateway: {enabled: true, mode: openshift, tenants: [{name: a, id: a, "
+                   "openshift: {kubeconfig: /other/cluster}}]}\n");
+    assert_loads(&l);
+    assert_non_null(l.c->gateway.tenants[0].broken);
+    assert_non_null(strstr(l.c->gateway.tenants[0].broken, "openshift.kubeconfig"));
+    loaded_free(&l);
+}
+
 static void test_roles__are_read(void **state)
 {
     struct loaded l;
@@ -339,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_flags__ignored_ones_warn_and_unknown_ones_fail),
         cmocka_unit_test(test_section__defaults_and_inline_tenants),
         cmocka_unit_test(test_section__mode_openshift_reviews_without_an_opa_block),
+        cmocka_unit_test(test_section__another_clusters_kubeconfig_is_not_overlooked),
         cmocka_unit_test(test_roles__are_read),
         cmocka_unit_test(test_roles__later_ones_replace_and_unknown_ones_warn),
         cmocka_unit_test(test_files__empty_roles_and_both_sources),
