@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a request costs that is answered from the caches: one JSON line per kind of credential, CPU
- * nanoseconds a check, by one thread and by four. The caches are filled by hand; nothing is asked. */
+ * nanoseconds a check, by one thread and by four. The caches are filled by hand; nothing is
+ * asked. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,8 +70,8 @@ static void fill(struct auth *a, const char *tenant, const char *kind, struct st
     struct str groups[] = {STR("system:serviceaccounts"), STR("system:serviceaccounts:llamastack")};
     struct cache_key cred, key;
     int64_t now = clock_mono_ns(), end = now + 3600 * NS_PER_S;
-    struct identity *who = identity_new(
-        t, STR("system:serviceaccount:llamastack:otel"), groups, 2, "system:authenticated", STR(""));
+    struct identity *who = identity_new(t, STR("system:serviceaccount:llamastack:otel"), groups, 2,
+        "system:authenticated", STR(""));
     struct decision *may = decision_new(R_OK, false, NULL, 0);
     token_key(t, kind, token, &cred);
     decision_key(t, AUTH_WRITE, false, &cred, who, &key);
@@ -115,8 +116,8 @@ int main(void)
     struct str lines[] = {str_from(line)}, token = str_from(line + 7);
     fill(a, "dev", "bearer", token);
     fill(a, "static", "id", token);
-    struct load l = {.a = a,
-        .rq = {.permission = AUTH_WRITE, .authorization = lines, .n_authorization = 1}};
+    struct load l = {
+        .a = a, .rq = {.permission = AUTH_WRITE, .authorization = lines, .n_authorization = 1}};
     for (unsigned n = 1; n <= 4; n += 3) {
         l.rq.tenant = STR("dev");
         measure("openshift", &l, n);

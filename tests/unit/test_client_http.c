@@ -394,6 +394,44 @@ static void test_client__no_answer_is_an_error(void **state)
     assert_null(strstr(w.error, "secret"));
 }
 
+/* A proxy is asked for the whole URL; the service here answers for any. */
+static void test_client__proxies_of_the_environment(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct http_profile *p;
+    static const struct {
+        const char *no_proxy;
+        enum http_proxy_mode mode;
+        const char *url;
+        bool proxied;
+    } cases[] = {
+        {"", HTTP_PROXY_ENVIRONMENT, "http://name.invalid/x", true},
+        {"", HTTP_PROXY_NONE, "http://name.invalid/x", false},
+        {"other,name.invalid", HTTP_PROXY_ENVIRONMENT, "http://name.invalid/x", false},
+        {"invalid", HTTP_PROXY_ENVIRONMENT, "http://name.invalid/x", false},
+        {"192.0.2.0/24", HTTP_PROXY_ENVIRONMENT, "http://192.0.2.7/x", false},
+        {"192.0.3.0/24", HTTP_PROXY_ENVIRONMENT, "http://192.0.2.7/x", true},
+        {"*", HTTP_PROXY_ENVIRONMENT, "http://name.invalid/x", false},
+    };
+    setenv("HTTP_PROXY", svc->url, 1);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct wait w = WAIT_INIT;
+        setenv("NO_PROXY", cases[i].no_proxy, 1);
+        assert_ok(http_profile_new(&(struct http_profile_options){.proxy = cases[i].mode,
+                                       .timeout_ns = 300 * NS_PER_MS},
+                      &p, &err),
+            err);
+        struct http_client_request rq = {.profile = p, .url = str_from(cases[i].url)};
+        assert_ok(http_client_send(client, &rq, on_done, &w, NULL, &err), err);
+        await(&w, 1);
+        if ((w.ec == EC_OK) != cases[i].proxied)
+            fail_msg("case %zu: %s %s", i, ec_text(w.ec), w.error);
+        http_profile_free(p);
+    }
+    unsetenv("NO_PROXY");
+}
+
 static void test_client__escapes_urls(void **state)
 {
     (void)state;
@@ -441,6 +479,7 @@ int main(void)
         cmocka_unit_test(test_client__cancel_ends_a_call),
         cmocka_unit_test(test_client__tls_trusts_only_what_it_was_given),
         cmocka_unit_test(test_client__no_answer_is_an_error),
+        cmocka_unit_test(test_client__proxies_of_the_environment),
         cmocka_unit_test(test_client__escapes_urls),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
