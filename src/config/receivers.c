@@ -240,10 +240,14 @@ enum ec resolve_receivers(struct config *c, struct err *err)
     const struct node *n = doc_get(c->doc, "distributor.receivers");
     if (n != NULL && n->kind != NODE_MAP)
         return ERR(err, EC_INVALID, MODULE "'receivers' expected a map");
-    /* as Tempo: loopback; it has no OTLP/HTTP here, people expect it */
-    if (n == NULL || n->n == 0) {
-        TRY(add_server(c, &protocols[RECEIVER_OTLP_GRPC], "otlp", NULL, err));
-        return add_server(c, &protocols[RECEIVER_OTLP_HTTP], "otlp", NULL, err);
+    if (n == NULL || n->n == 0) { /* as Tempo, on loopback; people expect OTLP/HTTP beside it */
+        static const enum receiver_kind unnamed[] = {RECEIVER_OTLP_GRPC, RECEIVER_OTLP_HTTP,
+            RECEIVER_JAEGER_GRPC, RECEIVER_JAEGER_HTTP};
+        for (size_t k = 0; k < ARRAY_LEN(unnamed); k++)
+            for (size_t i = 0; i < ARRAY_LEN(protocols); i++)
+                if (protocols[i].kind == unnamed[k])
+                    TRY(add_server(c, &protocols[i], protocols[i].type, NULL, err));
+        return EC_OK;
     }
     for (uint32_t i = 0; i < n->n; i++)
         TRY(add_receiver(c, &n->pairs[i], err));

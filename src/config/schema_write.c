@@ -31,7 +31,7 @@ static BLOCK(block_usage, "usage.Config", usage_keys);
 #define BASE struct config
 static const struct key distributor_keys[] = {
     B("ring", schema_ring),
-    K("receivers", ANY, I, NULL, "otlp, jaeger and zipkin; see below"),
+    K("receivers", ANY, I, NULL, "otlp, jaeger and zipkin, see below; empty: otlp grpc and http, jaeger grpc and thrift_http"),
     K("override_ring_key", STRING, N, "distributor", NO_RING),
     K("forwarders", ANY, R, NULL, "forwarders are " LATER),
     B("usage", block_usage),

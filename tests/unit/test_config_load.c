@@ -42,6 +42,9 @@ static void test_load__empty_file_needs_a_backend(void **state)
     assert_string_equal(l.c->receivers[RECEIVER_OTLP_GRPC].p[0].endpoint,
         "localhost:4317"); /* loopback, as Tempo */
     assert_string_equal(l.c->receivers[RECEIVER_OTLP_HTTP].p[0].endpoint, "localhost:4318");
+    assert_string_equal(l.c->receivers[RECEIVER_JAEGER_GRPC].p[0].endpoint, "localhost:14250");
+    assert_string_equal(l.c->receivers[RECEIVER_JAEGER_HTTP].p[0].endpoint, "localhost:14268");
+    assert_int_equal(l.c->receivers[RECEIVER_ZIPKIN].n, 0);
     assert_int_equal(l.c->retention, 336 * 3600 * 1000000000LL);
     loaded_free(&l);
 }
