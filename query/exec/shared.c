@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Finding shared traces.
  *
- * The memory of pairs is a table of fixed size, the slot chosen by the two block ids: a pair that
- * shares more than a few traces, or that lost its slot, is compared again. */
+ * The memory of pairs is a table of fixed size, the slot chosen by the two ids: a pair that shares
+ * more than a few traces, or that lost its slot, is compared again. */
 #include "shared.h"
 
 #include <pthread.h>
@@ -11,20 +11,27 @@
 #include "base/hash.h"
 #include "candidates.h"
 
-#define SMALL_TRACES 4096u /* a part of at most so many traces is compared whole */
-#define MEMO_SLOTS   1024u
-#define MEMO_TRACES  16u
+#define SMALL_TRACES 4096u   /* parts of at most so many traces are compared whole */
+#define SMALL_PARTS  8u      /* when there are at most so many parts */
+#define LOOKUPS_MAX  200000u /* a query's share */
+#define MEMO_SLOTS   4096u
+#define MEMO_TRACES  48u
 
-struct key { /* of two blocks; the id alone would do outside of tests */
+struct key { /* of a pair; of blocks the id alone would do outside of tests, of heads it does */
     uint8_t uuid[2][16];
-    uint64_t min_start_ns[2], max_end_ns[2], bytes[2], n_rows[2];
+    uint64_t min_start_ns[2], max_end_ns[2], bytes[2];
+};
+
+struct pair_trace {
+    struct trace_id id;
+    uint32_t trace[2];
 };
 
 struct memo { /* what one pair shares */
     struct key key;
-    bool used;
+    uint32_t n_done; /* traces of the later part that were looked up; 0: free */
     uint32_t n;
-    struct shared_trace traces[MEMO_TRACES];
+    struct pair_trace traces[MEMO_TRACES];
 };
 
 static struct {
@@ -40,10 +47,11 @@ static enum ec over_budget(struct err *err)
 static void key_set(struct key *k, size_t at, const struct part *p, const struct part_info *info)
 {
     memcpy(k->uuid[at], p->uuid, 16);
+    if (p->is_head)
+        return;
     k->min_start_ns[at] = info->min_start_ns;
     k->max_end_ns[at] = info->max_end_ns;
     k->bytes[at] = info->bytes;
-    k->n_rows[at] = info->n_rows;
 }
 
 static struct memo *memo_slot(const struct key *k)
@@ -56,15 +64,14 @@ static struct memo *memo_slot(const struct key *k)
     return &memory.slots[hash_mix(h) % MEMO_SLOTS];
 }
 
-static bool memo_get(const struct key *k, struct memo *ret)
+/* Fills all but the key when the pair is known. */
+static void memo_get(struct memo *m)
 {
     pthread_mutex_lock(&memory.lock);
-    struct memo *m = memo_slot(k);
-    bool found = m->used && memcmp(&m->key, k, sizeof(*k)) == 0;
-    if (found)
-        *ret = *m;
+    const struct memo *of = memo_slot(&m->key);
+    if (of->n_done != 0 && memcmp(&of->key, &m->key, sizeof(m->key)) == 0)
+        *m = *of;
     pthread_mutex_unlock(&memory.lock);
-    return found;
 }
 
 static void memo_put(const struct memo *m)
@@ -81,54 +88,69 @@ struct finder {
     const struct shared_peer *peers;
     shared_fn tell;
     void *arg;
+    uint32_t n_lookups;
 };
 
-static enum ec tell(struct finder *f, struct memo *m, size_t i, size_t k,
-    const struct shared_trace *t, struct err *err)
+static enum ec tell(
+    struct finder *f, size_t i, size_t k, const struct pair_trace *t, struct err *err)
 {
-    if (m->n < MEMO_TRACES)
-        m->traces[m->n] = *t;
-    m->n++;
-    return f->tell(f->arg, i, k, t, err);
+    const size_t parts[2] = {i, k};
+    struct shared_trace both = {.id = t->id};
+    for (size_t n = 0; n < 2; n++) {
+        struct part_trace pt;
+        if (t->trace[n] >= f->peers[parts[n]].info.n_traces)
+            return EC_OK; /* a head that this query saw earlier than another one did */
+        TRY(part_trace(f->peers[parts[n]].r, t->trace[n], &pt, err));
+        both.trace[n] = t->trace[n];
+        both.start_ns[n] = pt.start_ns;
+        both.end_ns[n] = pt.end_ns;
+    }
+    return f->tell(f->arg, i, k, &both, err);
 }
 
-/* Looks up the traces of `later` that begin by last_ns in `earlier`. */
+/* Looks up the traces of `later` from m->n_done on that begin by last_ns in `earlier`. */
 static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t last_ns,
     struct memo *m, struct err *err)
 {
     struct part_reader *r = f->peers[later].r, *other = f->peers[earlier].r;
-    bool by_start = !f->ctx->parts[later]->is_head;
-    size_t l = later < earlier ? 0 : 1, e = 1 - l;
-    for (uint32_t t = 0; t < f->peers[later].info.n_traces; t++) {
-        struct part_trace a, b;
+    uint32_t n_traces = f->peers[later].info.n_traces;
+    size_t l = later < earlier ? 0 : 1;
+    for (; m->n_done < n_traces; m->n_done++) {
+        struct part_trace pt;
         uint32_t found;
-        if (t % 4096 == 0)
+        if (m->n_done % 4096 == 0)
             TRY(query_check_alive(f->ctx, err));
-        TRY(part_trace(r, t, &a, err));
-        if (a.start_ns > last_ns && by_start)
+        TRY(part_trace(r, m->n_done, &pt, err));
+        if (pt.start_ns > last_ns) {
+            m->n_done = n_traces; /* in a block the others begin later still */
             break;
-        if (a.start_ns > last_ns)
-            continue;
-        TRY(part_trace_find(other, &a.id, &found, err));
+        }
+        if (++f->n_lookups > LOOKUPS_MAX)
+            return EC_OK;
+        TRY(part_trace_find(other, &pt.id, &found, err));
         if (found == PART_NONE || found >= f->peers[earlier].info.n_traces)
             continue;
-        TRY(part_trace(other, found, &b, err));
-        struct shared_trace both = {.id = a.id};
-        both.trace[l] = t;
-        both.trace[e] = found;
-        both.start_ns[l] = a.start_ns;
-        both.start_ns[e] = b.start_ns;
-        both.end_ns[l] = a.end_ns;
-        both.end_ns[e] = b.end_ns;
-        TRY(tell(f, m, MIN(later, earlier), MAX(later, earlier), &both, err));
+        struct pair_trace t = {.id = pt.id};
+        t.trace[l] = m->n_done;
+        t.trace[1 - l] = found;
+        if (m->n < MEMO_TRACES)
+            m->traces[m->n] = t;
+        m->n++;
+        TRY(tell(f, MIN(later, earlier), MAX(later, earlier), &t, err));
     }
     return EC_OK;
 }
 
+/* The traces of a head are all looked up, as they come: they begin in no order, and may yet begin
+ * earlier. */
 static enum ec compare_pair(struct finder *f, size_t i, size_t k, struct memo *m, struct err *err)
 {
     const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
-    if (MIN(a->n_traces, b->n_traces) <= SMALL_TRACES) {
+    if (f->ctx->parts[i]->is_head || f->ctx->parts[k]->is_head) {
+        bool first = f->ctx->parts[i]->is_head; /* of two heads the newer one grows */
+        return compare(f, first ? i : k, first ? k : i, UINT64_MAX, m, err);
+    }
+    if (MIN(a->n_traces, b->n_traces) <= SMALL_TRACES && f->ctx->n_parts <= SMALL_PARTS) {
         bool a_small = a->n_traces <= b->n_traces;
         return compare(f, a_small ? i : k, a_small ? k : i, UINT64_MAX, m, err);
     }
@@ -140,20 +162,18 @@ static enum ec compare_pair(struct finder *f, size_t i, size_t k, struct memo *m
 static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
 {
     const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
-    struct memo m = {.used = true};
-    if (MIN(a->n_traces, b->n_traces) > SMALL_TRACES &&
-        (a->min_start_ns > b->max_end_ns || b->min_start_ns > a->max_end_ns))
+    struct memo m = {.n = 0};
+    bool small = MIN(a->n_traces, b->n_traces) <= SMALL_TRACES && f->ctx->n_parts <= SMALL_PARTS;
+    if (!small && (a->min_start_ns > b->max_end_ns || b->min_start_ns > a->max_end_ns))
         return EC_OK;
     key_set(&m.key, 0, f->ctx->parts[i], a);
     key_set(&m.key, 1, f->ctx->parts[k], b);
-    bool remember = !f->ctx->parts[i]->is_head && !f->ctx->parts[k]->is_head;
-    if (remember && memo_get(&m.key, &m)) {
-        for (uint32_t n = 0; n < m.n; n++)
-            TRY(f->tell(f->arg, i, k, &m.traces[n], err));
-        return EC_OK;
-    }
+    memo_get(&m);
+    uint32_t n_done = m.n_done;
+    for (uint32_t n = 0; n < m.n; n++)
+        TRY(tell(f, i, k, &m.traces[n], err));
     TRY(compare_pair(f, i, k, &m, err));
-    if (remember && m.n <= MEMO_TRACES)
+    if (m.n <= MEMO_TRACES && m.n_done != n_done)
         memo_put(&m);
     return EC_OK;
 }

@@ -4,9 +4,12 @@
  *
  * Of two parts whose times overlap, the traces of the later one that begin before the earlier one
  * ends are looked up in the other; in a store where blocks follow each other in time that is next
- * to nothing. Small parts are compared whole. Not found are pieces in large parts that lie wholly
- * outside the other part's time. What was found of two blocks is remembered: they never change.
- * Thread-safe. */
+ * to nothing. A few small parts are compared whole, whatever their times. What was found of a pair
+ * is remembered: blocks never change, and of a head only the traces that came since are looked up.
+ *
+ * Not found are pieces in large parts that lie wholly outside the other part's time; and in a store
+ * of very many overlapping blocks of which nothing is remembered yet, what a query's share of
+ * lookups does not reach. Thread-safe. */
 #pragma once
 
 #include "query/exec.h"
