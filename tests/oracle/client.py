@@ -111,7 +111,10 @@ def range_answer(body, times):
     for s in json.loads(body).get("series", []):
         values = [None] * len(times)
         for x in s.get("samples", []):
-            values[at[int(x["timestampMs"])]] = number(x.get("value", 0.0))
+            ms = int(x["timestampMs"])
+            if ms not in at:
+                return [("no bucket of the range", ms)]
+            values[at[ms]] = number(x.get("value", 0.0))
         out.append((tuple(attrs(s["labels"])), values))
     return out
 

@@ -305,7 +305,7 @@ class Generator:
             self.ids.append(trace_id | 1 << 127)
         start = self.base + r.randint(0, 300) * SECOND + r.choice([0, 0, r.randint(0, 10**9)])
         n = r.choice([1, 2, 3, 4, 5, 6, 8, 12])
-        shape = r.random()
+        shape, slow = r.random(), self.chance(0.15)
         spans = []
         for i in range(n):
             span_id = r.getrandbits(64) or 1
@@ -317,6 +317,8 @@ class Generator:
             if spans and self.chance(0.05):
                 span_id = r.choice(spans).id  # shared by two, or more
             at = start + r.choice([0, r.randint(0, 100) * MS, r.randint(0, 40) * SECOND])
+            if slow:  # pieces that lie far apart
+                at += i * r.randint(20, 200) * SECOND
             spans.append(Span(
                 trace_id=trace_id, id=span_id, parent=parent, name=r.choice(NAMES),
                 kind=r.randint(0, 5), status=r.choice([0, 0, 1, 2]),

@@ -120,6 +120,19 @@ class Queries:
             e = ("bin", r.choice(ORDER), ("attr", a), ("lit", v))
         return self.flip(e)
 
+    def event_leaf(self):
+        """A condition on an event: several of them must hold on one."""
+        r, s = self.r, self.r.choice(self.spans)
+        e = r.choice(s.events) if s.events else None
+        if self.chance(0.5):
+            return self.string_leaf(("i", "event:name", False),
+                                    ("s", e.name if e else r.choice(EVENT_NAMES)))
+        a = ("event", r.choice(EVENT_KEYS), False)
+        v = e and e.attrs.get(a[1])
+        if v is None or v[0] in "ao":
+            return ("exists", ("attr", a))
+        return ("bin", r.choice(["=", "=", "!="]), ("attr", a), ("lit", v))
+
     def flip(self, e):
         if e[1] in ("=~", "!~") or not self.chance(0.12):
             return e
@@ -215,6 +228,8 @@ class Queries:
                     self.boolean(depth - 1))
         if depth > 0 and x < 0.47:
             return ("un", "!", self.boolean(depth - 1))
+        if depth > 0 and x < 0.52:
+            return ("bin", "&&", self.event_leaf(), self.event_leaf())
         x = r.random()
         if x < 0.40:
             return self.attr_leaf()
