@@ -199,6 +199,7 @@ enum ec gateway_listen(struct gateway *g, struct server *s, struct budget *bodie
         .tls = tls_from(&cg->tls, wants_client_certs(cg)),
         .http1 = true,
         .http2 = true,
+        .request_metrics = true, /* queries come this way: they are timed as on the API's port */
         .url_bytes_max = URL_MAX_BYTES,
         .body_bytes_max = body,
         .inflated_bytes_max = body,

@@ -126,6 +126,8 @@ def probes(c, kube):
         g.get("/api/echo", "reader")
         c.contains("G100 the label is the id", g.metrics(), f'method="get",tenant="{DEV}"')
         c.equal("G100 and not the name", [x for x in g.metrics().splitlines() if x.startswith("http_") and 'tenant="dev"' in x], [])
+        c.contains("queries are timed as on port 3200", g.metrics(),
+                   'tempo_request_duration_seconds_count{method="GET",route="api_echo",status_code="200"')
         listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True, check=False).stdout
         for port in (g.http_port, g.otlp_grpc, g.otlp_http, g.grpc_port):
             c.check(f"G96 {port} only on loopback", f"0.0.0.0:{port}" not in listening and
