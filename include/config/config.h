@@ -78,6 +78,10 @@ struct config_log_spans {
     bool enabled, include_all_attributes, filter_by_status_error;
 };
 
+struct config_metric_spans {
+    bool enabled, root_only;
+};
+
 struct config {
     /* command line */
     bool expand_env, verify, portable, print_version, print_help, health;
@@ -98,8 +102,10 @@ struct config {
         size_t n;
     } receivers[RECEIVER_KINDS];
     struct config_log_spans log_received_spans, log_discarded_spans;
+    struct config_metric_spans metric_received_spans;
     uint32_t max_attribute_bytes;
     int64_t retry_after;
+    int64_t artificial_delay; /* that of limits counts: it is this one unless overrides set it */
 
     const char *local_path, *wal_path;
     const char *durability; /* "commit", "interval", "none" */

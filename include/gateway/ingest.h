@@ -18,6 +18,10 @@ struct ingest_log_spans {
     bool enabled, include_all_attributes, filter_by_status_error;
 };
 
+struct ingest_metric_spans { /* tempo_distributor_debug_spans_received_total */
+    bool enabled, root_only;
+};
+
 struct ingest_options {
     struct store *store;
     struct overrides *overrides;
@@ -27,6 +31,7 @@ struct ingest_options {
     uint32_t tenants_max;               /* distinct tenants with state here; 0: 10,000 */
     int64_t retry_after_ns;             /* distributor.retry_after_on_resource_exhausted; 0: none */
     struct ingest_log_spans log_received, log_discarded;
+    struct ingest_metric_spans metric_spans;
 };
 
 struct ingest_result {
@@ -39,6 +44,9 @@ struct ingest_result {
 
 enum ec ingest_new(const struct ingest_options *opt, struct ingest **ret, struct err *err) MUST_USE;
 void ingest_free(struct ingest *i); /* after the store has no append in flight */
+/* Answers at once what waits for an artificial delay, and delays nothing from now on. Before the
+ * server is drained. NULL allowed. */
+void ingest_stop_delays(struct ingest *i);
 
 /* Runs admission and append on the calling thread. done is called exactly once, with every outcome,
  * at once or from a committer thread. `otlp` must live until ingest_submit returns, not until done.

@@ -95,6 +95,8 @@ struct batch {
     struct batch_link *links;
     uint32_t n_resources, n_scopes, n_spans, n_attrs, n_events, n_links;
     uint32_t n_rejected;
+    /* What the head held of the trace of the first SPAN_TRACE_TOO_LARGE; set by admission. */
+    uint64_t too_large_stored_bytes;
     uint32_t n_truncated[5]; /* keys and values cut: resource, scope, span, event, link */
     struct batch_truncated truncated;
     uint64_t canonical_bytes; /* Tempo's "request size": before any cut, rejected spans included */

@@ -175,6 +175,7 @@ static enum ec start_storage(struct process *p, struct err *err)
         .log_discarded = {c->log_discarded_spans.enabled,
             c->log_discarded_spans.include_all_attributes,
             c->log_discarded_spans.filter_by_status_error},
+        .metric_spans = {c->metric_received_spans.enabled, c->metric_received_spans.root_only},
     };
     return ingest_new(&io, &p->ingest, err);
 }
@@ -304,6 +305,7 @@ static int stop(struct process *p, int exit_code)
             .tv_nsec = p->config->shutdown_delay % NS_PER_S};
         nanosleep(&t, NULL);
     }
+    ingest_stop_delays(p->ingest);
     if (p->server != NULL)
         drained =
             server_drain(p->server, MIN(p->config->server.graceful_shutdown_timeout, DRAIN_MAX));

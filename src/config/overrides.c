@@ -55,6 +55,7 @@ static enum ec load_entry(const struct config *c, struct arena *arena, const str
     t->limits = doc_bool(c->doc, "overrides.inherit_defaults")
                     ? c->limits
                     : (struct config_limits){.rate_global = c->limits.rate_global,
+                          .artificial_delay = c->artificial_delay,
                           .max_condition_groups_per_tag_query =
                               c->limits.max_condition_groups_per_tag_query};
     if (p->n > 0)

@@ -241,6 +241,9 @@ enum ec resolve_limits(struct config *c, struct err *err)
             "failed to init module services: error initialising module: overrides: unknown ingestion rate strategy \"%.80s\"",
             strategy);
     c->limits.rate_global = strcmp(strategy, "global") == 0;
+    if (doc_get(d, "overrides.defaults.ingestion.artificial_delay") == NULL &&
+        doc_get(d, "overrides.ingestion_artificial_delay") == NULL)
+        c->limits.artificial_delay = c->artificial_delay;
     const char *file = doc_string(c, "overrides.per_tenant_override_config");
     c->overrides_file = file[0] == 0 ? NULL : file;
     c->overrides_period = doc_int(d, "overrides.per_tenant_override_period");

@@ -15,7 +15,7 @@ static const struct key ingestion_keys[] = {
     K("max_global_traces_per_user", INT, I, "0", "as max_traces_per_user; 0: no limit", TO(max_global_traces_per_user)),
     K("tenant_shard_size", INT, N, "0", "one process holds all data, there is no ring"),
     K("max_attribute_bytes", INT, I, "0", "longer attribute keys and values are cut; 0: distributor.max_attribute_bytes", TO(max_attribute_bytes)),
-    K("artificial_delay", DURATION, I, "0s", "requests are answered this much later", TO(artificial_delay)),
+    K("artificial_delay", DURATION, I, NULL, "requests are answered this much later, give or take a tenth; not set: distributor.artificial_delay", TO(artificial_delay)),
     K("retry_info_enabled", BOOL, I, "true", "refused requests say when to retry", TO(retry_info_enabled)),
 };
 static BLOCK(block_ingestion, "overrides.IngestionOverrides", ingestion_keys);

@@ -13,10 +13,12 @@ static const struct key log_spans_keys[] = {
 static BLOCK(block_log_spans, "distributor.LogSpansConfig", log_spans_keys);
 #undef BASE
 
+#define BASE struct config_metric_spans
 static const struct key metric_spans_keys[] = {
-    K("enabled", BOOL, N, "false", LATER),
-    K("root_only", BOOL, N, "false", LATER),
+    K("enabled", BOOL, I, "false", "count spans by name and service", TO(enabled)),
+    K("root_only", BOOL, I, "false", "only spans without a parent", TO(root_only)),
 };
+#undef BASE
 static BLOCK(block_metric_spans, "distributor.MetricReceivedSpansConfig", metric_spans_keys);
 
 static const struct key attribution_keys[] = {
@@ -37,11 +39,11 @@ static const struct key distributor_keys[] = {
     B("usage", block_usage),
     B("log_received_spans", block_log_spans, AT(log_received_spans)),
     B("log_discarded_spans", block_log_spans, AT(log_discarded_spans)),
-    B("metric_received_spans", block_metric_spans),
+    B("metric_received_spans", block_metric_spans, AT(metric_received_spans)),
     B("kafka_config", schema_kafka),
     K("retry_after_on_resource_exhausted", DURATION, I, "5s", "Retry-After and RetryInfo of refused requests; 0: none", TO(retry_after)),
     K("max_attribute_bytes", INT, I, "2048", "longer attribute keys and values are cut; 0: no limit", TO(max_attribute_bytes)),
-    K("artificial_delay", DURATION, N, "0s", LATER),
+    K("artificial_delay", DURATION, I, "0s", "requests are answered this much later, give or take a tenth", TO(artificial_delay)),
     K("log_received_traces", BOOL, M, "false", "old name of log_received_spans.enabled", .flags = KEY_OLD),
     K("extend_writes", BOOL, N, "true", NO_RING, .flags = KEY_OLD),
     K("ingester_write_path_enabled", BOOL, N, "true", "there is one write path", .flags = KEY_OLD),

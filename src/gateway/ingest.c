@@ -11,9 +11,10 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "delay.h"
 #include "ingest_metrics.h"
 #include "log_spans.h"
+#include "refuse.h"
 #include "tenants.h"
 
 #define INFLIGHT_TENANT_DEFAULT (32u << 20)
@@ -21,7 +22,8 @@
 struct ingest {
     struct ingest_options opt;
     struct ingest_tenants tenants;
-    struct log_limiter truncated_log, limit_log;
+    struct refuse_log refuse_log;
+    struct delay *delay;
 };
 
 struct pending {
@@ -29,7 +31,8 @@ struct pending {
     struct ingest_tenant *tenant;
     uint64_t wire_bytes; /* charged to the tenant until done */
     struct metric *accepted, *refused;
-    int64_t started_ns;
+    int64_t started_ns, delay_ns;
+    struct delay_waiter waiter;
     ingest_done_fn done;
     void *arg;
     _Atomic unsigned halves; /* 2: commit outcome and rejected counts are both outstanding */
@@ -45,8 +48,10 @@ enum ec ingest_new(const struct ingest_options *opt, struct ingest **ret, struct
     if (i->opt.inflight_tenant_bytes_max == 0)
         i->opt.inflight_tenant_bytes_max = INFLIGHT_TENANT_DEFAULT;
     ingest_metrics_register();
+    i->delay = delay_new();
     enum ec ec = ingest_tenants_init(&i->tenants, opt->tenants_max, err);
     if (ec != EC_OK) {
+        delay_free(i->delay);
         free(i);
         return ec;
     }
@@ -58,8 +63,32 @@ void ingest_free(struct ingest *i)
 {
     if (i == NULL)
         return;
+    delay_free(i->delay);
     ingest_tenants_deinit(&i->tenants);
     free(i);
+}
+
+void ingest_stop_delays(struct ingest *i)
+{
+    if (i != NULL)
+        delay_stop(i->delay);
+}
+
+static void answer(void *arg)
+{
+    struct pending *p = arg;
+    p->done(p->arg, &p->result);
+    free(p);
+}
+
+/* Tempo's artificial delay: what is missing to it, give or take a tenth. 0: nothing is. */
+static int64_t pad(struct pending *p)
+{
+    if (LIKELY(p->delay_ns <= 0))
+        return 0;
+    int64_t missing = p->delay_ns - (clock_mono_ns() - p->started_ns);
+    ingest_observe_delay(p->tenant, (double)missing / (double)NS_PER_S);
+    return missing <= 0 ? 0 : missing + delay_jitter(missing / 10);
 }
 
 /* Ends the request: counts, answers, frees. */
@@ -83,8 +112,12 @@ static void finish(struct pending *p, enum ec ec, const struct err *err)
         metric_observe(ingest_metric_push_duration(),
             (double)(clock_mono_ns() - p->started_ns) / (double)NS_PER_S);
     }
-    p->done(p->arg, r);
-    free(p);
+    int64_t padding = p->tenant == NULL ? 0 : pad(p);
+    if (padding > 0) {
+        delay_run(p->ingest->delay, padding, &p->waiter, answer, p);
+        return;
+    }
+    answer(p);
 }
 
 /* The answer needs two things: the commit's outcome and the rejected counts, which are known when
@@ -126,89 +159,6 @@ static enum ec check_rate(
         rate, burst, bytes, STR_ARG(tenant));
 }
 
-static const struct {
-    const char *reason; /* label of tempo_discarded_spans_total */
-    const char *text;
-} rejects[SPAN_REJECTS] = {
-    [SPAN_BAD_TRACE_ID] = {"invalid_trace_id", "invalid trace id"},
-    [SPAN_BAD_SPAN_ID] = {"invalid_span_id", "invalid span id"},
-    [SPAN_TRACE_TOO_LARGE] = {"trace_too_large", "trace too large (max_bytes_per_trace)"},
-    [SPAN_TOO_MANY_TRACES] = {"live_traces_exceeded", "too many live traces (max_traces_per_user)"},
-    [SPAN_TOO_LARGE] = {"span_too_large", "span too large"},
-};
-
-/* Tempo's words for the first span with a bad id: the answer when no span was good. */
-static enum ec bad_id_error(const struct batch *b, struct err *err)
-{
-    for (uint32_t i = 0; i < b->n_spans; i++) {
-        const struct batch_span *s = &b->spans[i];
-        if (s->reject == SPAN_BAD_TRACE_ID)
-            return ERR(err, EC_INVALID, "trace ids must be 128 bit, received %u bits",
-                s->bad_id_len == 16 ? 0 : s->bad_id_len * 8u);
-        if (s->reject == SPAN_BAD_SPAN_ID)
-            return ERR(err, EC_INVALID,
-                "span ids must be 64 bit and not all zero, received %u bits", s->bad_id_len * 8u);
-    }
-    return EC_OK;
-}
-
-/* Counts what was rejected, by reason, and words the partial_success message. */
-static void note_rejected(struct pending *p, const struct batch *b)
-{
-    uint64_t n[SPAN_REJECTS] = {0};
-    for (uint32_t i = 0; i < b->n_spans; i++)
-        n[b->spans[i].reject]++;
-    struct ingest_result *r = &p->result;
-    size_t at = 0;
-    for (unsigned k = 1; k < SPAN_REJECTS; k++) {
-        if (n[k] == 0)
-            continue;
-        r->n_rejected += n[k];
-        ingest_count_discarded(p->tenant, rejects[k].reason, n[k]);
-        int m = snprintf(r->message + at, sizeof(r->message) - at, "%s%llu spans: %s",
-            at == 0 ? "" : "; ", (unsigned long long)n[k], rejects[k].text);
-        at = MIN(at + (size_t)m, sizeof(r->message) - 1);
-    }
-}
-
-/* Tempo's log line for a trace over its size; at most ten a second. */
-static void log_trace_limits(
-    struct ingest *i, struct str tenant, const struct batch *b, const struct limits *l)
-{
-    for (uint32_t k = 0; k < b->n_spans; k++) {
-        const struct batch_span *s = &b->spans[k];
-        char hex[32];
-        if (s->reject != SPAN_TRACE_TOO_LARGE && s->reject != SPAN_TOO_MANY_TRACES)
-            continue;
-        if (!log_limiter_pass(&i->limit_log, NS_PER_S / 10))
-            return;
-        hex_encode(hex, s->trace_id.b, 16);
-        if (s->reject == SPAN_TRACE_TOO_LARGE)
-            log_event(LOG_WARN, "TRACE_TOO_LARGE", LU("max", l->max_bytes_per_trace),
-                LU("reqSize", s->raw_bytes), LS("trace", str_n(hex, 32)), LS("tenant", tenant),
-                LB("insight", true));
-        else
-            log_event(LOG_WARN, "LIVE_TRACES_EXCEEDED", LU("max", l->max_traces_per_user),
-                LS("trace", str_n(hex, 32)), LS("tenant", tenant));
-        return;
-    }
-}
-
-static void note_truncated(struct ingest *i, struct ingest_tenant *t, struct str tenant,
-    const struct batch *b, uint32_t limit)
-{
-    static const char *const scopes[] = {"resource", "scope", "span", "event", "link"};
-    uint64_t total = 0;
-    for (size_t k = 0; k < ARRAY_LEN(scopes); k++) {
-        total += b->n_truncated[k];
-        if (b->n_truncated[k] != 0)
-            ingest_count_truncated(t, scopes[k], b->n_truncated[k]);
-    }
-    if (total != 0 && log_limiter_pass(&i->truncated_log, NS_PER_S))
-        log_event(LOG_WARN, "attributes truncated", LS("tenant", tenant),
-            LU("total_truncated", total), LU("max_size_bytes", limit));
-}
-
 /* Everything between decode and append; the caller answers when the code is not EC_OK. */
 static enum ec admit(
     struct pending *p, struct str tenant, struct batch *b, const struct limits *l, struct err *err)
@@ -227,10 +177,12 @@ static enum ec admit(
     ingest_count_received(p->tenant, b);
     if (i->opt.log_received.enabled)
         log_spans_received(&i->opt.log_received, b);
+    if (i->opt.metric_spans.enabled)
+        ingest_count_debug(p->tenant, b, i->opt.metric_spans.root_only);
     if (b->n_rejected == b->n_spans) {
-        enum ec ec = bad_id_error(b, err);
+        enum ec ec = refuse_bad_id(b, err);
         if (ec != EC_OK) {
-            note_rejected(p, b);
+            refuse_count(p->tenant, b, &p->result);
             if (i->opt.log_discarded.enabled)
                 log_spans_discarded(&i->opt.log_discarded, tenant, b);
             return ec;
@@ -254,16 +206,17 @@ static enum ec submit(struct pending *p, struct str tenant, struct bytes otlp, s
     struct batch b;
     TRY(batch_decode(&b, otlp, &bl, arena, err));
     p->result.n_spans = b.n_spans;
+    p->delay_ns = l.artificial_delay_ns;
     if (b.n_spans == 0)
         return EC_OK;
     TRY(ingest_tenants_get(&i->tenants, tenant, &p->tenant, err));
     TRY(admit(p, tenant, &b, &l, err));
-    note_truncated(i, p->tenant, tenant, &b, bl.attr_bytes_max);
+    refuse_note_truncated(&i->refuse_log, p->tenant, tenant, &b, bl.attr_bytes_max);
     TRY(store_append(i->opt.store, tenant, &b, committed, p, err));
     *ret_waiting = true;
     if (b.n_rejected != 0) { /* by ids, or by the trace limits that the store applied */
-        note_rejected(p, &b);
-        log_trace_limits(i, tenant, &b, &l);
+        refuse_count(p->tenant, &b, &p->result);
+        refuse_log_limits(&i->refuse_log, tenant, &b, &l);
         if (i->opt.log_discarded.enabled)
             log_spans_discarded(&i->opt.log_discarded, tenant, &b);
     }

@@ -31,6 +31,19 @@ FAMILY(refused_spans, "tempo_receiver_refused_spans",
     "Number of spans that could not be pushed into the pipeline.", METRIC_COUNTER, "receiver",
     "transport", NULL);
 
+FAMILY(debug_spans, "tempo_distributor_debug_spans_received_total",
+    "Debug counters for spans received per tenant", METRIC_COUNTER, "tenant", "name", "service",
+    NULL);
+
+static const double delay_bounds[] = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
+static struct metric_family added_latency = {
+    .name = "tempo_distributor_added_latency_seconds",
+    .help = "Additional artificial latency of requests.",
+    .type = METRIC_HISTOGRAM,
+    .labels = {"tenant", NULL},
+    .bounds = delay_bounds,
+    .n_bounds = ARRAY_LEN(delay_bounds),
+};
 static struct metric_family push_duration = {
     .name = "tempo_distributor_push_duration_seconds",
     .help = "Records the amount of time to push a batch, until it is durable.",
@@ -68,7 +81,7 @@ void ingest_metrics_register(void)
 {
     struct metric_family *all[] = {&ingress_bytes, &bytes_received, &spans_received, &discarded,
         &truncated, &accepted_spans, &refused_spans, &push_duration, &traces_per_batch,
-        &distance_future, &distance_past};
+        &distance_future, &distance_past, &debug_spans, &added_latency};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         metric_register(all[i]);
 }
@@ -113,6 +126,33 @@ void ingest_count_discarded(struct ingest_tenant *t, const char *reason, uint64_
 void ingest_count_truncated(struct ingest_tenant *t, const char *scope, uint64_t n)
 {
     metric_add(metric_series2(&truncated, str_n(t->id, t->id_n), str_from(scope)), (double)n);
+}
+
+static struct str service_of(const struct batch *b, const struct batch_resource *r)
+{
+    for (uint32_t i = 0; i < r->attr_n; i++) {
+        const struct attr *a = &b->attrs[r->attr_first + i];
+        if (str_eq(a->key, STR("service.name")))
+            return a->value.type == VALUE_STR ? a->value.s : STR("");
+    }
+    return STR("");
+}
+
+void ingest_count_debug(struct ingest_tenant *t, const struct batch *b, bool root_only)
+{
+    for (uint32_t i = 0; i < b->n_spans; i++) {
+        const struct batch_span *s = &b->spans[i];
+        if (root_only && s->parent_id != 0)
+            continue;
+        const struct str values[] = {
+            str_n(t->id, t->id_n), s->name, service_of(b, &b->resources[s->resource])};
+        metric_inc(metric_series(&debug_spans, values));
+    }
+}
+
+void ingest_observe_delay(struct ingest_tenant *t, double seconds)
+{
+    metric_observe(metric_series1(&added_latency, str_n(t->id, t->id_n)), seconds);
 }
 
 struct metric *ingest_metric_push_duration(void)

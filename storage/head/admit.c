@@ -119,6 +119,7 @@ void head_admit(struct head *h, struct batch *b, const struct head_limits *limit
     struct admit_table table;
     admit_table_init(&table, h->mem.budget, b->n_spans);
     uint64_t n_live = h->live.n;
+    bool too_large = false;
     for (uint32_t i = 0; i < b->n_spans; i++) {
         struct batch_span *s = &b->spans[i];
         if (s->reject != SPAN_ACCEPTED)
@@ -129,10 +130,14 @@ void head_admit(struct head *h, struct batch *b, const struct head_limits *limit
         struct admit_trace *p = admit_table_at(&table, &s->trace_id, hash);
         uint64_t bytes = p->raw_bytes + (t == NULL ? 0 : t->raw_bytes) + s->raw_bytes;
         bool live = p->used || (t != NULL && head_live_has(&h->live, t->seen_s));
-        if (limits->trace_bytes_max != 0 && bytes > limits->trace_bytes_max)
+        if (limits->trace_bytes_max != 0 && bytes > limits->trace_bytes_max) {
             s->reject = SPAN_TRACE_TOO_LARGE;
-        else if (!live && limits->traces_live_max != 0 && n_live >= limits->traces_live_max)
+            if (!too_large)
+                b->too_large_stored_bytes = t == NULL ? 0 : t->raw_bytes;
+            too_large = true;
+        } else if (!live && limits->traces_live_max != 0 && n_live >= limits->traces_live_max) {
             s->reject = SPAN_TOO_MANY_TRACES;
+        }
         if (s->reject != SPAN_ACCEPTED) {
             b->n_rejected++;
             continue;
