@@ -12,7 +12,7 @@
 #include "base/err.h"
 
 #define NODE_DEPTH_MAX  64
-#define NODE_WEIGHT_MAX 10000
+#define NODE_WEIGHT_MAX 250000
 
 enum node_kind { NODE_SCALAR, NODE_SEQ, NODE_MAP };
 
