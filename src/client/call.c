@@ -155,7 +155,8 @@ static bool call_method(struct http_call *call, struct str method, bool has_body
              curl_easy_setopt(e, CURLOPT_POSTFIELDS,
                  call->sent.n == 0 ? "" : (const char *)call->sent.p) == CURLE_OK;
     } else if (str_eqz(method, "HEAD")) {
-        ok = curl_easy_setopt(e, CURLOPT_NOBODY, 1L) == CURLE_OK;
+        ok = curl_easy_setopt(e, CURLOPT_NOBODY, 1L) == CURLE_OK &&
+             curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)0) == CURLE_OK;
     }
     return ok && curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, name) == CURLE_OK;
 }
@@ -168,6 +169,7 @@ static bool call_options(struct http_call *call, const struct http_client_reques
     bool plain_get = str_eqz(method, "GET") || str_eqz(method, "HEAD");
     bool ok =
         http_profile_apply(call->profile, e, call->url) &&
+        curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)call->body_max) == CURLE_OK &&
         call_method(call, method, rq->body.n != 0) &&
         curl_easy_setopt(e, CURLOPT_URL, call->url) == CURLE_OK &&
         curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
@@ -185,8 +187,7 @@ static bool call_options(struct http_call *call, const struct http_client_reques
         curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
         curl_easy_setopt(e, CURLOPT_WRITEDATA, call) == CURLE_OK &&
         curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->error) == CURLE_OK &&
-        curl_easy_setopt(e, CURLOPT_PRIVATE, call) == CURLE_OK &&
-        curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)call->body_max) == CURLE_OK;
+        curl_easy_setopt(e, CURLOPT_PRIVATE, call) == CURLE_OK;
     if (rq->accept_compressed)
         ok = ok && curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "") == CURLE_OK;
     return ok;
