@@ -145,3 +145,5 @@ static inline size_t base64_size(size_t n)
 size_t base64_encode(char *out, struct bytes in);
 /* Standard alphabet, padding optional. out needs in.n / 4 * 3 + 3. False on a bad character. */
 bool base64_decode(uint8_t *out, size_t *ret_n, struct str in);
+/* The alphabet for URLs (RFC 4648 section 5), never padded. */
+bool base64url_decode(uint8_t *out, size_t *ret_n, struct str in) MUST_USE;

@@ -158,28 +158,19 @@ static void token_done(void *arg, const struct http_client_response *rs)
     flow_end_fail(x, down ? 503 : 500, down ? "authentication service is unavailable" : text);
 }
 
-static void put_param(struct buf *b, const char *key, struct str value)
-{
-    if (b->n != 0)
-        buf_putc(b, '&');
-    buf_putz(b, key);
-    buf_putc(b, '=');
-    http_url_escape(b, value, "");
-}
-
 static void token_send(
     struct exchange_flow *x, const struct endpoints *e, struct str client, struct str secret)
 {
     struct tenant *t = x->t;
     struct buf form = BUF_INIT, user = BUF_INIT, password = BUF_INIT;
     bool in_form = e->post_credentials || secret.n == 0;
-    put_param(&form, "grant_type", STR("authorization_code"));
-    put_param(&form, "code", x->code);
-    put_param(&form, "redirect_uri", x->redirect_uri);
+    flow_put_param(&form, "grant_type", STR("authorization_code"));
+    flow_put_param(&form, "code", x->code);
+    flow_put_param(&form, "redirect_uri", x->redirect_uri);
     if (in_form) {
-        put_param(&form, "client_id", client);
+        flow_put_param(&form, "client_id", client);
         if (secret.n != 0)
-            put_param(&form, "client_secret", secret);
+            flow_put_param(&form, "client_secret", secret);
     } else { /* RFC 6749 2.3.1: each is escaped before it becomes basic authentication */
         http_url_escape(&user, client, "");
         http_url_escape(&password, secret, "");

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+#include "client/http_client.h"
+
 void json_start(void)
 {
     json_object_seed(0);
@@ -84,6 +86,14 @@ bool json_seconds(const json_t *object, const char *key, int64_t *ret)
         return false;
     *ret = (int64_t)floor(json_real_value(v));
     return true;
+}
+
+char *json_url(const json_t *object, const char *key)
+{
+    struct str s, scheme, host, path, query;
+    if (!json_text(object, key, &s) || !http_url_split(s, &scheme, &host, &path, &query))
+        return NULL;
+    return xstrndup(s.p, s.n);
 }
 
 static void wipe_strings(json_t *v)

@@ -18,6 +18,8 @@ enum ec json_parse(struct str text, size_t values_max, json_t **ret, struct err 
 bool json_text(const json_t *object, const char *key, struct str *ret) MUST_USE;
 /* A whole number of seconds, from an integer or a fraction (cut); false when it is neither. */
 bool json_seconds(const json_t *object, const char *key, int64_t *ret) MUST_USE;
+/* An absolute http or https URL, copied; NULL when the member is none. */
+char *json_url(const json_t *object, const char *key);
 /* Zeroes the characters of every string below, then drops the reference. */
 void json_wipe(json_t *v);
 static inline void json_wipep(json_t **v) /* for CLEANUP */

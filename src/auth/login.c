@@ -75,8 +75,11 @@ static void put_cookie(struct buf *b, struct str name, struct str value, const c
         (long long)MAX(expires_s - now_s, 0));
 }
 
-static void put_param(struct buf *b, const char *key, struct str value)
+/* "key=value", behind an ampersand unless it is the first. */
+void flow_put_param(struct buf *b, const char *key, struct str value)
 {
+    if (b->n != 0 && b->p[b->n - 1] != '?' && b->p[b->n - 1] != '&')
+        buf_putc(b, '&');
     buf_putz(b, key);
     buf_putc(b, '=');
     http_url_escape(b, value, "");
@@ -222,14 +225,14 @@ static void put_authorization(struct buf *b, const struct tenant *t, const char 
     buf_putz(b, endpoint);
     buf_putc(b, strchr(endpoint, '?') == NULL ? '?' : '&');
     if (t->method == AUTH_OPENSHIFT)
-        buf_putz(b, "approval_prompt=force&");
-    put_param(b, "client_id", client_id);
+        flow_put_param(b, "approval_prompt", STR("force"));
+    flow_put_param(b, "client_id", client_id);
     if (t->method == AUTH_OIDC)
-        put_param(b, "&nonce", s->nonce);
-    put_param(b, "&redirect_uri", buf_str(&uri));
-    buf_putz(b, "&response_type=code");
-    put_param(b, "&scope", t->method == AUTH_OIDC ? STR(OIDC_SCOPE) : STR(OPENSHIFT_SCOPE));
-    put_param(b, "&state", s->state);
+        flow_put_param(b, "nonce", s->nonce);
+    flow_put_param(b, "redirect_uri", buf_str(&uri));
+    flow_put_param(b, "response_type", STR("code"));
+    flow_put_param(b, "scope", t->method == AUTH_OIDC ? STR(OIDC_SCOPE) : STR(OPENSHIFT_SCOPE));
+    flow_put_param(b, "state", s->state);
     buf_deinit(&uri);
 }
 

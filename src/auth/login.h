@@ -12,6 +12,8 @@ struct endpoints {
 };
 /* False: *fail is the answer, nothing is held. */
 bool flow_endpoints(struct tenant *t, struct endpoints *ret, struct auth_flow_answer *fail);
+/* "key=value", escaped, for queries and forms. */
+void flow_put_param(struct buf *b, const char *key, struct str value);
 bool flow_client_id(const struct tenant *t, struct buf *out);
 void flow_fail(struct auth_flow_answer *ret, unsigned status, const char *message);
 void flow_openshift_done(struct tenant *t, const struct identity *who, struct str token,

@@ -38,20 +38,12 @@ static void publish(struct tenant *t, struct oauth *take)
     pthread_mutex_unlock(&t->lock);
 }
 
-static char *url_of(const json_t *root, const char *key)
-{
-    struct str s, scheme, host, path, query;
-    if (!json_text(root, key, &s) || !http_url_split(s, &scheme, &host, &path, &query))
-        return NULL;
-    return xstrndup(s.p, s.n);
-}
-
 static enum ec discovery_read(struct str text, struct oauth *o, struct err *err)
 {
     CLEANUP(json_wipep) json_t *root = NULL;
     TRY(json_parse(text, DISCOVERY_VALUES, &root, err));
-    o->authorization_url = url_of(root, "authorization_endpoint");
-    o->token_url = url_of(root, "token_endpoint");
+    o->authorization_url = json_url(root, "authorization_endpoint");
+    o->token_url = json_url(root, "token_endpoint");
     if (o->authorization_url == NULL || o->token_url == NULL)
         return ERR(err, EC_INVALID, "the document names no endpoints");
     o->available = true;

@@ -82,6 +82,7 @@ static void step(void *arg);
 
 static void step_later(struct tenant *t, int64_t delay_ns)
 {
+    http_timer_stop(&t->timer);
     t->timer = (struct http_timer){.fn = step, .arg = t};
     http_timer_start(t->a->client, &t->timer, delay_ns);
 }
@@ -161,14 +162,6 @@ static bool only_posts(const json_t *root)
     return post && !basic;
 }
 
-static char *url_of(const json_t *root, const char *key)
-{
-    struct str s, scheme, host, path, query;
-    if (!json_text(root, key, &s) || !http_url_split(s, &scheme, &host, &path, &query))
-        return NULL;
-    return xstrndup(s.p, s.n);
-}
-
 static enum ec discovery_read(struct tenant *t, struct str text, struct err *err)
 {
     CLEANUP(json_wipep) json_t *root = NULL;
@@ -178,9 +171,9 @@ static enum ec discovery_read(struct tenant *t, struct str text, struct err *err
         return ERR(err, EC_INVALID, "the document names another issuer");
     struct issuer *i = xcalloc(1, sizeof(*i));
     cache_value_init(&i->base, sizeof(*i), issuer_destroy);
-    i->jwks_url = url_of(root, "jwks_uri");
-    i->authorization_url = url_of(root, "authorization_endpoint");
-    i->token_url = url_of(root, "token_endpoint");
+    i->jwks_url = json_url(root, "jwks_uri");
+    i->authorization_url = json_url(root, "authorization_endpoint");
+    i->token_url = json_url(root, "token_endpoint");
     i->post_credentials = only_posts(root);
     i->algs = algs_of(root);
     if (i->jwks_url == NULL) {

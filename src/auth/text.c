@@ -6,41 +6,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-static int8_t b64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return (int8_t)(c - 'A');
-    if (c >= 'a' && c <= 'z')
-        return (int8_t)(c - 'a' + 26);
-    if (c >= '0' && c <= '9')
-        return (int8_t)(c - '0' + 52);
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-bool base64url_decode(uint8_t *out, size_t *ret_n, struct str in)
-{
-    uint32_t acc = 0;
-    unsigned bits = 0;
-    size_t n = 0;
-    if (in.n % 4 == 1)
-        return false;
-    for (size_t i = 0; i < in.n; i++) {
-        int8_t v = b64_value(in.p[i]);
-        if (v < 0)
-            return false;
-        acc = acc << 6 | (uint8_t)v;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            out[n++] = (uint8_t)(acc >> bits);
-        }
-    }
-    if ((acc & ((1u << bits) - 1)) != 0)
-        return false;
-    *ret_n = n;
-    return true;
-}
-
 void base64url_put(struct buf *out, struct bytes in)
 {
     static const char alphabet[] =

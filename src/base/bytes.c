@@ -215,7 +215,7 @@ size_t base64_encode(char *out, struct bytes in)
     return (size_t)(o - out);
 }
 
-static int base64_digit(char c)
+static int base64_digit(char c, char d62, char d63)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -223,20 +223,19 @@ static int base64_digit(char c)
         return c - 'a' + 26;
     if (c >= '0' && c <= '9')
         return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    return c == d62 ? 62 : c == d63 ? 63 : -1;
 }
 
-bool base64_decode(uint8_t *out, size_t *ret_n, struct str in)
+/* Without padding; bits that no byte takes must be zero. */
+static bool decode_digits(uint8_t *out, size_t *ret_n, struct str in, char d62, char d63)
 {
-    while (in.n > 0 && in.p[in.n - 1] == '=' && in.n % 4 != 1)
-        in.n--;
     if (in.n % 4 == 1)
         return false;
     uint32_t acc = 0;
     unsigned bits = 0;
     size_t n = 0;
     for (size_t i = 0; i < in.n; i++) {
-        int digit = base64_digit(in.p[i]);
+        int digit = base64_digit(in.p[i], d62, d63);
         if (digit < 0)
             return false;
         acc = acc << 6 | (uint32_t)digit;
@@ -250,4 +249,16 @@ bool base64_decode(uint8_t *out, size_t *ret_n, struct str in)
         return false;
     *ret_n = n;
     return true;
+}
+
+bool base64_decode(uint8_t *out, size_t *ret_n, struct str in)
+{
+    while (in.n > 0 && in.p[in.n - 1] == '=' && in.n % 4 != 1)
+        in.n--;
+    return decode_digits(out, ret_n, in, '+', '/');
+}
+
+bool base64url_decode(uint8_t *out, size_t *ret_n, struct str in)
+{
+    return decode_digits(out, ret_n, in, '-', '_');
 }
