@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "config/gateway.h"
+#include "config/generator.h"
 
 struct config_tls {
     const char *cert_file, *key_file, *cert_pem, *key_pem, *client_ca_file;
@@ -72,6 +73,7 @@ struct config_limits { /* overrides.defaults; see gateway/overrides.h */
     int64_t block_retention, compaction_window;
     bool compaction_disabled;
     uint64_t compaction_max_bytes, max_bytes_per_trace;
+    struct config_tenant_generator generator;
 };
 
 struct config_log_spans {
@@ -132,6 +134,7 @@ struct config {
     bool multi_tenant_queries, mcp_enabled;
     const char *const *url_deny_list; /* NULL-terminated or NULL */
 
+    struct config_generator generator;
     struct config_limits limits;
     const char *overrides_file; /* NULL: none */
     int64_t overrides_period;

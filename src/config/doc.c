@@ -104,6 +104,23 @@ static enum ec set_strings(
     return EC_OK;
 }
 
+static enum ec set_floats(
+    struct arena *arena, const struct node *n, struct config_floats *ret, struct err *err)
+{
+    double *list = ARENA_ARRAY(arena, n->n, double);
+    if (list == NULL)
+        return ERR(err, EC_LIMIT, "configuration over its memory budget");
+    for (uint32_t i = 0; i < n->n; i++) {
+        struct value v;
+        char problem[PROBLEM_MAX];
+        bool ok = value_parse(KT_FLOAT, n->items[i], &v, problem);
+        ASSERT(ok);
+        list[i] = v.f;
+    }
+    *ret = (struct config_floats){list, n->n};
+    return EC_OK;
+}
+
 static enum ec set_scalar(struct arena *arena, const struct key *k, const char *path,
     const struct node *n, void *target, struct err *err)
 {
@@ -147,6 +164,12 @@ enum ec bind_key(struct arena *arena, const struct key *k, const char *path, con
     void *target = (char *)base + k->offset;
     if (k->target == TARGET_STRS)
         return set_strings(arena, n, target, err);
+    if (k->target == TARGET_NODE) {
+        *(const struct node **)target = n;
+        return EC_OK;
+    }
+    if (k->target == TARGET_FLOATS)
+        return n == NULL ? EC_OK : set_floats(arena, n, target, err);
     return set_scalar(arena, k, path, n == NULL ? &dflt : n, target, err);
 }
 

@@ -99,6 +99,18 @@ enum ec load_gateway(struct config *c, struct err *err) MUST_USE;
 enum ec tenants_read(struct config *c, const struct node *list, struct err *err) MUST_USE;
 enum ec rbac_read(struct config *c, const struct node *root, struct err *err) MUST_USE;
 
+/* generator.c: what the key tables alone cannot say. resolve_generator: the block, and the defaults
+ * of overrides. resolve_tenant_generator: what an entry set (a subtree of its shape) lies over the
+ * block, or over the defaults when it inherits them. */
+enum ec resolve_generator(struct config *c, struct err *err) MUST_USE;
+enum ec resolve_tenant_generator(const struct config *c, struct arena *arena,
+    struct config_tenant_generator *t, struct err *err) MUST_USE;
+void inherit_generator(const struct config *c, bool all, struct config_tenant_generator *t);
+/* remote_write.c: the endpoints. */
+enum ec resolve_remote_write(struct config *c, struct err *err) MUST_USE;
+enum ec resolve_pairs(
+    struct arena *arena, const struct node *n, struct config_pairs *ret, struct err *err) MUST_USE;
+
 /* The limits of `overrides.defaults`. */
 enum ec resolve_limits(struct config *c, struct err *err) MUST_USE;
 uint64_t memory_budget_default(void);

@@ -52,18 +52,22 @@ static enum ec load_entry(const struct config *c, struct arena *arena, const str
     t->tenant = arena_str(arena, pair->key);
     if (t->tenant.p == NULL)
         return ERR(err, EC_LIMIT, "overrides over their memory budget");
-    t->limits = doc_bool(c->doc, "overrides.inherit_defaults")
-                    ? c->limits
-                    : (struct config_limits){.rate_global = c->limits.rate_global,
-                          .artificial_delay = c->artificial_delay,
-                          .max_condition_groups_per_tag_query =
-                              c->limits.max_condition_groups_per_tag_query};
+    bool inherit = doc_bool(c->doc, "overrides.inherit_defaults");
+    t->limits = inherit ? c->limits
+                        : (struct config_limits){.rate_global = c->limits.rate_global,
+                              .artificial_delay = c->artificial_delay,
+                              .max_condition_groups_per_tag_query =
+                                  c->limits.max_condition_groups_per_tag_query};
+    inherit_generator(c, inherit, &t->limits.generator);
     if (p->n > 0)
         return EC_OK; /* to report what is wrong with the other entries too */
     snprintf(
         path, sizeof(path), "overrides of tenant %.*s", (int)MIN(pair->key.n, 40), pair->key.p);
     TRY(bind_block(arena, shape, path, n, &t->limits, false, err));
     t->limits.max_condition_groups_per_tag_query = c->limits.max_condition_groups_per_tag_query;
+    if (resolve_tenant_generator(c, arena, &t->limits.generator, err) != EC_OK)
+        return err_prefix(
+            err, "validating overrides for %.*s failed", (int)MIN(pair->key.n, 100), pair->key.p);
     if (t->limits.rate_limit_bytes == 0 || t->limits.burst_size_bytes == 0)
         t->warning =
             "an entry replaces the defaults as a whole: without rate_limit_bytes and burst_size_bytes the tenant can ingest nothing";

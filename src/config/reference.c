@@ -160,7 +160,10 @@ void config_reference(struct buf *out)
     put_rows(out, &schema_zipkin, "zipkin", false);
     buf_putz(out,
         "\nA protocol that is named is served, on its default endpoint when it has no settings. `opencensus` is accepted\n"
-        "without effect. A receiver may be named: `otlp/2`.\n"
+        "without effect. A receiver may be named: `otlp/2`.\n");
+    put_table(out, "metrics_generator.storage.remote_write[]", &schema_remote_write, "", false);
+    put_rows(out, &schema_relabel, "write_relabel_configs[]", false);
+    buf_putz(out,
         "\n## The per-tenant file\n"
         "\n`overrides.per_tenant_override_config` names a file with the top key `overrides`, below it one entry per tenant,\n"
         "`\"*\"` for all tenants without one, with the keys of `overrides.defaults` or the flat ones. An entry replaces the\n"

@@ -270,6 +270,7 @@ enum ec resolve_config(struct config *c, struct err *err)
     TRY(resolve_tls(c, "internal_server", &c->internal_server, err));
     TRY(resolve_durability(c, err));
     TRY(resolve_limits(c, err));
+    TRY(resolve_generator(c, err));
     TRY(resolve_receivers(c, err));
     return resolve_gateway(c, err);
 }

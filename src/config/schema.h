@@ -41,6 +41,8 @@ enum key_target {
     TARGET_F64,
     TARGET_STR,
     TARGET_STRS,
+    TARGET_FLOATS,
+    TARGET_NODE, /* the subtree, for a later step */
 };
 
 #define KEY_SECRET 1 /* masked when printed */
@@ -85,7 +87,9 @@ struct block {
         int64_t: TARGET_I64,                                                                    \
         double: TARGET_F64,                                                                     \
         const char *: TARGET_STR,                                                               \
-        const char *const *: TARGET_STRS)
+        const char *const *: TARGET_STRS,                                                       \
+        struct config_floats: TARGET_FLOATS,                                                    \
+        const struct node *: TARGET_NODE)
 #define AT(field) .offset = (uint16_t)offsetof(BASE, field)
 #define BLOCK(name_, go_type_, keys_) \
     const struct block name_ = {.go_type = (go_type_), .keys = (keys_), .n = ARRAY_LEN(keys_)}
@@ -113,8 +117,11 @@ extern const struct block schema_storage;
 /* schema_storage.c */
 extern const struct block schema_cache;
 /* schema_generator.c */
-extern const struct block schema_metrics_generator,
-    schema_tenant_generator; /* schema_generator.c */
+extern const struct block schema_metrics_generator, schema_tenant_generator;
+extern const struct block schema_policy, schema_policy_match, schema_policy_attribute;
+extern const struct block schema_mapping, schema_intrinsic;
+/* schema_remote_write.c */
+extern const struct block schema_remote_write, schema_relabel;
 extern const struct block schema_overrides, schema_limits, schema_limits_flat;
 /* schema_receivers.c */
 extern const struct block schema_otlp, schema_otlp_grpc, schema_otlp_http, schema_jaeger,

@@ -3,8 +3,6 @@
  * flat shape of old files. Both fill struct config_limits. */
 #include "schema.h"
 
-#define NO_GENERATOR "the metrics generator is " LATER
-
 /* clang-format off */
 #define BASE struct config_limits
 static const struct key ingestion_keys[] = {
@@ -55,7 +53,7 @@ static const struct key limits_keys[] = {
     B("ingestion", block_ingestion),
     B("read", block_read),
     B("compaction", block_compaction),
-    B("metrics_generator", schema_tenant_generator),
+    B("metrics_generator", schema_tenant_generator, AT(generator)),
     K("forwarders", STRINGS, N, NULL, "forwarders are " LATER),
     B("global", block_global),
     B("storage", block_storage),
@@ -89,32 +87,50 @@ BLOCK(schema_limits, "overrides.Overrides", limits_keys);
     K("max_bytes_per_trace", INT, M, NULL, FLAT "global.max_bytes_per_trace", TO(max_bytes_per_trace), .flags = KEY_OLD),      \
     K("parquet_dedicated_columns", ANY, N, NULL, "columns of their own are chosen by what the data holds", .flags = KEY_OLD),  \
     K("cost_attribution", ANY, N, NULL, "cost attribution is " LATER, .flags = KEY_OLD),                                       \
-    GENERATOR_FLAT("ring_size"), GENERATOR_FLAT("processors"), GENERATOR_FLAT("max_active_series"),                            \
-    GENERATOR_FLAT("max_active_entities"), GENERATOR_FLAT("max_cardinality_per_label"),                                        \
-    GENERATOR_FLAT("collection_interval"), GENERATOR_FLAT("disable_collection"),                                               \
-    GENERATOR_FLAT("generate_native_histograms"), GENERATOR_FLAT("native_histogram_bucket_factor"),                            \
-    GENERATOR_FLAT("native_histogram_max_bucket_number"), GENERATOR_FLAT("native_histogram_min_reset_duration"),               \
-    GENERATOR_FLAT("span_name_sanitization"), GENERATOR_FLAT("trace_id_label_name"),                                           \
-    GENERATOR_FLAT("remote_write_headers"), GENERATOR_FLAT("ingestion_time_range_slack"),                                      \
-    GENERATOR_FLAT("forwarder_queue_size"), GENERATOR_FLAT("forwarder_workers"),                                               \
-    GENERATOR_FLAT("processor_service_graphs_histogram_buckets"), GENERATOR_FLAT("processor_service_graphs_dimensions"),       \
-    GENERATOR_FLAT("processor_service_graphs_peer_attributes"), GENERATOR_FLAT("processor_service_graphs_filter_policies"),    \
-    GENERATOR_FLAT("processor_service_graphs_enable_client_server_prefix"),                                                    \
-    GENERATOR_FLAT("processor_service_graphs_enable_messaging_system_latency_histogram"),                                      \
-    GENERATOR_FLAT("processor_service_graphs_enable_virtual_node_label"),                                                      \
-    GENERATOR_FLAT("processor_service_graphs_span_multiplier_key"),                                                            \
-    GENERATOR_FLAT("processor_service_graphs_enable_tracestate_span_multiplier"),                                              \
-    GENERATOR_FLAT("processor_span_metrics_histogram_buckets"), GENERATOR_FLAT("processor_span_metrics_dimensions"),           \
-    GENERATOR_FLAT("processor_span_metrics_intrinsic_dimensions"), GENERATOR_FLAT("processor_span_metrics_filter_policies"),   \
-    GENERATOR_FLAT("processor_span_metrics_dimension_mappings"), GENERATOR_FLAT("processor_span_metrics_enable_target_info"),  \
-    GENERATOR_FLAT("processor_span_metrics_target_info_excluded_dimensions"),                                                  \
-    GENERATOR_FLAT("processor_span_metrics_enable_instance_label"), GENERATOR_FLAT("processor_span_metrics_span_multiplier_key"), \
-    GENERATOR_FLAT("processor_span_metrics_enable_tracestate_span_multiplier"),                                                \
-    GENERATOR_FLAT("processor_host_info_host_identifiers"), GENERATOR_FLAT("processor_host_info_metric_name"),                 \
-    GENERATOR_FLAT("processor_local_blocks_max_live_traces"), GENERATOR_FLAT("processor_local_blocks_max_block_duration"),     \
-    GENERATOR_FLAT("processor_local_blocks_max_block_bytes"), GENERATOR_FLAT("processor_local_blocks_flush_check_period"),     \
-    GENERATOR_FLAT("processor_local_blocks_trace_idle_period"), GENERATOR_FLAT("processor_local_blocks_complete_block_timeout")
-#define GENERATOR_FLAT(name) K("metrics_generator_" name, ANY, N, NULL, NO_GENERATOR, .flags = KEY_OLD)
+    K("metrics_generator_ring_size", ANY, N, NULL, NO_RING, .flags = KEY_OLD), \
+    K("metrics_generator_processors", STRINGS, M, NULL, FLAT "metrics_generator.processors", TO(generator.processor_names), .flags = KEY_OLD), \
+    K("metrics_generator_max_active_series", UINT32, M, NULL, FLAT "metrics_generator.max_active_series", TO(generator.max_active_series), .flags = KEY_OLD), \
+    K("metrics_generator_max_active_entities", UINT32, M, NULL, FLAT "metrics_generator.max_active_entities", TO(generator.max_active_entities), .flags = KEY_OLD), \
+    K("metrics_generator_max_cardinality_per_label", UINT64, M, NULL, FLAT "metrics_generator.max_cardinality_per_label", TO(generator.max_cardinality_per_label), .flags = KEY_OLD), \
+    K("metrics_generator_collection_interval", DURATION, M, NULL, FLAT "metrics_generator.collection_interval", TO(generator.collection_interval), .flags = KEY_OLD), \
+    K("metrics_generator_disable_collection", BOOL, M, NULL, FLAT "metrics_generator.disable_collection", TO(generator.disable_collection), .flags = KEY_OLD), \
+    K("metrics_generator_generate_native_histograms", STRING, M, NULL, FLAT "metrics_generator.generate_native_histograms", TO(generator.native_histograms), .flags = KEY_OLD), \
+    K("metrics_generator_native_histogram_bucket_factor", FLOAT, M, NULL, FLAT "metrics_generator.native_histogram_bucket_factor", TO(generator.native_bucket_factor), .flags = KEY_OLD), \
+    K("metrics_generator_native_histogram_max_bucket_number", UINT32, M, NULL, FLAT "metrics_generator.native_histogram_max_bucket_number", TO(generator.native_buckets_max), .flags = KEY_OLD), \
+    K("metrics_generator_native_histogram_min_reset_duration", DURATION, M, NULL, FLAT "metrics_generator.native_histogram_min_reset_duration", TO(generator.native_min_reset), .flags = KEY_OLD), \
+    K("metrics_generator_span_name_sanitization", STRING, M, NULL, FLAT "metrics_generator.span_name_sanitization", TO(generator.span_name_sanitization), .flags = KEY_OLD), \
+    K("metrics_generator_trace_id_label_name", STRING, M, NULL, FLAT "metrics_generator.trace_id_label_name", TO(generator.trace_id_label), .flags = KEY_OLD), \
+    K("metrics_generator_remote_write_headers", STRING_MAP, M, NULL, FLAT "metrics_generator.remote_write_headers", TO(generator.headers_node), .flags = KEY_OLD), \
+    K("metrics_generator_ingestion_time_range_slack", DURATION, M, NULL, FLAT "metrics_generator.ingestion_time_range_slack", TO(generator.slack), .flags = KEY_OLD), \
+    K("metrics_generator_forwarder_queue_size", ANY, N, NULL, "spans reach the generator without a queue", .flags = KEY_OLD), \
+    K("metrics_generator_forwarder_workers", ANY, N, NULL, "spans reach the generator without a queue", .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_histogram_buckets", FLOATS, M, NULL, FLAT "metrics_generator.processor.service_graphs.histogram_buckets", TO(generator.processors.service_graphs.buckets), .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_dimensions", STRINGS, M, NULL, FLAT "metrics_generator.processor.service_graphs.dimensions", TO(generator.processors.service_graphs.dimensions), .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_peer_attributes", STRINGS, M, NULL, FLAT "metrics_generator.processor.service_graphs.peer_attributes", TO(generator.processors.service_graphs.peer_attributes), .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_filter_policies", BLOCKS, M, NULL, FLAT "metrics_generator.processor.service_graphs.filter_policies", TO(generator.processors.service_graphs.policies_node), .block = &schema_policy, .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_enable_client_server_prefix", BOOL, M, NULL, FLAT "metrics_generator.processor.service_graphs.enable_client_server_prefix", TO(generator.processors.service_graphs.prefix), .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_enable_messaging_system_latency_histogram", BOOL, M, NULL, FLAT "metrics_generator.processor.service_graphs.enable_messaging_system_latency_histogram", TO(generator.processors.service_graphs.messaging_latency), .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_enable_virtual_node_label", BOOL, M, NULL, FLAT "metrics_generator.processor.service_graphs.enable_virtual_node_label", TO(generator.processors.service_graphs.virtual_node_label), .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_span_multiplier_key", STRING, M, NULL, FLAT "metrics_generator.processor.service_graphs.span_multiplier_key", TO(generator.processors.service_graphs.multiplier_key), .flags = KEY_OLD), \
+    K("metrics_generator_processor_service_graphs_enable_tracestate_span_multiplier", BOOL, M, NULL, FLAT "metrics_generator.processor.service_graphs.enable_tracestate_span_multiplier", TO(generator.processors.service_graphs.tracestate_multiplier), .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_histogram_buckets", FLOATS, M, NULL, FLAT "metrics_generator.processor.span_metrics.histogram_buckets", TO(generator.processors.span_metrics.buckets), .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_dimensions", STRINGS, M, NULL, FLAT "metrics_generator.processor.span_metrics.dimensions", TO(generator.processors.span_metrics.dimensions), .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_filter_policies", BLOCKS, M, NULL, FLAT "metrics_generator.processor.span_metrics.filter_policies", TO(generator.processors.span_metrics.policies_node), .block = &schema_policy, .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_dimension_mappings", BLOCKS, M, NULL, FLAT "metrics_generator.processor.span_metrics.dimension_mappings", TO(generator.processors.span_metrics.mappings_node), .block = &schema_mapping, .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_enable_target_info", BOOL, M, NULL, FLAT "metrics_generator.processor.span_metrics.enable_target_info", TO(generator.processors.span_metrics.target_info), .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_target_info_excluded_dimensions", STRINGS, M, NULL, FLAT "metrics_generator.processor.span_metrics.target_info_excluded_dimensions", TO(generator.processors.span_metrics.target_info_excluded), .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_enable_instance_label", BOOL, M, NULL, FLAT "metrics_generator.processor.span_metrics.enable_instance_label", TO(generator.processors.span_metrics.instance_label), .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_span_multiplier_key", STRING, M, NULL, FLAT "metrics_generator.processor.span_metrics.span_multiplier_key", TO(generator.processors.span_metrics.multiplier_key), .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_enable_tracestate_span_multiplier", BOOL, M, NULL, FLAT "metrics_generator.processor.span_metrics.enable_tracestate_span_multiplier", TO(generator.processors.span_metrics.tracestate_multiplier), .flags = KEY_OLD), \
+    K("metrics_generator_processor_span_metrics_intrinsic_dimensions", STRING_MAP, M, NULL, FLAT "metrics_generator.processor.span_metrics.intrinsic_dimensions", TO(generator.flat_intrinsic), .flags = KEY_OLD), \
+    K("metrics_generator_processor_host_info_host_identifiers", STRINGS, M, NULL, FLAT "metrics_generator.processor.host_info.host_identifiers", TO(generator.processors.host_identifiers), .flags = KEY_OLD), \
+    K("metrics_generator_processor_host_info_metric_name", STRING, M, NULL, FLAT "metrics_generator.processor.host_info.metric_name", TO(generator.processors.host_metric), .flags = KEY_OLD), \
+    K("metrics_generator_processor_local_blocks_max_live_traces", ANY, N, NULL, "metrics queries need no blocks of their own", .flags = KEY_OLD), \
+    K("metrics_generator_processor_local_blocks_max_block_duration", ANY, N, NULL, "metrics queries need no blocks of their own", .flags = KEY_OLD), \
+    K("metrics_generator_processor_local_blocks_max_block_bytes", ANY, N, NULL, "metrics queries need no blocks of their own", .flags = KEY_OLD), \
+    K("metrics_generator_processor_local_blocks_flush_check_period", ANY, N, NULL, "metrics queries need no blocks of their own", .flags = KEY_OLD), \
+    K("metrics_generator_processor_local_blocks_trace_idle_period", ANY, N, NULL, "metrics queries need no blocks of their own", .flags = KEY_OLD), \
+    K("metrics_generator_processor_local_blocks_complete_block_timeout", ANY, N, NULL, "metrics queries need no blocks of their own", .flags = KEY_OLD)
 static const struct key flat_keys[] = {FLAT_KEYS};
 BLOCK(schema_limits_flat, "overrides.legacyConfig", flat_keys);
 

@@ -35,7 +35,7 @@ static const struct key root_keys[] = {
     B("ingester", schema_ingester, .flags = KEY_OLD),
     B("live_store", schema_live_store),
     B("partition_ring_live_store", schema_partition_ring, .flags = KEY_OLD),
-    B("metrics_generator", schema_metrics_generator),
+    B("metrics_generator", schema_metrics_generator, AT(generator)),
     B("ingest", schema_ingest),
     B("block_builder", schema_block_builder),
     B("storage", schema_storage),
