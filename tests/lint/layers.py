@@ -23,10 +23,11 @@ LAYERS = {
     "storage": ["model", "base"],
     "query": ["storage", "model", "base"],
     "generator": ["query", "model", "base"],
+    "remote_write": ["client", "query", "model", "base"],
     "gateway": ["storage", "model", "base"],
     "api": ["query", "gateway", "storage", "server", "receivers", "config", "model", "base"],
     "front": ["api", "auth", "query", "server", "config", "client", "base"],
-    "cmd": ["front", "auth", "client", "api", "generator", "query", "gateway", "storage", "server", "receivers",
+    "cmd": ["front", "auth", "client", "api", "generator", "remote_write", "query", "gateway", "storage", "server", "receivers",
             "config", "model", "base"],
 }
 
@@ -42,7 +43,8 @@ THIRD_PARTY = {
     r"nghttp2/.*\.h": ["src/server"],
     r"gnutls/.*\.h": ["src/server", "src/auth"],
     r"zlib\.h": ["src/server"],
-    r"snappy-c\.h": ["src/server"],
+    r"snappy-c\.h": ["src/server", "src/remote_write"],
+    r"nettle/.*\.h": ["src/remote_write"],
     r"lz4(frame)?\.h": ["src/server"],
     r"yaml\.h": ["src/config", "src/gateway"],
     r"curl/.*\.h": ["src/client"],
