@@ -32,6 +32,10 @@ struct ingest_options {
     int64_t retry_after_ns;             /* distributor.retry_after_on_resource_exhausted; 0: none */
     struct ingest_log_spans log_received, log_discarded;
     struct ingest_metric_spans metric_spans;
+    /* Each batch that the store took (its durability is not known yet), on the thread of
+     * ingest_submit; spans that were rejected say so. May be NULL. */
+    void (*accepted)(void *ctx, struct str tenant, const struct batch *b, bool no_metrics);
+    void *accepted_ctx;
 };
 
 struct ingest_result {
@@ -50,7 +54,8 @@ void ingest_stop_delays(struct ingest *i);
 
 /* Runs admission and append on the calling thread. done is called exactly once, with every outcome,
  * at once or from a committer thread. `otlp` must live until ingest_submit returns, not until done.
- * receiver and transport are metric labels ("otlp/otlp_receiver", "grpc"): static strings. */
+ * receiver and transport are metric labels ("otlp/otlp_receiver", "grpc"): static strings.
+ * no_metrics: the request has the header no-generate-metrics. */
 typedef void (*ingest_done_fn)(void *arg, const struct ingest_result *r);
 void ingest_submit(struct ingest *i, struct str tenant, struct bytes otlp, const char *receiver,
-    const char *transport, ingest_done_fn done, void *arg);
+    const char *transport, bool no_metrics, ingest_done_fn done, void *arg);

@@ -29,11 +29,14 @@ struct limits {
     bool compaction_disabled;
     uint64_t compaction_max_bytes;
     uint64_t max_bytes_per_trace;
+    uint32_t generator_series_max; /* shown among the limits; what counts is `attached` */
+    bool generator_dry_run;
 };
 
 struct tenant_entry {
     struct str tenant; /* "*": any tenant without an entry of its own */
     struct limits limits;
+    const void *attached; /* the loader's own, of the snapshot's arena; this layer does not look */
 };
 
 struct overrides;
@@ -55,6 +58,10 @@ void overrides_free(struct overrides *o);
 void overrides_get(struct overrides *o, struct str tenant, struct limits *ret);
 /* True when the tenant itself has an entry ("*" does not count). */
 bool overrides_has_own(struct overrides *o, struct str tenant);
+/* Calls fn with the tenant's entry, or "*", or NULL: it has none. The entry lives during the
+ * call. */
+void overrides_visit(struct overrides *o, struct str tenant,
+    void (*fn)(void *ctx, const struct tenant_entry *e), void *ctx);
 /* Reads the file again; the server's timer calls it every per_tenant_override_period. */
 void overrides_poll(struct overrides *o);
 /* Calls each entry of the snapshot, sorted by tenant. */

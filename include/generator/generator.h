@@ -147,3 +147,6 @@ void generator_push(struct generator *g, struct str tenant, const struct batch *
 /* Collects the tenants that are due, expires edges and stale series, re-reads settings. To be
  * called about twice a second. */
 void generator_tick(struct generator *g);
+/* Collects all tenants now: what came since the last collection, before the end of the process.
+ * Not beside generator_tick. */
+void generator_collect(struct generator *g);

@@ -236,6 +236,6 @@ void api_jaeger_udp_packet(void *ctx, struct bytes packet)
         metric_inc(u->lost[LOST_TENANT]);
     else if (pb.n != 0)
         ingest_submit(u->api->opt.ingest, STR(TENANT_SINGLE), buf_bytes(&pb), RECEIVER,
-            transport_of(u).p, udp_done, ctx);
+            transport_of(u).p, false, udp_done, ctx);
     buf_deinit(&pb);
 }

@@ -181,7 +181,8 @@ static void http_export(struct api *a, struct exchange *ex, enum media media)
         snprintf(r.message, sizeof(r.message), "%s", err_msg(&err));
         http_done(w, &r);
     } else {
-        ingest_submit(a->opt.ingest, tenant, otlp, RECEIVER, "http", http_done, w);
+        ingest_submit(
+            a->opt.ingest, tenant, otlp, RECEIVER, "http", receive_no_metrics(ex), http_done, w);
     }
     buf_deinit(&pb);
 }
@@ -253,7 +254,8 @@ void api_handle_otlp_grpc(void *ctx, struct exchange *ex)
     } else if (req->body.n != 0) {
         r.ec = receive_tenant(a, ex, &tenant, &err);
         if (r.ec == EC_OK) {
-            ingest_submit(a->opt.ingest, tenant, req->body, RECEIVER, "grpc", grpc_done, ex);
+            ingest_submit(a->opt.ingest, tenant, req->body, RECEIVER, "grpc",
+                receive_no_metrics(ex), grpc_done, ex);
             return;
         }
     }

@@ -21,6 +21,11 @@ enum ec receive_tenant(struct api *a, struct exchange *ex, struct str *ret, stru
     return tenant_one(header, ret, err);
 }
 
+bool receive_no_metrics(struct exchange *ex)
+{
+    return exchange_header_count(ex, "no-generate-metrics") != 0;
+}
+
 void receive_submit(struct api *a, struct exchange *ex, struct bytes otlp, const char *receiver,
     const char *transport, ingest_done_fn done, void *arg)
 {
@@ -33,7 +38,8 @@ void receive_submit(struct api *a, struct exchange *ex, struct bytes otlp, const
     } else {
         r.ec = receive_tenant(a, ex, &tenant, &err);
         if (r.ec == EC_OK && otlp.n != 0) {
-            ingest_submit(a->opt.ingest, tenant, otlp, receiver, transport, done, arg);
+            ingest_submit(a->opt.ingest, tenant, otlp, receiver, transport, receive_no_metrics(ex),
+                done, arg);
             return;
         }
     }

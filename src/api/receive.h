@@ -22,3 +22,5 @@ void receive_grpc_unknown(struct exchange *ex, struct str path, const char *serv
 void receive_busy(struct exchange *ex);
 /* 202 without a body. */
 void receive_accepted(struct exchange *ex);
+/* The request asks for no metrics of its spans. */
+bool receive_no_metrics(struct exchange *ex);

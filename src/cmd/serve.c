@@ -26,12 +26,14 @@
 #include "base/metric.h"
 #include "cmd.h"
 #include "gateway.h"
+#include "generator.h"
 
-#define DRAIN_MAX (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
+#define DRAIN_MAX         (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
+#define METRICS_FLUSH_MAX (400 * NS_PER_MS)  /* what is left stays in the queue on disk */
 
 struct process {
     const struct config *config;
-    struct budget memory, bodies, ingest_budget, queries, answers, storage;
+    struct budget memory, bodies, ingest_budget, queries, answers, storage, metrics;
     struct pool *pool;
     struct overrides *overrides;
     struct store *store;
@@ -40,6 +42,7 @@ struct process {
     struct server *server;
     struct gateway *gateway;
     struct receivers *receivers;
+    struct metrics_service *metrics_service; /* NULL: off */
 };
 
 /* ---- glue between config and gateway types ---- */
@@ -67,6 +70,8 @@ static void limits_from(const struct config_limits *c, struct limits *l)
         .compaction_disabled = c->compaction_disabled,
         .compaction_max_bytes = c->compaction_max_bytes,
         .max_bytes_per_trace = c->max_bytes_per_trace,
+        .generator_series_max = c->generator.max_active_series,
+        .generator_dry_run = c->generator.disable_collection,
     };
 }
 
@@ -81,6 +86,7 @@ static enum ec load_overrides(void *ctx, uint64_t last_hash, struct arena *arena
     for (size_t i = 0; i < n; i++) {
         to[i].tenant = from[i].tenant;
         limits_from(&from[i].limits, &to[i].limits);
+        to[i].attached = &from[i].limits.generator;
         if (from[i].warning != NULL)
             log_event(LOG_WARN, "overrides entry is suspicious", LS("tenant", from[i].tenant),
                 LZ("explain", from[i].warning));
@@ -117,6 +123,7 @@ static void init_budgets(struct process *p)
     budget_init(&p->ingest_budget, &p->memory, "decoded requests", total / 8);
     budget_init(&p->queries, &p->memory, "queries", total / 4);
     budget_init(&p->answers, &p->memory, "streamed answers", total / 8);
+    budget_init(&p->metrics, &p->memory, "metrics generator", total / 8);
     budget_init(
         &p->storage, &p->memory, "storage", 0); /* heads, cache and builders have their own caps */
 }
@@ -162,6 +169,7 @@ static enum ec start_storage(struct process *p, struct err *err)
         .limits_ctx = p,
     };
     TRY(store_open(&so, &p->store, err));
+    TRY(metrics_service_new(c, p->overrides, &p->metrics, &p->metrics_service, err));
     struct ingest_options io = {
         .store = p->store,
         .overrides = p->overrides,
@@ -176,6 +184,8 @@ static enum ec start_storage(struct process *p, struct err *err)
             c->log_discarded_spans.include_all_attributes,
             c->log_discarded_spans.filter_by_status_error},
         .metric_spans = {c->metric_received_spans.enabled, c->metric_received_spans.root_only},
+        .accepted = p->metrics_service == NULL ? NULL : metrics_service_push,
+        .accepted_ctx = p->metrics_service,
     };
     return ingest_new(&io, &p->ingest, err);
 }
@@ -315,6 +325,7 @@ static int stop(struct process *p, int exit_code)
             LOG_ERROR, "store did not close cleanly; the next start replays its log", LE(&err));
         exit_code = 1;
     }
+    metrics_service_stop(p->metrics_service, drained ? METRICS_FLUSH_MAX : METRICS_FLUSH_MAX / 4);
     if (!drained) { /* a query still runs: everything durable is closed, so leave */
         log_event(LOG_INFO, "stopped with requests in flight");
         _exit(exit_code);
@@ -326,6 +337,7 @@ static int stop(struct process *p, int exit_code)
     receivers_free(p->receivers);
     api_free(p->api);
     ingest_free(p->ingest);
+    metrics_service_free(p->metrics_service);
     overrides_free(p->overrides);
     log_event(LOG_INFO, "stopped");
     return exit_code;

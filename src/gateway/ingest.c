@@ -31,6 +31,7 @@ struct pending {
     struct ingest_tenant *tenant;
     uint64_t wire_bytes; /* charged to the tenant until done */
     struct metric *accepted, *refused;
+    bool no_metrics;
     int64_t started_ns, delay_ns;
     struct delay_waiter waiter;
     ingest_done_fn done;
@@ -214,6 +215,8 @@ static enum ec submit(struct pending *p, struct str tenant, struct bytes otlp, s
     refuse_note_truncated(&i->refuse_log, p->tenant, tenant, &b, bl.attr_bytes_max);
     TRY(store_append(i->opt.store, tenant, &b, committed, p, err));
     *ret_waiting = true;
+    if (i->opt.accepted != NULL)
+        i->opt.accepted(i->opt.accepted_ctx, tenant, &b, p->no_metrics);
     if (b.n_rejected != 0) { /* by ids, or by the trace limits that the store applied */
         refuse_count(p->tenant, &b, &p->result);
         refuse_log_limits(&i->refuse_log, tenant, &b, &l);
@@ -224,12 +227,13 @@ static enum ec submit(struct pending *p, struct str tenant, struct bytes otlp, s
 }
 
 void ingest_submit(struct ingest *i, struct str tenant, struct bytes otlp, const char *receiver,
-    const char *transport, ingest_done_fn done, void *arg)
+    const char *transport, bool no_metrics, ingest_done_fn done, void *arg)
 {
     struct pending *p = xcalloc(1, sizeof(*p));
     *p = (struct pending){
         .ingest = i,
         .wire_bytes = otlp.n,
+        .no_metrics = no_metrics,
         .started_ns = clock_mono_ns(),
         .done = done,
         .arg = arg,

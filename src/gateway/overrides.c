@@ -50,13 +50,15 @@ static struct metric_family limits_defaults_family = {
 };
 
 /* The limits that Tempo exports, by name. */
-#define EXPORTED(X)                                             \
-    X("max_local_traces_per_user", max_traces_per_user)         \
-    X("max_global_traces_per_user", max_global_traces_per_user) \
-    X("max_bytes_per_trace", max_bytes_per_trace)               \
-    X("ingestion_rate_limit_bytes", rate_limit_bytes)           \
-    X("ingestion_burst_size_bytes", burst_size_bytes)           \
-    X("block_retention", block_retention_ns)
+#define EXPORTED(X)                                                \
+    X("max_local_traces_per_user", max_traces_per_user)            \
+    X("max_global_traces_per_user", max_global_traces_per_user)    \
+    X("max_bytes_per_trace", max_bytes_per_trace)                  \
+    X("ingestion_rate_limit_bytes", rate_limit_bytes)              \
+    X("ingestion_burst_size_bytes", burst_size_bytes)              \
+    X("block_retention", block_retention_ns)                       \
+    X("metrics_generator_max_active_series", generator_series_max) \
+    X("metrics_generator_dry_run_enabled", generator_dry_run)
 
 static void export_defaults(const struct limits *l)
 {
@@ -205,6 +207,14 @@ void overrides_get(struct overrides *o, struct str tenant, struct limits *ret)
     struct snapshot_limits *s = snapshot_get(o);
     const struct tenant_entry *e = snapshot_find(s, tenant);
     *ret = e != NULL ? e->limits : o->opt.defaults;
+    snapshot_unref(s);
+}
+
+void overrides_visit(struct overrides *o, struct str tenant,
+    void (*fn)(void *ctx, const struct tenant_entry *e), void *ctx)
+{
+    struct snapshot_limits *s = snapshot_get(o);
+    fn(ctx, snapshot_find(s, tenant));
     snapshot_unref(s);
 }
 

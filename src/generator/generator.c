@@ -86,7 +86,7 @@ void generator_push(struct generator *g, struct str tenant, const struct batch *
         instance_push(x, b, skip);
 }
 
-void generator_tick(struct generator *g)
+static void each_instance(struct generator *g, void (*fn)(struct instance *x))
 {
     VEC(struct instance *) all = {0}; /* instances outlive the lock */
     pthread_rwlock_rdlock(&g->lock);
@@ -95,6 +95,16 @@ void generator_tick(struct generator *g)
             VEC_PUSH(&all, t->instance);
     pthread_rwlock_unlock(&g->lock);
     for (size_t i = 0; i < all.n; i++)
-        instance_tick(all.p[i]);
+        fn(all.p[i]);
     VEC_FREE(&all);
+}
+
+void generator_tick(struct generator *g)
+{
+    each_instance(g, instance_tick);
+}
+
+void generator_collect(struct generator *g)
+{
+    each_instance(g, instance_collect);
 }

@@ -21,7 +21,7 @@ struct instance *instance_new(const struct generator_options *opt, struct str te
     x->opt = opt;
     ASSERT(pthread_mutex_init(&x->lock, NULL) == 0);
     registry_init(&x->registry, opt->budget, x->tenant);
-    tenant_metrics_init(&x->metrics, x->tenant);
+    generator_metrics_init(&x->metrics, x->tenant);
     x->registry.counters = x->metrics.registry;
     x->env = (struct processor_env){.registry = &x->registry,
         .counters = &x->metrics.processors,
@@ -211,7 +211,7 @@ static bool in_slack(const struct instance *x, uint64_t end_ns, int64_t now_ns)
     return end >= now_ns - x->slack_ns && end <= now_ns + x->slack_ns;
 }
 
-static void push_spans(struct instance *x, const struct batch *b, struct arena *text)
+static void push_spans(struct instance *x, const struct batch *b, bool skip, struct arena *text)
 {
     int64_t now_ns = clock_wall_ns(), now_ms = now_ns / NS_PER_MS;
     struct resource_view r = {.index = UINT32_MAX};
@@ -225,6 +225,8 @@ static void push_spans(struct instance *x, const struct batch *b, struct arena *
             outside++;
             continue;
         }
+        if (skip)
+            continue;
         if (span->resource != r.index) {
             r.index = span->resource;
             begin_resource(x, b, &r, text);
@@ -237,7 +239,7 @@ static void push_spans(struct instance *x, const struct batch *b, struct arena *
     }
     metric_add(x->metrics.spans_received, (double)received);
     metric_add(x->metrics.outside_slack, (double)outside);
-    for (uint32_t i = 0; x->host_info != NULL && i < b->n_resources; i++)
+    for (uint32_t i = 0; x->host_info != NULL && !skip && i < b->n_resources; i++)
         host_info_resource(
             x->host_info, attrs_of(b, b->resources[i].attr_first, b->resources[i].attr_n), now_ms);
 }
@@ -247,11 +249,11 @@ void instance_push(struct instance *x, const struct batch *b, bool skip)
     struct arena text;
     arena_init(&text, NULL, 1024);
     pthread_mutex_lock(&x->lock);
-    if (skip) {
+    if (skip)
         metric_add(x->metrics.skipped, active(x));
-    } else if (active(x) != 0) {
+    if (active(x) != 0) { /* what is skipped was received all the same */
         metric_add(x->metrics.bytes_received, (double)b->canonical_bytes);
-        push_spans(x, b, &text);
+        push_spans(x, b, skip, &text);
     }
     pthread_mutex_unlock(&x->lock);
     arena_deinit(&text);
@@ -293,7 +295,7 @@ static void collect(struct instance *x, int64_t now_ns)
     struct buf entries = BUF_INIT;
     pthread_mutex_lock(&x->lock);
     x->collect_ns = MAX(x->collect_ns + x->interval_ns, now_ns);
-    tenant_metrics_update(&x->metrics, &x->registry);
+    generator_metrics_update(&x->metrics, &x->registry);
     bool on = !x->collection_disabled;
     if (on)
         registry_collect(&x->registry, clock_wall_ns() / NS_PER_MS, keep_entry, &entries);
@@ -328,8 +330,14 @@ void instance_tick(struct instance *x)
         x->judge_ns = now + JUDGE_EVERY;
     if (now >= x->sweep_ns)
         sweep(x, now);
-    tenant_metrics_update(&x->metrics, &x->registry);
+    generator_metrics_update(&x->metrics, &x->registry);
     pthread_mutex_unlock(&x->lock);
     if (now >= x->collect_ns)
         collect(x, now);
+}
+
+void instance_collect(struct instance *x)
+{
+    if (x->ready && active(x) != 0)
+        collect(x, clock_mono_ns());
 }

@@ -32,6 +32,7 @@ void instance_free(struct instance *x);
 void instance_refresh(struct instance *x);
 void instance_push(struct instance *x, const struct batch *b, bool skip);
 void instance_tick(struct instance *x);
+void instance_collect(struct instance *x); /* now, whatever is due */
 
 /* settings.c: a digest of all that makes processor p behave as it does; 0: it is off. */
 uint64_t settings_digest(const struct generator_settings *s, enum active_processor p);

@@ -98,14 +98,16 @@ static struct str trim(struct str s)
     return s;
 }
 
-/* The value of the list member "ot=", or empty. */
+/* The value of the list member "ot=", or empty. As in Tempo, blanks before a member go, those
+ * behind it belong to it (and make it invalid), but for those at the end of the whole. */
 static struct str ot_member(struct str state)
 {
+    state = trim(state);
     while (state.n > 0) {
-        struct str rest, member = trim(str_cut(state, ',', &rest));
+        struct str rest, member = str_cut(state, ',', &rest);
         if (str_starts(member, STR("ot=")))
             return str_n(member.p + 3, member.n - 3);
-        state = rest;
+        state = trim(rest);
     }
     return STR("");
 }

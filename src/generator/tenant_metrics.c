@@ -58,7 +58,7 @@ static struct metric *discarded(struct str tenant, const char *reason, const cha
     return metric_series(&spans_discarded, values);
 }
 
-void tenant_metrics_init(struct tenant_metrics *m, struct str t)
+void generator_metrics_init(struct tenant_metrics *m, struct str t)
 {
     static const char *const unused[] = {
         "span-metrics-count", "span-metrics-latency", "span-metrics-size"};
@@ -96,12 +96,13 @@ void tenant_metrics_init(struct tenant_metrics *m, struct str t)
     };
 }
 
-void tenant_metrics_update(struct tenant_metrics *m, const struct registry *r)
+void generator_metrics_update(struct tenant_metrics *m, const struct registry *r)
 {
     metric_set(m->active_series, r->active_series);
     metric_set(m->max_active_series, r->series_max);
     metric_set(m->series_demand, registry_demand(r));
-    metric_set(m->active_entities, r->active_entities);
+    /* Tempo's limiter counts one of the two, and shows that. */
+    metric_set(m->active_entities, r->limiter == GENERATOR_LIMIT_ENTITIES ? r->active_entities : 0);
     metric_set(m->max_active_entities, r->entities_max);
     metric_set(m->entity_demand, demand_estimate(&r->entity_demand));
 }

@@ -16,6 +16,6 @@ struct tenant_metrics {
     struct metric *collections;
 };
 
-void tenant_metrics_init(struct tenant_metrics *m, struct str tenant);
+void generator_metrics_init(struct tenant_metrics *m, struct str tenant);
 /* Gauges from the registry. */
-void tenant_metrics_update(struct tenant_metrics *m, const struct registry *r);
+void generator_metrics_update(struct tenant_metrics *m, const struct registry *r);
