@@ -241,8 +241,8 @@ enum ec resolve_receivers(struct config *c, struct err *err)
     if (n != NULL && n->kind != NODE_MAP)
         return ERR(err, EC_INVALID, MODULE "'receivers' expected a map");
     if (n == NULL || n->n == 0) { /* as Tempo, on loopback; people expect OTLP/HTTP beside it */
-        static const enum receiver_kind unnamed[] = {RECEIVER_OTLP_GRPC, RECEIVER_OTLP_HTTP,
-            RECEIVER_JAEGER_GRPC, RECEIVER_JAEGER_HTTP};
+        static const enum receiver_kind unnamed[] = {
+            RECEIVER_OTLP_GRPC, RECEIVER_OTLP_HTTP, RECEIVER_JAEGER_GRPC, RECEIVER_JAEGER_HTTP};
         for (size_t k = 0; k < ARRAY_LEN(unnamed); k++)
             for (size_t i = 0; i < ARRAY_LEN(protocols); i++)
                 if (protocols[i].kind == unnamed[k])
