@@ -59,7 +59,7 @@ static bool thrift_zigzag(struct thrift_reader *r, int64_t min, int64_t max, int
 
 bool thrift_i16(struct thrift_reader *r, int16_t *ret)
 {
-    int64_t v;
+    int64_t v = 0;
     if (r->compact) {
         if (!thrift_zigzag(r, INT16_MIN, INT16_MAX, &v))
             return false;
@@ -75,7 +75,7 @@ bool thrift_i16(struct thrift_reader *r, int16_t *ret)
 
 bool thrift_i32(struct thrift_reader *r, int32_t *ret)
 {
-    int64_t v;
+    int64_t v = 0;
     if (r->compact) {
         if (!thrift_zigzag(r, INT32_MIN, INT32_MAX, &v))
             return false;
@@ -289,7 +289,7 @@ static bool thrift_skip_one(
     int64_t i64;
     int32_t i32;
     int16_t i16;
-    uint32_t n;
+    uint32_t n = 0;
     bool b;
 
     *l = (struct thrift_level){0};
