@@ -53,6 +53,7 @@ struct http_profile_options {
     const char *cert_file, *key_file; /* client certificate, PEM */
     enum http_proxy_mode proxy;
     bool http2;                 /* offer h2 by ALPN; default is HTTP/1.1 only */
+    bool http2_plain;           /* with http2: h2 also without TLS, unasked, as gRPC speaks it */
     int64_t connect_timeout_ns; /* 0: 10 s; name look-up and handshakes included */
     int64_t timeout_ns;         /* whole request, waiting included; 0: 30 s */
     uint64_t body_bytes_max;    /* largest answer body, inflated; 0: 1 MiB */
@@ -91,7 +92,7 @@ struct http_client_response { /* views live until done returns */
     enum ec ec;
     const char *error;                 /* one line for people when ec is not EC_OK, else "" */
     unsigned status;                   /* of the last answer; 0 when there is none */
-    const struct http_header *headers; /* of the last answer, in order of arrival */
+    const struct http_header *headers; /* of the last answer, in order of arrival; trailers too */
     size_t n_headers;
     struct buf *body; /* may be moved out with buf_move; empty on failure */
     int64_t elapsed_ns;

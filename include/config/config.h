@@ -60,6 +60,13 @@ struct config_server {
     const char *log_level, *log_format;
 };
 
+/* cost_attribution.dimensions: the values of an attribute become a label. */
+enum config_dimension_scope { DIMENSION_ANY, DIMENSION_RESOURCE, DIMENSION_SPAN };
+struct config_dimension {
+    struct str attribute, label; /* label: a name that Prometheus takes, one of a kind */
+    enum config_dimension_scope scope;
+};
+
 struct config_limits { /* overrides.defaults; see gateway/overrides.h */
     bool rate_global;
     uint64_t rate_limit_bytes, burst_size_bytes;
@@ -74,6 +81,24 @@ struct config_limits { /* overrides.defaults; see gateway/overrides.h */
     bool compaction_disabled;
     uint64_t compaction_max_bytes, max_bytes_per_trace;
     struct config_tenant_generator generator;
+    const char *const *forwarders; /* NULL-terminated or NULL */
+    const struct config_dimension *dimensions;
+    size_t n_dimensions;
+    uint64_t attribution_cardinality_max; /* 0: distributor.usage's */
+};
+
+struct config_forwarder { /* distributor.forwarders */
+    const char *name;
+    const char *backend;          /* otlpgrpc */
+    const char *const *endpoints; /* "host:port"; NULL-terminated or NULL */
+    bool insecure;                /* plain text */
+    const char *cert_file;        /* trusted certificates */
+};
+
+struct config_attribution {
+    bool enabled;
+    uint64_t cardinality_max;
+    int64_t stale;
 };
 
 struct config_log_spans {
@@ -105,6 +130,9 @@ struct config {
     } receivers[RECEIVER_KINDS];
     struct config_log_spans log_received_spans, log_discarded_spans;
     struct config_metric_spans metric_received_spans;
+    struct config_attribution attribution;
+    const struct config_forwarder *forwarders;
+    size_t n_forwarders;
     uint32_t max_attribute_bytes;
     int64_t retry_after;
     int64_t artificial_delay; /* that of limits counts: it is this one unless overrides set it */

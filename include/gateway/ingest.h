@@ -4,7 +4,8 @@
  * reject its request.
  *
  * Order: decode -> ingress bytes -> (no spans: success) -> tenant's bytes in flight -> rate limit
- * -> received counters and span log -> ids -> trace limits and append (store) -> commit.
+ * -> received counters, span log, cost attribution -> ids -> trace limits and append (store) ->
+ * forwarders -> commit.
  * Thread-safe.
  */
 #pragma once
@@ -22,6 +23,20 @@ struct ingest_metric_spans { /* tempo_distributor_debug_spans_received_total */
     bool enabled, root_only;
 };
 
+struct ingest_usage { /* cost attribution */
+    bool enabled;
+    uint64_t cardinality_max; /* series of a tenant, unless its overrides say another */
+    int64_t stale_ns;         /* series without new bytes go */
+    struct budget *budget;    /* of all series; when it refuses, bytes go to __overflow__ */
+};
+
+struct ingest_forwarder { /* strings are kept: they live as long as the ingest */
+    const char *name;
+    const char *const *endpoints; /* "host:port"; NULL-terminated or NULL */
+    bool insecure;                /* plain text */
+    const char *cert_file;        /* certificates to trust */
+};
+
 struct ingest_options {
     struct store *store;
     struct overrides *overrides;
@@ -36,6 +51,10 @@ struct ingest_options {
      * ingest_submit; spans that were rejected say so. May be NULL. */
     void (*accepted)(void *ctx, struct str tenant, const struct batch *b, bool no_metrics);
     void *accepted_ctx;
+    struct ingest_usage usage;
+    const struct ingest_forwarder *forwarders; /* kept */
+    size_t n_forwarders;
+    struct budget *forward_budget; /* requests on their way to forwarders */
 };
 
 struct ingest_result {
@@ -48,6 +67,8 @@ struct ingest_result {
 
 enum ec ingest_new(const struct ingest_options *opt, struct ingest **ret, struct err *err) MUST_USE;
 void ingest_free(struct ingest *i); /* after the store has no append in flight */
+/* Appends the Prometheus text of /usage_metrics; false when there is no tracker. */
+bool ingest_usage_render(struct ingest *i, struct buf *out);
 /* Answers at once what waits for an artificial delay, and delays nothing from now on. Before the
  * server is drained. NULL allowed. */
 void ingest_stop_delays(struct ingest *i);

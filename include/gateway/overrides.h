@@ -31,18 +31,33 @@ struct limits {
     uint64_t max_bytes_per_trace;
     uint32_t generator_series_max; /* shown among the limits; what counts is `attached` */
     bool generator_dry_run;
+    uint64_t attribution_cardinality_max; /* 0: the distributor's */
+};
+
+enum limit_scope { LIMIT_ANY, LIMIT_RESOURCE, LIMIT_SPAN };
+struct limit_dimension { /* cost attribution: the values of an attribute under a label */
+    struct str attribute, label;
+    enum limit_scope scope;
+};
+struct limit_lists { /* what cannot be copied: lives as long as its entry */
+    const struct limit_dimension *dimensions;
+    size_t n_dimensions;
+    const struct str *forwarders;
+    size_t n_forwarders;
 };
 
 struct tenant_entry {
     struct str tenant; /* "*": any tenant without an entry of its own */
     struct limits limits;
     const void *attached; /* the loader's own, of the snapshot's arena; this layer does not look */
+    struct limit_lists lists;
 };
 
 struct overrides;
 
 struct overrides_options {
     struct limits defaults;
+    struct limit_lists default_lists; /* kept: lives as long as the overrides */
     /* Reads the per-tenant file; entries and strings belong to the arena. NULL: there is no file.
      * *ret_hash: hash of the content, so that an unchanged file costs nothing. */
     enum ec (*load)(void *ctx, uint64_t last_hash, struct arena *arena, struct tenant_entry **ret,
@@ -62,6 +77,9 @@ bool overrides_has_own(struct overrides *o, struct str tenant);
  * call. */
 void overrides_visit(struct overrides *o, struct str tenant,
     void (*fn)(void *ctx, const struct tenant_entry *e), void *ctx);
+/* Another number after each change; never 0. */
+uint64_t overrides_version(const struct overrides *o);
+const struct limit_lists *overrides_default_lists(const struct overrides *o);
 /* Reads the file again; the server's timer calls it every per_tenant_override_period. */
 void overrides_poll(struct overrides *o);
 /* Calls each entry of the snapshot, sorted by tenant. */

@@ -53,6 +53,13 @@ static void memberlist(struct api *a, struct exchange *ex)
     exchange_respond(ex, 200, "text/plain", &b, false);
 }
 
+static void usage_metrics(struct api *a, struct exchange *ex)
+{
+    struct buf b = BUF_INIT;
+    (void)ingest_usage_render(a->opt.ingest, &b); /* the route is there only with a tracker */
+    exchange_respond(ex, 200, "text/plain; version=0.0.4; charset=utf-8", &b, true);
+}
+
 static const struct route routes[] = {
     {"/ready", NULL, "ready", ANY, false, false, NULL, api_ready},
     {"/metrics", NULL, "metrics", ANY, false, false, NULL, api_metrics_text},
@@ -62,6 +69,7 @@ static const struct route routes[] = {
     {"/config", NULL, "config", GET_ONLY, false, false, NULL, status_config},
     {"/status", NULL, "status", GET_ONLY, false, false, NULL, status_index},
     {"/status/usage-stats", NULL, "status_usage_stats", GET_ONLY, true, false, NULL, status_usage},
+    {"/usage_metrics", NULL, "usage_metrics", ANY, false, false, NULL, usage_metrics},
     {"/memberlist", NULL, "memberlist", ANY, false, false, NULL, memberlist},
     {"/api/traces/{", NULL, "api_traces_traceid", ANY, true, false, &api_trace_v1_endpoint, NULL},
     {"/api/v2/traces/{", NULL, "api_v2_traces_traceid", ANY, true, false, &api_trace_v2_endpoint,
@@ -173,6 +181,7 @@ static bool present(const struct api *a, const struct route *r)
     const struct config *c = a->opt.config;
     return r->plain == api_metrics_text ? c->server.register_instrumentation
            : r->plain == api_mcp        ? c->mcp_enabled
+           : r->plain == usage_metrics  ? c->attribution.enabled
                                         : true;
 }
 

@@ -26,7 +26,7 @@ struct http_profile {
     int ca_fd;     /* memory file of an inline PEM, or -1 */
     char *cert_file, *key_file;
     char *proxy_http, *proxy_https, *no_proxy; /* NULL: no proxy */
-    bool system_cas, insecure, http2;
+    bool system_cas, insecure, http2, http2_plain;
     int64_t connect_timeout_ns, timeout_ns;
     uint64_t body_bytes_max;
 };

@@ -85,6 +85,7 @@ enum ec http_profile_new(
     p->system_cas = p->ca_path == NULL || opt->system_cas;
     p->insecure = opt->insecure_skip_verify;
     p->http2 = opt->http2;
+    p->http2_plain = opt->http2_plain;
     p->cert_file = text_or_null(opt->cert_file);
     p->key_file = text_or_null(opt->key_file);
     p->connect_timeout_ns = opt->connect_timeout_ns > 0 ? opt->connect_timeout_ns : HTTP_CONNECT_NS;
@@ -140,10 +141,18 @@ bool http_profile_apply(const struct http_profile *p, CURL *easy, const char *ur
         ok = ok && curl_easy_setopt(easy, CURLOPT_SSLCERT, p->cert_file) == CURLE_OK;
     if (p->key_file != NULL)
         ok = ok && curl_easy_setopt(easy, CURLOPT_SSLKEY, p->key_file) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
-                   (long)(p->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1)) == CURLE_OK;
-    if (p->http2)
+    long version = !p->http2                  ? CURL_HTTP_VERSION_1_1
+                   : p->http2_plain && !https ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
+                                              : CURL_HTTP_VERSION_2TLS;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, version) == CURLE_OK;
+    if (version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE) {
+        /* WHY no reuse: libcurl 7.88.1 starts HTTP/2 anew on a connection that speaks it already,
+         * and the transfer fails ("Error in the HTTP2 framing layer"). */
+        ok = ok && curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
+        ok = ok && curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK;
+    } else if (p->http2) {
         ok = ok && curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L) == CURLE_OK;
+    }
     ok =
         ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
     return ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,

@@ -34,6 +34,8 @@
 struct process {
     const struct config *config;
     struct budget memory, bodies, ingest_budget, queries, answers, storage, metrics;
+    struct arena lists; /* of the default limits, and of forwarders */
+    struct budget usage, forwards;
     struct pool *pool;
     struct overrides *overrides;
     struct store *store;
@@ -72,7 +74,31 @@ static void limits_from(const struct config_limits *c, struct limits *l)
         .max_bytes_per_trace = c->max_bytes_per_trace,
         .generator_series_max = c->generator.max_active_series,
         .generator_dry_run = c->generator.disable_collection,
+        .attribution_cardinality_max = c->attribution_cardinality_max,
     };
+}
+
+/* False: the arena refuses. */
+static bool lists_from(const struct config_limits *c, struct arena *arena, struct limit_lists *l)
+{
+    static const enum limit_scope scopes[] = {[DIMENSION_ANY] = LIMIT_ANY,
+        [DIMENSION_RESOURCE] = LIMIT_RESOURCE,
+        [DIMENSION_SPAN] = LIMIT_SPAN};
+    size_t n = 0;
+    while (c->forwarders != NULL && c->forwarders[n] != NULL)
+        n++;
+    struct str *names = ARENA_ARRAY(arena, n, struct str);
+    struct limit_dimension *d = ARENA_ARRAY(arena, c->n_dimensions, struct limit_dimension);
+    if (names == NULL || d == NULL)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        names[i] = str_from(c->forwarders[i]);
+    for (size_t i = 0; i < c->n_dimensions; i++)
+        d[i] = (struct limit_dimension){
+            c->dimensions[i].attribute, c->dimensions[i].label, scopes[c->dimensions[i].scope]};
+    *l = (struct limit_lists){
+        .forwarders = names, .n_forwarders = n, .dimensions = d, .n_dimensions = c->n_dimensions};
+    return true;
 }
 
 static enum ec load_overrides(void *ctx, uint64_t last_hash, struct arena *arena,
@@ -87,6 +113,7 @@ static enum ec load_overrides(void *ctx, uint64_t last_hash, struct arena *arena
         to[i].tenant = from[i].tenant;
         limits_from(&from[i].limits, &to[i].limits);
         to[i].attached = &from[i].limits.generator;
+        ASSERT(lists_from(&from[i].limits, arena, &to[i].lists)); /* no budget either */
         if (from[i].warning != NULL)
             log_event(LOG_WARN, "overrides entry is suspicious", LS("tenant", from[i].tenant),
                 LZ("explain", from[i].warning));
@@ -124,8 +151,20 @@ static void init_budgets(struct process *p)
     budget_init(&p->queries, &p->memory, "queries", total / 4);
     budget_init(&p->answers, &p->memory, "streamed answers", total / 8);
     budget_init(&p->metrics, &p->memory, "metrics generator", total / 8);
+    budget_init(&p->usage, &p->memory, "cost attribution", total / 16);
+    budget_init(&p->forwards, &p->memory, "forwarders", total / 16);
     budget_init(
         &p->storage, &p->memory, "storage", 0); /* heads, cache and builders have their own caps */
+}
+
+static const struct ingest_forwarder *forwarders_from(const struct config *c, struct arena *arena)
+{
+    struct ingest_forwarder *f = ARENA_ARRAY(arena, c->n_forwarders, struct ingest_forwarder);
+    ASSERT(f != NULL); /* no budget */
+    for (size_t i = 0; i < c->n_forwarders; i++)
+        f[i] = (struct ingest_forwarder){c->forwarders[i].name, c->forwarders[i].endpoints,
+            c->forwarders[i].insecure, c->forwarders[i].cert_file};
+    return f;
 }
 
 static enum ec start_storage(struct process *p, struct err *err)
@@ -134,6 +173,7 @@ static enum ec start_storage(struct process *p, struct err *err)
     struct overrides_options oo = {.load = c->overrides_file == NULL ? NULL : load_overrides,
         .load_ctx = (void *)(uintptr_t)c};
     limits_from(&c->limits, &oo.defaults);
+    ASSERT(lists_from(&c->limits, &p->lists, &oo.default_lists)); /* no budget */
     TRY(overrides_new(&oo, &p->overrides, err));
     uint64_t heads = c->max_live_traces_bytes != 0
                          ? MIN(c->max_live_traces_bytes, c->memory_budget / 2)
@@ -183,6 +223,11 @@ static enum ec start_storage(struct process *p, struct err *err)
         .log_discarded = {c->log_discarded_spans.enabled,
             c->log_discarded_spans.include_all_attributes,
             c->log_discarded_spans.filter_by_status_error},
+        .usage = {c->attribution.enabled, c->attribution.cardinality_max, c->attribution.stale,
+            &p->usage},
+        .forwarders = forwarders_from(c, &p->lists),
+        .n_forwarders = c->n_forwarders,
+        .forward_budget = &p->forwards,
         .metric_spans = {c->metric_received_spans.enabled, c->metric_received_spans.root_only},
         .accepted = p->metrics_service == NULL ? NULL : metrics_service_push,
         .accepted_ctx = p->metrics_service,
@@ -404,6 +449,7 @@ int cmd_serve(const struct config *c)
     sigset_t set;
     int64_t started = clock_mono_ns();
     p->config = c;
+    arena_init(&p->lists, NULL, 0);
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
@@ -426,6 +472,7 @@ int cmd_serve(const struct config *c)
         pthread_sigmask(SIG_UNBLOCK, &set, NULL);
         exit_code = stop(p, 0);
     }
+    arena_deinit(&p->lists);
     free(p);
     return exit_code;
 }

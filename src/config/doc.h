@@ -110,6 +110,11 @@ void inherit_generator(const struct config *c, bool all, struct config_tenant_ge
 enum ec resolve_remote_write(struct config *c, struct err *err) MUST_USE;
 enum ec resolve_pairs(
     struct arena *arena, const struct node *n, struct config_pairs *ret, struct err *err) MUST_USE;
+/* forwarders.c: distributor.forwarders. */
+enum ec resolve_forwarders(struct config *c, struct err *err) MUST_USE;
+/* attribution.c: dimensions, a map or NULL, into l. */
+enum ec resolve_dimensions(
+    struct arena *arena, const struct node *n, struct config_limits *l, struct err *err) MUST_USE;
 
 /* The limits of `overrides.defaults`. */
 enum ec resolve_limits(struct config *c, struct err *err) MUST_USE;

@@ -68,6 +68,9 @@ static enum ec load_entry(const struct config *c, struct arena *arena, const str
     if (resolve_tenant_generator(c, arena, &t->limits.generator, err) != EC_OK)
         return err_prefix(
             err, "validating overrides for %.*s failed", (int)MIN(pair->key.n, 100), pair->key.p);
+    const struct node *dimensions = node_at(n, "cost_attribution.dimensions");
+    if (!node_is_null(dimensions))
+        TRY(resolve_dimensions(arena, dimensions, &t->limits, err));
     if (t->limits.rate_limit_bytes == 0 || t->limits.burst_size_bytes == 0)
         t->warning =
             "an entry replaces the defaults as a whole: without rate_limit_bytes and burst_size_bytes the tenant can ingest nothing";

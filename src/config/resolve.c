@@ -244,6 +244,10 @@ enum ec resolve_limits(struct config *c, struct err *err)
     if (doc_get(d, "overrides.defaults.ingestion.artificial_delay") == NULL &&
         doc_get(d, "overrides.ingestion_artificial_delay") == NULL)
         c->limits.artificial_delay = c->artificial_delay;
+    const struct node *dimensions = doc_get(d, "overrides.defaults.cost_attribution.dimensions");
+    if (dimensions == NULL)
+        dimensions = doc_get(d, "overrides.cost_attribution.dimensions");
+    TRY(resolve_dimensions(&c->arena, dimensions, &c->limits, err));
     const char *file = doc_string(c, "overrides.per_tenant_override_config");
     c->overrides_file = file[0] == 0 ? NULL : file;
     c->overrides_period = doc_int(d, "overrides.per_tenant_override_period");
@@ -271,6 +275,7 @@ enum ec resolve_config(struct config *c, struct err *err)
     TRY(resolve_durability(c, err));
     TRY(resolve_limits(c, err));
     TRY(resolve_generator(c, err));
+    TRY(resolve_forwarders(c, err));
     TRY(resolve_receivers(c, err));
     return resolve_gateway(c, err);
 }

@@ -107,6 +107,7 @@ extern const struct block schema_gateway;
 extern const struct block schema_server, schema_internal_server;
 extern const struct block schema_distributor;                 /* schema_write.c */
 extern const struct block schema_ingester, schema_live_store; /* schema_write.c */
+extern const struct block schema_forwarder;                   /* schema_write.c */
 /* schema_backend.c */
 extern const struct block schema_compactor, schema_backend_scheduler;
 /* schema_backend.c */

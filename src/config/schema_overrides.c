@@ -44,8 +44,8 @@ static const struct key storage_keys[] = {
 };
 static BLOCK(block_storage, "overrides.StorageOverrides", storage_keys);
 static const struct key attribution_keys[] = {
-    K("max_cardinality", UINT64, N, "0", "cost attribution is " LATER),
-    K("dimensions", STRING_MAP, N, NULL, "cost attribution is " LATER),
+    K("max_cardinality", UINT64, I, "0", "most series of the tenant; 0: distributor.usage.cost_attribution.max_cardinality", TO(attribution_cardinality_max)),
+    K("dimensions", STRING_MAP, I, NULL, "attribute to label of /usage_metrics; the attribute may begin with resource. or span.; no label: the attribute's name"),
 };
 static BLOCK(block_attribution, "overrides.CostAttributionOverrides", attribution_keys);
 
@@ -54,7 +54,7 @@ static const struct key limits_keys[] = {
     B("read", block_read),
     B("compaction", block_compaction),
     B("metrics_generator", schema_tenant_generator, AT(generator)),
-    K("forwarders", STRINGS, N, NULL, "forwarders are " LATER),
+    K("forwarders", STRINGS, I, NULL, "names of distributor.forwarders that get a copy of the spans", TO(forwarders)),
     B("global", block_global),
     B("storage", block_storage),
     B("cost_attribution", block_attribution),
@@ -72,7 +72,7 @@ BLOCK(schema_limits, "overrides.Overrides", limits_keys);
     K("ingestion_retry_info_enabled", BOOL, M, NULL, FLAT "ingestion.retry_info_enabled", TO(retry_info_enabled), .flags = KEY_OLD), \
     K("max_traces_per_user", INT, M, NULL, FLAT "ingestion.max_traces_per_user", TO(max_traces_per_user), .flags = KEY_OLD),   \
     K("max_global_traces_per_user", INT, M, NULL, FLAT "ingestion.max_global_traces_per_user", TO(max_global_traces_per_user), .flags = KEY_OLD), \
-    K("forwarders", STRINGS, N, NULL, "forwarders are " LATER, .flags = KEY_OLD),                                              \
+    K("forwarders", STRINGS, M, NULL, "the same as in defaults", TO(forwarders), .flags = KEY_OLD), \
     K("block_retention", PROM, M, NULL, FLAT "compaction.block_retention", TO(block_retention), .flags = KEY_OLD),             \
     K("compaction_window", PROM, M, NULL, FLAT "compaction.compaction_window", TO(compaction_window), .flags = KEY_OLD),       \
     K("compaction_disabled", BOOL, M, NULL, FLAT "compaction.compaction_disabled", TO(compaction_disabled), .flags = KEY_OLD), \
@@ -86,7 +86,7 @@ BLOCK(schema_limits, "overrides.Overrides", limits_keys);
     K("metrics_spanonly_fetch", BOOL, N, NULL, "queries are planned by this server's own rules", .flags = KEY_OLD),            \
     K("max_bytes_per_trace", INT, M, NULL, FLAT "global.max_bytes_per_trace", TO(max_bytes_per_trace), .flags = KEY_OLD),      \
     K("parquet_dedicated_columns", ANY, N, NULL, "columns of their own are chosen by what the data holds", .flags = KEY_OLD),  \
-    K("cost_attribution", ANY, N, NULL, "cost attribution is " LATER, .flags = KEY_OLD),                                       \
+    B("cost_attribution", block_attribution, .flags = KEY_OLD), \
     K("metrics_generator_ring_size", ANY, N, NULL, NO_RING, .flags = KEY_OLD), \
     K("metrics_generator_processors", STRINGS, M, NULL, FLAT "metrics_generator.processors", TO(generator.processor_names), .flags = KEY_OLD), \
     K("metrics_generator_max_active_series", UINT32, M, NULL, FLAT "metrics_generator.max_active_series", TO(generator.max_active_series), .flags = KEY_OLD), \

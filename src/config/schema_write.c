@@ -21,21 +21,53 @@ static const struct key metric_spans_keys[] = {
 #undef BASE
 static BLOCK(block_metric_spans, "distributor.MetricReceivedSpansConfig", metric_spans_keys);
 
+#define BASE struct config_attribution
 static const struct key attribution_keys[] = {
-    K("enabled", BOOL, N, "false", "cost attribution is " LATER),
-    K("max_cardinality", UINT64, N, "10000", "cost attribution is " LATER),
-    K("stale_duration", DURATION, N, "15m", "cost attribution is " LATER),
+    K("enabled", BOOL, I, "false", "/usage_metrics: bytes received by dimensions that overrides name", TO(enabled)),
+    K("max_cardinality", UINT64, I, "10000", "most series of a tenant; more go to __overflow__", TO(cardinality_max)),
+    K("stale_duration", DURATION, I, "15m", "series without new bytes for this long go", TO(stale)),
 };
+#undef BASE
 static BLOCK(block_attribution, "usage.PerTrackerConfig", attribution_keys);
-static const struct key usage_keys[] = {B("cost_attribution", block_attribution)};
+#define BASE struct config
+static const struct key usage_keys[] = {B("cost_attribution", block_attribution, AT(attribution))};
+#undef BASE
 static BLOCK(block_usage, "usage.Config", usage_keys);
+
+#define BASE struct config_forwarder
+static const struct key forwarder_tls_keys[] = {
+    K("insecure", BOOL, I, "false", "plain text", TO(insecure)),
+    K("cert_file", STRING, I, "", "certificates to trust; needed unless insecure", TO(cert_file)),
+};
+static BLOCK(block_forwarder_tls, "otlpgrpc.TLSConfig", forwarder_tls_keys);
+static const struct key otlpgrpc_keys[] = {
+    K("endpoints", STRINGS, I, NULL, "host:port; each gets a copy", TO(endpoints)),
+    B("tls", block_forwarder_tls),
+};
+static BLOCK(block_otlpgrpc, "otlpgrpc.Config", otlpgrpc_keys);
+#define NO_OTTL "conditions in OTTL are not supported: let a Collector filter"
+static const struct key filter_traces_keys[] = {
+    K("span", STRINGS, R, NULL, NO_OTTL),
+    K("spanevent", STRINGS, R, NULL, NO_OTTL),
+};
+static BLOCK(block_filter_traces, "forwarder.TraceFiltersConfig", filter_traces_keys);
+static const struct key filter_keys[] = {B("traces", block_filter_traces)};
+static BLOCK(block_filter, "forwarder.FilterConfig", filter_keys);
+static const struct key forwarder_keys[] = {
+    K("name", STRING, I, "", "what overrides call it", TO(name)),
+    K("backend", STRING, I, "", "otlpgrpc", TO(backend)),
+    B("otlpgrpc", block_otlpgrpc),
+    B("filter", block_filter),
+};
+#undef BASE
+BLOCK(schema_forwarder, "forwarder.Config", forwarder_keys);
 
 #define BASE struct config
 static const struct key distributor_keys[] = {
     B("ring", schema_ring),
     K("receivers", ANY, I, NULL, "otlp, jaeger and zipkin, see below; empty: otlp grpc and http, jaeger grpc and thrift_http"),
     K("override_ring_key", STRING, N, "distributor", NO_RING),
-    K("forwarders", ANY, R, NULL, "forwarders are " LATER),
+    K("forwarders", BLOCKS, I, NULL, "OTLP servers that get a copy of what tenants send", .block = &schema_forwarder),
     B("usage", block_usage),
     B("log_received_spans", block_log_spans, AT(log_received_spans)),
     B("log_discarded_spans", block_log_spans, AT(log_discarded_spans)),

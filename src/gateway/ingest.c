@@ -12,10 +12,12 @@
 
 #include "base/clock.h"
 #include "delay.h"
+#include "forward.h"
 #include "ingest_metrics.h"
 #include "log_spans.h"
 #include "refuse.h"
 #include "tenants.h"
+#include "usage.h"
 
 #define INFLIGHT_TENANT_DEFAULT (32u << 20)
 
@@ -24,6 +26,7 @@ struct ingest {
     struct ingest_tenants tenants;
     struct refuse_log refuse_log;
     struct delay *delay;
+    struct forward *forward; /* NULL: off */
 };
 
 struct pending {
@@ -42,6 +45,55 @@ struct pending {
     struct ingest_result result;
 };
 
+static void tenant_init(void *ctx, struct ingest_tenant *t)
+{
+    struct ingest *i = ctx;
+    if (i->opt.usage.enabled)
+        t->usage = usage_tenant_new(&i->opt.usage);
+    if (i->forward != NULL)
+        t->forward = forward_tenant_new(i->forward, str_n(t->id, t->id_n));
+}
+
+static void tenant_deinit(void *ctx, struct ingest_tenant *t)
+{
+    (void)ctx;
+    usage_tenant_free(t->usage);
+    forward_tenant_free(t->forward);
+}
+
+struct configuring {
+    struct ingest *ingest;
+    struct ingest_tenant *tenant;
+};
+
+static void tenant_configure(void *ctx, const struct tenant_entry *e)
+{
+    struct configuring *c = ctx;
+    struct limits l;
+    overrides_defaults(c->ingest->opt.overrides, &l);
+    const struct limit_lists *lists =
+        e != NULL ? &e->lists : overrides_default_lists(c->ingest->opt.overrides);
+    if (c->tenant->usage != NULL)
+        usage_tenant_configure(c->tenant->usage, lists,
+            e != NULL ? e->limits.attribution_cardinality_max : l.attribution_cardinality_max);
+    if (c->tenant->forward != NULL)
+        forward_tenant_configure(c->tenant->forward, lists);
+}
+
+/* Takes over the tenant's lists when the overrides have changed: once a change, on the thread that
+ * comes first; another one may use the old lists meanwhile. */
+static void tenant_refresh(struct ingest *i, struct ingest_tenant *t)
+{
+    if (t->usage == NULL && t->forward == NULL)
+        return;
+    uint64_t now = overrides_version(i->opt.overrides);
+    uint64_t was = atomic_load_explicit(&t->configured, memory_order_relaxed);
+    if (LIKELY(was == now) || !atomic_compare_exchange_strong(&t->configured, &was, now))
+        return;
+    struct configuring c = {i, t};
+    overrides_visit(i->opt.overrides, str_n(t->id, t->id_n), tenant_configure, &c);
+}
+
 enum ec ingest_new(const struct ingest_options *opt, struct ingest **ret, struct err *err)
 {
     struct ingest *i = xcalloc(1, sizeof(*i));
@@ -51,6 +103,13 @@ enum ec ingest_new(const struct ingest_options *opt, struct ingest **ret, struct
     ingest_metrics_register();
     i->delay = delay_new();
     enum ec ec = ingest_tenants_init(&i->tenants, opt->tenants_max, err);
+    if (ec == EC_OK && opt->n_forwarders != 0) {
+        ec = forward_new(opt->forwarders, opt->n_forwarders, opt->forward_budget, &i->forward, err);
+        if (ec != EC_OK)
+            ingest_tenants_deinit(&i->tenants);
+    }
+    i->tenants.init = tenant_init;
+    i->tenants.init_ctx = i;
     if (ec != EC_OK) {
         delay_free(i->delay);
         free(i);
@@ -65,8 +124,32 @@ void ingest_free(struct ingest *i)
     if (i == NULL)
         return;
     delay_free(i->delay);
+    forward_stop(i->forward); /* its callbacks look at tenants */
+    ingest_tenants_each(&i->tenants, tenant_deinit, i);
+    forward_free(i->forward);
     ingest_tenants_deinit(&i->tenants);
     free(i);
+}
+
+struct rendering {
+    struct buf *out;
+};
+
+static void tenant_render(void *ctx, struct ingest_tenant *t)
+{
+    struct rendering *r = ctx;
+    if (t->usage != NULL)
+        usage_tenant_render(t->usage, str_n(t->id, t->id_n), r->out);
+}
+
+bool ingest_usage_render(struct ingest *i, struct buf *out)
+{
+    struct rendering r = {out};
+    if (!i->opt.usage.enabled)
+        return false;
+    usage_render_head(out);
+    ingest_tenants_each(&i->tenants, tenant_render, &r);
+    return true;
 }
 
 void ingest_stop_delays(struct ingest *i)
@@ -180,6 +263,8 @@ static enum ec admit(
         log_spans_received(&i->opt.log_received, b);
     if (i->opt.metric_spans.enabled)
         ingest_count_debug(p->tenant, b, i->opt.metric_spans.root_only);
+    if (p->tenant->usage != NULL)
+        usage_tenant_observe(p->tenant->usage, b);
     if (b->n_rejected == b->n_spans) {
         enum ec ec = refuse_bad_id(b, err);
         if (ec != EC_OK) {
@@ -211,12 +296,16 @@ static enum ec submit(struct pending *p, struct str tenant, struct bytes otlp, s
     if (b.n_spans == 0)
         return EC_OK;
     TRY(ingest_tenants_get(&i->tenants, tenant, &p->tenant, err));
+    tenant_refresh(i, p->tenant);
     TRY(admit(p, tenant, &b, &l, err));
     refuse_note_truncated(&i->refuse_log, p->tenant, tenant, &b, bl.attr_bytes_max);
+    uint32_t n_bad_ids = b.n_rejected; /* so far */
     TRY(store_append(i->opt.store, tenant, &b, committed, p, err));
     *ret_waiting = true;
     if (i->opt.accepted != NULL)
         i->opt.accepted(i->opt.accepted_ctx, tenant, &b, p->no_metrics);
+    if (p->tenant->forward != NULL)
+        forward_push(p->tenant->forward, &b, n_bad_ids);
     if (b.n_rejected != 0) { /* by ids, or by the trace limits that the store applied */
         refuse_count(p->tenant, &b, &p->result);
         refuse_log_limits(&i->refuse_log, tenant, &b, &l);

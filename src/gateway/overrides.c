@@ -28,6 +28,7 @@ struct overrides {
     struct snapshot_limits *current; /* guarded by lock */
     uint64_t hash;                   /* of the file; polling thread only */
     bool failed;                     /* last reload; polling thread only */
+    _Atomic uint64_t version;
 };
 
 static struct metric_family reload_ok = {
@@ -132,6 +133,7 @@ static void publish(struct overrides *o, struct snapshot_limits *next)
     struct snapshot_limits *old = o->current;
     o->current = next;
     pthread_mutex_unlock(&o->lock);
+    atomic_fetch_add(&o->version, 1);
     for (size_t i = 0; old != NULL && i < old->n; i++) {
         struct tenant_entry key = {.tenant = old->entries[i].tenant};
         if (next->n == 0 || bsearch(&key, next->entries, next->n, sizeof(key), cmp_entry) == NULL)
@@ -177,6 +179,7 @@ enum ec overrides_new(const struct overrides_options *opt, struct overrides **re
     struct overrides *o = xcalloc(1, sizeof(*o));
     o->opt = *opt;
     pthread_mutex_init(&o->lock, NULL);
+    atomic_init(&o->version, 1);
     metric_register(&reload_ok);
     metric_register(&limits_overrides);
     metric_register(&limits_defaults_family);
@@ -216,6 +219,16 @@ void overrides_visit(struct overrides *o, struct str tenant,
     struct snapshot_limits *s = snapshot_get(o);
     fn(ctx, snapshot_find(s, tenant));
     snapshot_unref(s);
+}
+
+uint64_t overrides_version(const struct overrides *o)
+{
+    return atomic_load_explicit(&o->version, memory_order_acquire);
+}
+
+const struct limit_lists *overrides_default_lists(const struct overrides *o)
+{
+    return &o->opt.default_lists;
 }
 
 bool overrides_has_own(struct overrides *o, struct str tenant)

@@ -72,6 +72,8 @@ enum ec ingest_tenants_get(
         e->id_n = id.n;
         pthread_mutex_init(&e->lock, NULL);
         ingest_tenant_metrics(e, id);
+        if (t->init != NULL)
+            t->init(t->init_ctx, e);
         *slot = e;
         if (++t->n * 2 > t->cap)
             grow(t);
@@ -81,6 +83,16 @@ enum ec ingest_tenants_get(
         return ERR(err, EC_LIMIT, "too many tenants: the limit is %zu", t->n_max);
     *ret = e;
     return EC_OK;
+}
+
+void ingest_tenants_each(
+    struct ingest_tenants *t, void (*fn)(void *ctx, struct ingest_tenant *e), void *ctx)
+{
+    pthread_rwlock_rdlock(&t->lock);
+    for (size_t i = 0; i < t->cap; i++)
+        if (t->slots[i] != NULL)
+            fn(ctx, t->slots[i]);
+    pthread_rwlock_unlock(&t->lock);
 }
 
 bool ingest_tenant_take(struct ingest_tenant *t, uint64_t n, uint64_t rate, uint64_t burst)

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Per-tenant limits and what hangs on them: bounds of ingest, reload of the file under load, logs, artificial delay.
+"""Per-tenant limits and what hangs on them: bounds of ingest, reload of the file under load, logs, artificial delay, cost
+attribution, forwarders (a second server takes what the first one forwards).
 
 Needs nothing beyond Python. ONLY=pattern runs some groups.
 """
 import json
 import pathlib
 import re
+import socket
 import sys
 import threading
 import time
@@ -211,8 +213,137 @@ def reload_under_load():
                                                 limit_name="ingestion_rate_limit_bytes") is None))
 
 
+# ---- cost attribution ----
+
+USAGE = "tempo_usage_tracker_bytes_received_total"
+
+
+def usage(server, **labels):
+    """Bytes by the given labels' values: {(value, ...): bytes}."""
+    out = {}
+    for line in get(server, "/usage_metrics").text.splitlines():
+        m = re.fullmatch(USAGE + r"\{(.*)\} (\d+)", line)
+        if m:
+            got = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', m[1]))
+            if all(got.get(k) == v for k, v in labels.items()):
+                key = tuple(v for k, v in sorted(got.items()) if k not in ("tenant", "tracker"))
+                out[key] = out.get(key, 0) + int(m[2])
+    return out
+
+
+def attribution():
+    on = {"usage": {"cost_attribution": {"enabled": True, "stale_duration": "2s"}}}
+    with Server() as server:
+        c.equal("off", get(server, "/usage_metrics").status, 404)
+    with Server({"multitenancy_enabled": True, "distributor": on}) as server:
+        path = server.folder / "tenants.yaml"
+
+        def write(**attribution):
+            path.write_text(json.dumps({"overrides": {"a": {
+                "ingestion": OPEN, "cost_attribution": attribution}}}))
+        write(dimensions={"service.name": "service", "span.team": "", "resource.9x": ""})
+        server.config["overrides"] = {"per_tenant_override_config": str(path),
+                                      "per_tenant_override_period": "100ms"}
+        server.restart()
+        spans = [span(attributes={"team": "red"}), span(attributes={"team": 7}),
+                 span(attributes={"team": "re\"d\n"}), span(attributes={"service.name": "own"})]
+        post(server, request(spans, "shop", {"team": "not the span's", "9x": "nine"}), headers=tenant("a"))
+        post(server, request([span()]), headers=tenant("b"))
+        got = usage(server, tenant="a", tracker="cost-attribution")
+        c.equal("series", set(got), {("nine", "shop", "red"), ("nine", "shop", "__missing__"),
+                                     ("nine", "shop", 're\\"d\\n'), ("nine", "own", "__missing__")})
+        c.contains("labels", get(server, "/usage_metrics").text, f'{USAGE}{{_x="nine",service="shop",'
+                   'team="red",tenant="a",tracker="cost-attribution"}')
+        c.equal("not configured", usage(server, tenant="b"), {})
+        total = metric(server, "tempo_distributor_bytes_received_total", tenant="a")
+        c.check("the sum is the request", 0 <= total - sum(got.values()) <= 8, (total, got))
+        for cap in (2, 3, 4):
+            write(dimensions={"team": f"team{cap}"}, max_cardinality=4 + cap)
+            time.sleep(0.4)
+            for n in range(3):
+                post(server, request([span(attributes={"team": f"t{n}"})]), headers=tenant("a"))
+            got = [k for k in usage(server, tenant="a") if len(k) == 1]
+            want = {2: {("t0",), ("t1",), ("__overflow__",)}, 3: {("t0",), ("t1",), ("t2",)}}
+            c.equal(f"cap {cap}", set(got), want[min(cap, 3)])
+            c.check("stale series go", wait_for(lambda: usage(server, tenant="a") == {}))
+            write(dimensions={"service.name": "", "k8s": "x", "a": "y"})
+            time.sleep(0.4)
+            for n in range(4):
+                post(server, request([span()], f"s{n}"), headers=tenant("a"))
+        for bad, text in (({"a.b": "", "a_b": ""}, "has duplicate label name: 'a_b', both 'a.b' and 'a_b' "
+                           "map to it"), ({"x": "__y"}, "has invalid label name: '__y'"),
+                          ({"tenant": ""}, "has invalid label name: 'tenant'")):
+            write(dimensions=bad)
+            c.check(f"{bad}", wait_for(lambda t=text: t in server.log_text()), server.log_tail(3))
+            write(dimensions={})
+            wait_for(lambda: metric(server, "tempo_runtime_config_last_reload_successful",
+                                    config="overrides") == 1)
+
+
+# ---- forwarders ----
+
+def forwarder(name, *endpoints):
+    return {"name": name, "backend": "otlpgrpc",
+            "otlpgrpc": {"endpoints": list(endpoints), "tls": {"insecure": True}}}
+
+
+def stored(server, trace, name):
+    return get(server, f"/api/traces/{trace}", tenant(name)).status == 200
+
+
+def forwarders():
+    """Spans arrive as they were sent; an endpoint that hangs or is gone costs the client nothing."""
+    hole = socket.create_server(("127.0.0.1", 0), backlog=100)  # connects, and never says a word
+    gone = socket.create_server(("127.0.0.1", 0))
+    gone.close()
+    with Server({"multitenancy_enabled": True}) as one, Server({"multitenancy_enabled": True}) as two, \
+            Server({"multitenancy_enabled": True}) as server:
+        path = server.folder / "tenants.yaml"
+
+        def write(**names):
+            path.write_text(json.dumps({"overrides": {t: {"ingestion": {**OPEN, "max_attribute_bytes": 5},
+                                                         "forwarders": f} for t, f in names.items()}}))
+        write(a=["both"], b=["hole"], c=["nothing"])
+        server.config["overrides"] = {"per_tenant_override_config": str(path),
+                                      "per_tenant_override_period": "100ms"}
+        server.config["distributor"]["forwarders"] = [
+            forwarder("both", one.grpc_target, two.grpc_target),
+            forwarder("hole", f"127.0.0.1:{hole.getsockname()[1]}", f"127.0.0.1:{gone.getsockname()[1]}"
+                      if gone.fileno() != -1 else "127.0.0.1:1")]
+        server.restart()
+        good, bad = span(attributes={"long": "x" * 100}), {**span(), "spanId": "0" * 16}
+        c.equal("sent", post(server, request([good, bad]), headers=tenant("a")).status, 200)
+        whole = span(attributes={"long": "y" * 100})
+        post(server, request([whole]), headers=tenant("a"))
+        for peer in (one, two):
+            for s in (good, whole):
+                c.check("arrived", wait_for(lambda s=s, p=peer: stored(p, s["traceId"], "a")))
+        c.contains("untruncated", get(one, f"/api/v2/traces/{whole['traceId']}", tenant("a")).text, "y" * 100)
+        c.equal("pushes", metric(server, "tempo_distributor_queue_pushes_total", name="both", tenant="a"), 2)
+        c.equal("failures", metric(server, "tempo_distributor_queue_pushes_failures_total", name="both",
+                                   tenant="a"), 0)
+        began = time.monotonic()
+        for _ in range(110):
+            c.equal("never blocks", post(server, request([span()]), headers=tenant("b")).status, 200)
+        c.check("never waits", time.monotonic() - began < 5, time.monotonic() - began)
+        length = metric(server, "tempo_distributor_queue_length", name="hole", tenant="b")
+        failed = metric(server, "tempo_distributor_queue_pushes_failures_total", name="hole", tenant="b")
+        c.equal("bounded", (length, failed), (100, 8))  # two are under way
+        c.equal("deprecated counters", metric(server, "tempo_distributor_forwarder_pushes_failures_total",
+                                              tenant="b"), 8)
+        c.equal("unknown", post(server, request([span()]), headers=tenant("c")).status, 200)
+        c.contains("unknown", server.log_text(), "failed to find forwarder by name")
+        write(a=[])
+        time.sleep(0.4)
+        post(server, request([span()]), headers=tenant("a"))
+        c.equal("no longer", metric(server, "tempo_distributor_queue_pushes_total", name="both",
+                                    tenant="a"), 2)
+    hole.close()
+
+
 def main():
-    for f in (burst, traces, trace_bytes, attributes, delay, debug_spans, span_log, reload_under_load):
+    for f in (burst, traces, trace_bytes, attributes, delay, debug_spans, span_log, reload_under_load,
+              attribution, forwarders):
         c.run(f.__name__, f)
     c.finish()
 

@@ -24,7 +24,7 @@ LAYERS = {
     "query": ["storage", "model", "base"],
     "generator": ["query", "model", "base"],
     "remote_write": ["client", "query", "model", "base"],
-    "gateway": ["storage", "model", "base"],
+    "gateway": ["client", "storage", "model", "base"],
     "api": ["query", "gateway", "storage", "server", "receivers", "config", "model", "base"],
     "front": ["api", "auth", "query", "server", "config", "client", "base"],
     "cmd": ["front", "auth", "client", "api", "generator", "remote_write", "query", "gateway", "storage", "server", "receivers",

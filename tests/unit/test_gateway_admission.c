@@ -115,8 +115,8 @@ static enum ec load(void *ctx, uint64_t last_hash, struct arena *arena, struct t
     struct tenant_entry *e = ARENA_ARRAY(arena, s->n, struct tenant_entry);
     assert_non_null(e);
     for (size_t i = 0; i < s->n; i++)
-        e[i] = (struct tenant_entry){
-            str_from(s->tenants[i]), {.rate_limit_bytes = s->rates[i], .burst_size_bytes = 1}};
+        e[i] = (struct tenant_entry){.tenant = str_from(s->tenants[i]),
+            .limits = {.rate_limit_bytes = s->rates[i], .burst_size_bytes = 1}};
     *ret = e;
     *ret_n = s->n;
     return EC_OK;
