@@ -176,9 +176,9 @@ def differs_top(got, want, top):
         groups = {}
         for labels, values in series:
             if labels[0][1][1].endswith("_total"):
-                groups[labels] = [[float(v) for v in values]]
+                groups[labels] = [[-1.0 if v is None else float(v) for v in values]]
             else:
-                groups.setdefault((labels[0], labels[1][0]), []).append(float(sum(values)))
+                groups.setdefault((labels[0], labels[1][0]), []).append(float(sum(v or 0 for v in values)))
         return {repr(k): sorted(map(repr, v)) for k, v in groups.items()}
     g, w = split(got), split(want)
     return None if g == w else f"top values{first_difference(g, w)}"
