@@ -50,7 +50,8 @@ void host_info_resource(struct host_info *p, struct attr_list resource, int64_t 
         labels_begin(l, p->env->label_name_max, p->env->label_value_max);
         labels_add(l, STR("grafana_host_id"), v->s);
         labels_add(l, STR("host_source"), p->identifiers.p[i]);
-        if (!labels_close(l)) {
+        labels_close(l);
+        if (!labels_valid(l)) {
             metric_inc(p->env->counters->host_info_utf8);
             return;
         }

@@ -46,12 +46,12 @@ void instance_free(struct instance *x)
     free(x);
 }
 
-bool processor_labels_close(struct processor_env *env)
+void processor_labels_close(struct processor_env *env)
 {
     const struct instance *x = CONTAINER_OF(env, struct instance, env);
     if (x->label_values_max != 0)
         label_limit_apply(env->label_limit, &env->labels);
-    return labels_close(&env->labels);
+    labels_close(&env->labels);
 }
 
 /* ---- settings ---- */

@@ -57,7 +57,7 @@ uint64_t labels_hash(const struct generator_label *p, uint32_t n)
     return h;
 }
 
-bool labels_close(struct labels *l)
+void labels_close(struct labels *l)
 {
     for (uint32_t i = 1; i < l->n; i++) { /* a handful, nearly sorted: insertion sort */
         struct generator_label x = l->p[i];
@@ -66,10 +66,14 @@ bool labels_close(struct labels *l)
             l->p[at] = l->p[at - 1];
         l->p[at] = x;
     }
+    l->hash = labels_hash(l->p, l->n);
+}
+
+bool labels_valid(const struct labels *l)
+{
     for (uint32_t i = 0; i < l->n; i++)
         if (!str_utf8_valid(l->p[i].name) || !str_utf8_valid(l->p[i].value))
             return false;
-    l->hash = labels_hash(l->p, l->n);
     return true;
 }
 

@@ -20,8 +20,10 @@ void labels_init(struct labels *l);
 void labels_begin(struct labels *l, uint32_t name_max, uint32_t value_max);
 /* The last value of a name wins; an empty value removes the name. */
 void labels_add(struct labels *l, struct str name, struct str value);
-/* Sorts and hashes. False: a name or value is not UTF-8. */
-bool labels_close(struct labels *l) MUST_USE;
+/* Sorts and hashes. */
+void labels_close(struct labels *l);
+/* Names and values are UTF-8. What the registry knows already is: asked for new sets only. */
+bool labels_valid(const struct labels *l) MUST_USE;
 void labels_deinit(struct labels *l);
 /* Hash over names and values in order. */
 uint64_t labels_hash(const struct generator_label *p, uint32_t n);

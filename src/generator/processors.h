@@ -23,8 +23,8 @@ struct processor_env { /* what they share */
     struct str tenant;
     struct labels labels; /* scratch */
 };
-/* Caps, sorts and checks the labels added to env->labels. False: not UTF-8. */
-bool processor_labels_close(struct processor_env *env) MUST_USE;
+/* Caps, sorts and hashes the labels added to env->labels. */
+void processor_labels_close(struct processor_env *env);
 
 /* ---- span-metrics ---- */
 struct span_metrics;

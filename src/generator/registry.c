@@ -191,8 +191,10 @@ static struct series *resolve(struct registry *r, enum gen_metric id, const stru
 {
     struct gen_metric_state *m = &r->metrics[id];
     struct series *s = *e == NULL ? NULL : series_of(*e, id);
-    demand_add(m->demand, hash_mix(l->hash));
-    demand_add(&r->entity_demand, hash_mix(l->hash));
+    if (s == NULL || s->slice != r->slice) {
+        demand_add(m->demand, hash_mix(l->hash));
+        demand_add(&r->entity_demand, hash_mix(l->hash));
+    }
     if (s == NULL) {
         if (over_limit(r, *e, m->cost))
             return overflow_series(r, id, now_ms);
@@ -219,6 +221,7 @@ static struct series *resolve(struct registry *r, enum gen_metric id, const stru
         metric_add(r->counters.added, m->cost);
     }
     s->updated_ms = now_ms;
+    s->slice = r->slice;
     return s;
 }
 
@@ -321,6 +324,7 @@ void registry_expire(struct registry *r, int64_t before_ms)
         if (r->metrics[m].on)
             demand_advance(r->metrics[m].demand);
     demand_advance(&r->entity_demand);
+    r->slice++;
 }
 
 static bool is_of_metric(const struct series *s, int64_t metric)

@@ -53,6 +53,7 @@ struct series {
     int64_t updated_ms;
     uint32_t bytes; /* charged */
     uint32_t cost;  /* active series that it counts for; 0: an overflow series */
+    uint16_t slice; /* of the demand estimate that knows it */
     uint8_t metric; /* enum gen_metric */
     bool fresh;     /* never collected: a zero goes first */
     union {
@@ -93,6 +94,7 @@ struct registry {
     struct entity *overflow;
     struct gen_metric_state metrics[GEN_METRICS];
     struct demand entity_demand;
+    uint16_t slice; /* counts the slices of both estimates */
     enum generator_limiter limiter;
     uint32_t series_max, entities_max;
     double native_factor;

@@ -127,11 +127,12 @@ static void complete(struct service_graphs *p, const struct edge *x, int64_t now
     struct registry *r = p->env->registry;
     const struct labels *l = &p->env->labels;
     add_labels(p, x);
-    if (!processor_labels_close(p->env)) {
+    processor_labels_close(p->env);
+    struct entity *e = registry_find(r, l);
+    if (e == NULL && !labels_valid(l)) {
         metric_inc(p->env->counters->service_graphs_utf8);
         return;
     }
-    struct entity *e = registry_find(r, l);
     registry_add(r, METRIC_REQUESTS, l, &e, x->multiplier, now_ms);
     if (x->failed)
         registry_add(r, METRIC_FAILED, l, &e, x->multiplier, now_ms);

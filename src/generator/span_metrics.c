@@ -253,11 +253,16 @@ static double span_size(const struct batch_span *s)
     return s->canonical_bytes - (s->parent_id == 0 ? 2.0 : 0.0);
 }
 
-static void observe(struct span_metrics *p, const struct span_view *s, int64_t now_ms)
+/* False: not UTF-8. */
+static bool observe(struct span_metrics *p, const struct span_view *s, int64_t now_ms)
 {
     struct registry *r = p->env->registry;
     const struct labels *l = &p->env->labels;
     struct entity *e = registry_find(r, l);
+    if (e == NULL && !labels_valid(l)) {
+        metric_inc(p->env->counters->span_metrics_utf8);
+        return false;
+    }
     double times = span_multiplier(s, p->cfg.multiplier_key, p->cfg.tracestate_multiplier);
     if (p->parts & GENERATOR_SPAN_METRICS_COUNT)
         registry_add(r, METRIC_CALLS, l, &e, times, now_ms);
@@ -266,6 +271,7 @@ static void observe(struct span_metrics *p, const struct span_view *s, int64_t n
             r, METRIC_LATENCY, l, &e, span_seconds(s->span), times, &s->span->trace_id, now_ms);
     if (p->parts & GENERATOR_SPAN_METRICS_SIZE)
         registry_add(r, METRIC_SIZE, l, &e, span_size(s->span), now_ms);
+    return true;
 }
 
 void span_metrics_span(struct span_metrics *p, const struct span_view *s, int64_t now_ms)
@@ -277,18 +283,15 @@ void span_metrics_span(struct span_metrics *p, const struct span_view *s, int64_
     }
     labels_begin(&p->env->labels, p->env->label_name_max, p->env->label_value_max);
     add_labels(p, s, number);
-    if (!processor_labels_close(p->env)) {
-        metric_inc(p->env->counters->span_metrics_utf8);
+    processor_labels_close(p->env);
+    if (!observe(p, s, now_ms) || !p->has_target_info)
         return;
-    }
-    observe(p, s, now_ms);
-    if (!p->has_target_info)
-        return;
-    if (!labels_close(&p->target_info)) {
+    labels_close(&p->target_info);
+    struct entity *e = registry_find(p->env->registry, &p->target_info);
+    if (e == NULL && !labels_valid(&p->target_info)) {
         metric_inc(p->env->counters->span_metrics_utf8);
         p->has_target_info = false; /* one count a resource is enough */
         return;
     }
-    struct entity *e = registry_find(p->env->registry, &p->target_info);
     registry_gauge(p->env->registry, METRIC_TARGET_INFO, &p->target_info, &e, 1, now_ms);
 }
