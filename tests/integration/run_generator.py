@@ -27,7 +27,7 @@ import generator  # noqa: E402
 import remote_write_sink as wire  # noqa: E402
 from checks import Checks  # noqa: E402
 from otlp import now_ns, post, request, span, trace_id  # noqa: E402
-from server import Server, ServerError, free_ports, merge, sanitized  # noqa: E402
+from server import Server, ServerError, free_ports, program, sanitized  # noqa: E402
 
 c = Checks()
 SLOW = 4 if sanitized() else 1
@@ -340,8 +340,8 @@ QUERIES = [
 
 def prometheus():
     """What Grafana asks: the service graph, and rate, errors and duration."""
-    program = shutil.which("prometheus")
-    if program is None:
+    binary = shutil.which("prometheus")
+    if binary is None:
         print("SKIPPED: prometheus is not installed (tests/integration/packages)", flush=True)
         c.check("prometheus is installed", not os.environ.get("CI"))
         return
@@ -350,7 +350,7 @@ def prometheus():
     (folder / "p.yml").write_text("global: {}\n")
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(
-            [program, f"--config.file={folder}/p.yml", f"--storage.tsdb.path={folder}/tsdb",
+            [binary, f"--config.file={folder}/p.yml", f"--storage.tsdb.path={folder}/tsdb",
              f"--web.listen-address=127.0.0.1:{port}", "--web.enable-remote-write-receiver",
              "--enable-feature=exemplar-storage"], stdout=log, stderr=log)
     try:
@@ -384,7 +384,43 @@ def prometheus():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-GROUPS = [outage, endpoints, statuses, stop_and_limits, prometheus]
+def compose():
+    """The files of docker/: they parse, the server takes its own, and what they name exists."""
+    docker = TESTS.parent / "docker"
+    done = subprocess.run([program(), f"-config.file={docker}/vivace.yaml", "-config.verify"],
+                          capture_output=True, text=True, check=False)
+    c.check("the server takes vivace.yaml", done.returncode == 0 and "has no effect" not in
+            done.stdout + done.stderr, done.stdout + done.stderr)
+    board = json.loads((docker / "grafana/dashboards/traces-overview.json").read_text())
+    try:
+        import yaml  # pylint: disable=import-outside-toplevel
+    except ImportError:
+        print("SKIPPED: python3-yaml is not installed (tests/integration/packages)", flush=True)
+        c.check("python3-yaml is installed", not os.environ.get("CI"))
+        return
+    files = {f: yaml.safe_load(f.read_text()) for f in docker.rglob("*.yaml")}
+    sources = files[docker / "grafana/provisioning/datasources/vivace.yaml"]["datasources"]
+    uids = {s["uid"]: s["type"] for s in sources}
+    used = {(t["datasource"]["uid"], t["datasource"]["type"])
+            for p in board["panels"] for t in p["targets"]}
+    c.check("the dashboard's data sources exist", used <= set(uids.items()), used)
+    links = sources[0]["jsonData"]
+    c.check("links between data sources", {links["serviceMap"]["datasourceUid"],
+                                           links["tracesToMetrics"]["datasourceUid"]} <= set(uids))
+    services = files[docker / "compose.yaml"]["services"]
+    for name, service in services.items():
+        for mount in service.get("volumes", []):
+            if mount.startswith("./"):
+                c.check(f"{name}: {mount}", (docker / mount.split(":")[0]).exists())
+        for other in service.get("depends_on", {}):
+            c.check(f"{name} depends on {other}", other in services)
+    c.contains("remote write is on", services["prometheus"]["command"],
+               "--web.enable-remote-write-receiver")
+    target = files[docker / "vivace.yaml"]["metrics_generator"]["storage"]["remote_write"][0]["url"]
+    c.equal("it is where Prometheus listens", target, "http://prometheus:9090/api/v1/write")
+
+
+GROUPS = [compose, outage, endpoints, statuses, stop_and_limits, prometheus]
 
 if __name__ == "__main__":
     with concurrent.futures.ThreadPoolExecutor(1) as background:
