@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * TraceQL metrics over a corpus in blocks: CPU nanoseconds per span and query, one JSON line each.
  *
- *     bench_metrics FILE [ROUNDS] [SPANS_PER_BLOCK]
+ *     bench_metrics FILE [ROUNDS] [SPANS_PER_BLOCK] [WORD]
  *
- * FILE is u32le length + ExportTraceServiceRequest, repeated. "cold" is the first round, with every
- * page still to be read and decoded; "warm" the best of the others. One thread, answers not written
- * out. peak_mib is what a query holds besides the page cache. */
+ * FILE is u32le length + ExportTraceServiceRequest, repeated. WORD: only queries with it. "cold" is
+ * the first round, with every page still to be read and decoded; "warm" the best of the others. One
+ * thread, answers not written out. peak_mib is what a query holds besides the page cache. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -148,7 +149,7 @@ static void bench(struct part *const *parts, size_t n, const char *text, int rou
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_metrics FILE [ROUNDS] [SPANS_PER_BLOCK]\n");
+        fprintf(stderr, "usage: bench_metrics FILE [ROUNDS] [SPANS_PER_BLOCK] [WORD]\n");
         return 2;
     }
     int rounds = argc > 2 ? MAX(2, atoi(argv[2])) : 10;
@@ -163,6 +164,8 @@ int main(int argc, char **argv)
         return 1;
     }
     for (size_t k = 0; k < ARRAY_LEN(queries); k++) {
+        if (argc > 4 && strstr(queries[k], argv[4]) == NULL)
+            continue;
         cache = block_cache_new(NULL, 64u << 20);
         rewind(f);
         for (n = 0; n < BLOCKS_MAX && fill(f, spans, &h); n++) {

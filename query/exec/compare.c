@@ -79,7 +79,7 @@ static size_t count_state(const struct compare *x, enum key_state s)
     return n;
 }
 
-/* Keys that were counted: their best values, then a second pass, then series. */
+/* Keys that were counted: their best values, a second pass where there are many, then series. */
 static enum ec finish_round(struct compare *x, bool chosen, struct err *err)
 {
     struct collector *c = x->c;
@@ -88,16 +88,29 @@ static enum ec finish_round(struct compare *x, bool chosen, struct err *err)
         if (state_of(k) != KEY_ACTIVE)
             continue;
         if (!chosen)
-            TRY(key_choose(k, (uint64_t)c->m->top_n, true, &c->arena, err));
-        TRY(key_cells(x, k, err));
-    }
-    x->second = true;
-    TRY(pass(x, false, err));
-    x->second = false;
-    for (size_t i = 0; i < x->keys.n; i++) {
-        struct key *k = x->keys.p[i];
+            TRY(key_choose(x, k, true, err));
         if (state_of(k) != KEY_ACTIVE)
             continue;
+        if (atomic_load_explicit(&k->large, memory_order_relaxed))
+            TRY(key_cells(x, k, err));
+        else
+            set_state(k, KEY_COUNTED);
+    }
+    if (count_state(x, KEY_ACTIVE) != 0) {
+        x->second = true;
+        TRY(pass(x, false, err));
+        x->second = false;
+    }
+    for (size_t i = 0; i < x->keys.n; i++) {
+        struct key *k = x->keys.p[i];
+        if (state_of(k) != KEY_ACTIVE && state_of(k) != KEY_COUNTED)
+            continue;
+        if (key_in_doubt(x, k)) {
+            key_end(k);
+            k->exact = true;
+            set_state(k, KEY_WAITING);
+            continue;
+        }
         TRY(key_series(x, k, &c->compared, err));
         key_end(k);
         set_state(k, KEY_DONE);
@@ -113,7 +126,7 @@ static enum ec round_together(struct compare *x, bool first, struct err *err)
         if (state_of(k) == KEY_REFUSED)
             set_state(k, KEY_WAITING);
         if (state_of(k) == KEY_WAITING)
-            key_begin(k, &x->budget);
+            key_begin(x, k, false);
     }
     TRY(pass(x, first, err));
     return count_state(x, KEY_ACTIVE) == 0 ? EC_OK : finish_round(x, false, err);
@@ -122,12 +135,11 @@ static enum ec round_together(struct compare *x, bool first, struct err *err)
 /* One key, in as many first passes as its values need. */
 static enum ec round_alone(struct compare *x, struct key *k, struct err *err)
 {
-    struct collector *c = x->c;
     uint64_t parts = 1;
     bool first = true;
     for (x->part = 0; x->part < parts; x->part++) {
         x->part_mask = parts - 1;
-        key_begin(k, &x->budget);
+        key_begin(x, k, true);
         TRY(pass(x, false, err));
         if (state_of(k) == KEY_REFUSED) { /* anew, in smaller parts */
             parts *= 8;
@@ -138,7 +150,7 @@ static enum ec round_alone(struct compare *x, struct key *k, struct err *err)
             x->part = UINT64_MAX;
             continue;
         }
-        TRY(key_choose(k, (uint64_t)c->m->top_n, first, &c->arena, err));
+        TRY(key_choose(x, k, first, err));
         first = false;
     }
     x->part = x->part_mask = 0;
@@ -159,7 +171,7 @@ static enum ec all_rounds(struct compare *x, struct err *err)
         }
         struct key *k = NULL;
         for (size_t i = 0; i < x->keys.n && k == NULL; i++)
-            if (state_of(x->keys.p[i]) == KEY_REFUSED)
+            if (state_of(x->keys.p[i]) == KEY_REFUSED || state_of(x->keys.p[i]) == KEY_WAITING)
                 k = x->keys.p[i];
         TRY(round_alone(x, k, err));
     }

@@ -3,8 +3,8 @@
  *
  * Keys are counted in rounds of two passes over the slices. The first pass counts each value of
  * each key by side (baseline, selection); the few values with the largest totals are chosen; the
- * second pass counts those, and all others together, by bucket. No count per value and bucket is
- * ever held for a value that is not shown.
+ * second pass counts those, and all others together, by bucket. Only a key of few values is counted
+ * by bucket at once, and left out of the second pass.
  *
  * The values of one round share COMPARE_BYTES. A key that is refused more waits for the next round.
  * A key that does not fit alone is counted in several first passes, each over the values whose hash
@@ -16,14 +16,17 @@
 
 #include <pthread.h>
 
+#include "compare_hashed.h"
 #include "metrics_finish.h"
 
 #define COMPARE_BYTES ((uint64_t)40 << 20)
-#define COMPARE_WAVE  4u /* slices at a time */
+#define COMPARE_WAVE  4u           /* slices at a time */
+#define KEY_CELLS     (256u << 10) /* bytes of value_cells */
 
 enum key_state {
     KEY_WAITING,
     KEY_ACTIVE,  /* counted in this round */
+    KEY_COUNTED, /* has its cells, after one pass */
     KEY_REFUSED, /* its values did not fit; waits for the next round */
     KEY_DONE,
 };
@@ -56,12 +59,31 @@ struct key {
     _Atomic int state;
     pthread_mutex_t lock; /* guards what follows while slices are counted */
     struct counted_set values;
+    _Atomic bool large; /* some values were counted without buckets: a second pass follows */
+    bool by_hash;       /* strings that hardly repeat are in `strings`, not in values */
+    bool exact;         /* by_hash was tried and failed */
+    struct hashed strings;
+    struct buf totals;      /* u64 [2 * buckets]: all strings of blocks' columns, by_hash */
+    struct buf value_cells; /* unless large: u64 [2 * buckets] by entry of values */
     /* Chosen values: id 0 stands for all others. */
     struct label_set top;
     struct buf top_counts; /* u32 [2] by id */
-    uint64_t top_tags[64]; /* of chosen strings: by length, bits by last byte; both modulo 64 */
+    uint64_t top_tags[64]; /* bits of the chosen values: key_may_be */
     struct buf cells;      /* u64 [(id * 2 + side) * buckets + bucket] */
 };
+
+/* The best values of one side so far, sorted. */
+struct ranked {
+    struct qval v;
+    uint32_t n[2];
+};
+struct ranking {
+    struct ranked *p; /* max + 1 */
+    uint64_t n, max;
+    int side;
+};
+bool ranking_takes(const struct ranking *r, const struct ranked *x);
+void ranking_add(struct ranking *r, const struct ranked *x);
 
 struct keys {
     struct key **p;
@@ -92,7 +114,8 @@ void keys_deinit(struct keys *k);
 struct key *keys_find(const struct keys *k, enum part_table table, struct str name);
 /* All keys of a part, and once the intrinsics. */
 enum ec keys_add_source(struct keys *k, struct part_reader *r, struct err *err) MUST_USE;
-void key_begin(struct key *k, struct budget *budget); /* first pass: no values so far */
+/* First pass: no values so far. alone: in parts, neither by hash nor by bucket. */
+void key_begin(struct compare *x, struct key *k, bool alone);
 /* First pass: values and how many spans have them, by side. Those without a label are none. The key
  * is locked. WHY many at a time: the table of a key with many values is larger than any cache, so
  * its lines are asked for before they are needed. */
@@ -102,18 +125,37 @@ struct observed {
 };
 #define KEY_COUNT_MAX 16u
 void key_count(const struct compare *x, struct key *k, struct observed *o, uint32_t n);
-/* End of a first pass: the best values join those chosen before; values are forgotten. */
-enum ec key_choose(struct key *k, uint64_t top_n, bool first, struct arena *a, struct err *err)
-    MUST_USE;
+/* First pass, key locked: see compare_hashed.h. False: the key was refused. */
+bool key_place(struct key *k, const struct place *p, uint32_t *ret);
+void key_count_hashed(struct key *k, uint32_t place, const struct str *texts,
+    const struct hashed_slot *of, uint32_t n);
+struct str key_value_text(const struct key *k, uint32_t entry); /* of a string among values */
+/* End of a first pass: the best values join those chosen before; values are forgotten. The
+ * key may be refused. */
+enum ec key_choose(struct compare *x, struct key *k, bool first, struct err *err) MUST_USE;
 /* Before a second pass. */
 enum ec key_cells(struct compare *x, struct key *k, struct err *err) MUST_USE;
 /* The chosen value's id, 0 for all others; PART_NONE: not a value. */
 uint32_t key_top(const struct key *k, const struct qval *v);
-/* False: no chosen value is a string of this length and last byte. */
-static inline bool key_may_top(const struct key *k, struct str s)
+/* A filter before key_top: false when no chosen value is a string with this length and end, or the
+ * number with these 64 bits. */
+static inline bool key_may_be(const struct key *k, uint64_t x)
 {
-    return (k->top_tags[s.n & 63] >> (s.n == 0 ? 0 : (uint8_t)s.p[s.n - 1] & 63) & 1) != 0;
+    uint32_t bit = (uint32_t)(x * 0x9e3779b97f4a7c15ULL >> 52);
+    return (k->top_tags[bit / 64] >> (bit % 64) & 1) != 0;
 }
+static inline uint64_t key_tail(struct str s)
+{
+    uint64_t tail = 0;
+    if (LIKELY(s.n >= sizeof(tail)))
+        memcpy(&tail, s.p + s.n - sizeof(tail), sizeof(tail));
+    else
+        for (size_t i = 0; i < s.n; i++)
+            tail = tail << 8 | (uint8_t)s.p[i];
+    return tail ^ (uint64_t)s.n << 56;
+}
+/* After a second pass: a chosen string had less than its hash said. */
+bool key_in_doubt(const struct compare *x, const struct key *k);
 void key_end(struct key *k);
 /* Series of a key after its second pass. */
 enum ec key_series(struct compare *x, struct key *k, struct series_list *l, struct err *err)

@@ -132,10 +132,10 @@ static enum ec new_base(
         if (at == PART_NONE) /* not a value: its cells are those behind all others */
             at = k->key->top.n;
     }
-    uint64_t end = (at + 1) * w->width;
+    uint64_t end = (at + 1) * k->width;
     if (end > UINT32_MAX || !extend(&k->cells, end * sizeof(uint32_t)))
         return over_budget(err);
-    *ret = (uint32_t)(at * w->width);
+    *ret = (uint32_t)(at * k->width);
     return EC_OK;
 }
 
@@ -159,10 +159,27 @@ static enum ec new_id(
     return EC_OK;
 }
 
+#define MINUS_ZERO ((uint64_t)1 << 63) /* its label is zero */
+
+/* The key of the column is the value's bits, and its label the same number. */
+static bool is_number(const struct column *k)
+{
+    return k->type == COLUMN_NUMBER ||
+           (k->type == COLUMN_VALUES &&
+               (k->value_type == VALUE_INT || k->value_type == VALUE_DOUBLE));
+}
+
 enum ec column_base(
     struct counting *w, struct column *k, uint64_t key, uint32_t *ret, struct err *err)
 {
     uint32_t base = key < k->n_direct || k->n_slots == 0 ? 0 : slot_of(k, key)->base;
+    if (base == 0 && w->x->second && is_number(k) && key != MINUS_ZERO &&
+        !key_may_be(k->key, key)) {
+        if (!extend(&k->cells, w->width * sizeof(uint32_t)))
+            return over_budget(err);
+        *ret = 0;
+        return EC_OK;
+    }
     if (base == 0)
         return new_id(w, k, key, ret, err);
     *ret = base - 1;
@@ -182,22 +199,86 @@ void batch_put(struct batch_out *b, const struct qval *v, const uint32_t n[2])
         batch_flush(b);
 }
 
+/* First pass: strings of a narrow column. */
+struct hashed_out {
+    struct key *key;
+    uint32_t place, n;
+    struct str texts[HASHED_MANY];
+    struct hashed_slot of[HASHED_MANY];
+};
+
+static void hashed_flush(struct hashed_out *o)
+{
+    key_count_hashed(o->key, o->place, o->texts, o->of, o->n);
+    o->n = 0;
+}
+
+static void hashed_put(
+    struct hashed_out *o, const struct column *k, uint64_t key, const uint32_t *cells)
+{
+    struct hashed_slot *of = &o->of[o->n];
+    if ((cells[0] | cells[1]) == 0)
+        return;
+    *of = (struct hashed_slot){.n = {cells[0], cells[1]}, .code = (uint32_t)key};
+    if (key == NO_MESSAGE || k->value_type == VALUE_ARRAY) { /* arrays are labelled "nil" */
+        struct str text = key == NO_MESSAGE ? str_n("", 0) : STR("nil");
+        of->code = key == NO_MESSAGE ? FIXED_EMPTY : FIXED_NIL;
+        key_count_hashed(o->key, PLACE_FIXED, &text, of, 1);
+        return;
+    }
+    o->texts[o->n++] = dict_get(k->dict, of->code);
+    if (o->n == HASHED_MANY)
+        hashed_flush(o);
+}
+
+static void flush_hashed(struct counting *w, struct column *k)
+{
+    struct hashed_out o = {.key = k->key};
+    struct place p = {w->c->slice.part, k->place_group, k->col, k->dict != NULL && k->dict->sorted};
+    if ((k->n == 0 && !k->all_codes) || !key_place(k->key, &p, &o.place))
+        return;
+    for (uint32_t code = 0; k->all_codes && code < k->n_direct && key_active(k->key); code++)
+        hashed_put(&o, k, code, u32s(&k->cells) + (size_t)code * 2);
+    for (uint32_t i = 0; i < k->n && key_active(k->key); i++)
+        hashed_put(&o, k, u64s(&k->keys)[i], u32s(&k->cells) + u32s(&k->bases)[i]);
+    hashed_flush(&o);
+}
+
+static void add_total(const struct counting *w, const struct column *k, const uint32_t *cells)
+{
+    for (uint32_t i = 0; k->totals != NULL && i < w->width; i++)
+        k->totals[i] += cells[i];
+}
+
+static void flush_value(const struct counting *w, const struct column *k, struct batch_out *b,
+    uint64_t key, const uint32_t *cells)
+{
+    if (k->narrow && (cells[0] | cells[1]) == 0)
+        return;
+    struct qval v = column_value(k, key);
+    if (k->narrow)
+        batch_put(b, &v, cells);
+    else {
+        add_total(w, k, cells);
+        key_count_cells(w, k->key, &v, cells);
+    }
+}
+
 /* First pass: hands the counts of all ids to the key. */
 static void flush_values(struct counting *w, struct column *k)
 {
     struct batch_out b = {.x = w->x, .key = k->key};
     pthread_mutex_lock(&k->key->lock);
-    for (uint32_t code = 0; k->all_codes && code < k->n_direct && key_active(k->key); code++) {
-        const uint32_t *cells = u32s(&k->cells) + (size_t)code * 2;
-        if ((cells[0] | cells[1]) == 0)
-            continue;
-        struct qval v = column_value(k, code);
-        batch_put(&b, &v, cells);
+    if (k->narrow && k->by_hash) {
+        flush_hashed(w, k);
+        pthread_mutex_unlock(&k->key->lock);
+        k->cells.n = 0;
+        return;
     }
-    for (uint32_t i = 0; i < k->n && key_active(k->key); i++) {
-        struct qval v = column_value(k, u64s(&k->keys)[i]);
-        batch_put(&b, &v, u32s(&k->cells) + u32s(&k->bases)[i]);
-    }
+    for (uint32_t code = 0; k->all_codes && code < k->n_direct && key_active(k->key); code++)
+        flush_value(w, k, &b, code, u32s(&k->cells) + (size_t)code * k->width);
+    for (uint32_t i = 0; i < k->n && key_active(k->key); i++)
+        flush_value(w, k, &b, u64s(&k->keys)[i], u32s(&k->cells) + u32s(&k->bases)[i]);
     batch_flush(&b);
     pthread_mutex_unlock(&k->key->lock);
     k->cells.n = 0;
@@ -212,34 +293,84 @@ void key_add_cells(const struct counting *w, struct key *k, uint32_t id, const u
             into[side * n + i] += cells[side * w->stride + i];
 }
 
+/* The others are all strings but the chosen ones. */
+static void key_take_cells(const struct counting *w, struct key *k, const uint32_t *cells)
+{
+    const uint32_t n = w->c->grid.n;
+    uint64_t *from = u64s(&k->cells) + w->base;
+    for (uint32_t side = 0; side < 2; side++)
+        for (uint32_t i = 0; i < w->stride; i++)
+            from[side * n + i] -= cells[side * w->stride + i];
+}
+
 static void flush_cells(const struct counting *w, struct column *k)
 {
     size_t n = MIN(k->cells.n / sizeof(uint32_t) / w->width, k->key->top.n);
     pthread_mutex_lock(&k->key->lock);
-    for (uint32_t id = 0; id < n; id++)
+    for (uint32_t id = k->totals != NULL; id < n; id++) {
         key_add_cells(w, k->key, id, u32s(&k->cells) + (size_t)id * w->width);
+        if (k->totals != NULL)
+            key_take_cells(w, k->key, u32s(&k->cells) + (size_t)id * w->width);
+    }
     pthread_mutex_unlock(&k->key->lock);
 }
 
 /* A dictionary that is not too large is gone through at once. First pass: code c has the cells at
- * 2 * c. Second: those of the chosen strings, or of all others. */
+ * width * c. Second: those of the chosen strings, or of all others. */
 static enum ec all_codes(struct counting *w, struct column *k, struct err *err)
 {
     uint32_t *direct = u32s(&k->direct), n = k->n_direct;
-    uint64_t end = w->x->second ? (uint64_t)k->key->top.n * w->width : (uint64_t)n * 2;
+    k->all_codes = true;
+    uint32_t chosen = 0;
+    uint64_t end = (uint64_t)(w->x->second ? k->key->top.n : n) * k->width;
     if (end > UINT32_MAX / 2 || !extend(&k->cells, end * sizeof(uint32_t)))
         return over_budget(err);
     for (uint32_t code = 0; code < n; code++) {
         if (!w->x->second) {
-            direct[code] = code * 2 + 1;
+            direct[code] = code * k->width + 1;
             continue;
         }
         struct str s = dict_get(k->dict, code);
         struct qval v = qval_str(s);
-        direct[code] = key_may_top(k->key, s) ? key_top(k->key, &v) * w->width + 1 : 1;
+        uint32_t id = key_may_be(k->key, key_tail(s)) ? key_top(k->key, &v) : 0;
+        chosen |= id;
+        direct[code] = id * w->width + 1;
     }
-    k->all_codes = true;
+    k->skip = w->x->second && k->totals != NULL && chosen == 0;
     return EC_OK;
+}
+
+void column_widen(const struct counting *w, struct column *k)
+{
+    k->width = w->width;
+    k->narrow = !w->x->second && (atomic_load_explicit(&k->key->large, memory_order_relaxed) ||
+                                     w->width > COLUMN_BYTES / sizeof(uint32_t) / 32);
+    if (k->narrow)
+        k->width = 2;
+}
+
+/* First pass: the counts of the values met so far stay, without their buckets. */
+static void make_narrow(const struct counting *w, struct column *k)
+{
+    uint32_t *cells = u32s(&k->cells), width = k->width;
+    if (k->narrow)
+        return;
+    for (uint32_t i = 0; i < k->n; i++) { /* ids have their cells in the order of their bases */
+        uint32_t sums[2] = {0, 0}, *base = &u32s(&k->bases)[i];
+        add_total(w, k, cells + *base);
+        for (uint32_t c = 0; c < width; c++)
+            sums[c >= width / 2] += cells[*base + c];
+        *base = i * 2;
+        memcpy(cells + *base, sums, sizeof(sums));
+        uint64_t key = u64s(&k->keys)[i];
+        if (key < k->n_direct)
+            u32s(&k->direct)[key] = *base + 1;
+        else
+            slot_of(k, key)->base = *base + 1;
+    }
+    k->cells.n = (size_t)k->n * 2 * sizeof(*cells);
+    k->narrow = true;
+    k->width = 2;
 }
 
 /* Turns to the dictionary of a view. */
@@ -252,10 +383,15 @@ static enum ec column_dict(
         flush_values(w, k);
     column_forget(k);
     k->dict = dict;
+    k->place_group = w->f.g;
+    k->skip = false;
     uint32_t n = dict_count(dict);
+    column_widen(w, k);
     if (w->c->sources[0].part->is_head) /* it has the strings of all columns */
         return column_direct(k, n > HEAD_DIRECT_MAX ? 0 : n, err);
     TRY(column_direct(k, n, err));
+    if (!w->x->second && (uint64_t)n * k->width * sizeof(uint32_t) > COLUMN_BYTES)
+        make_narrow(w, k);
     return k->n_direct != 0 && k->value_type == VALUE_STR ? all_codes(w, k, err) : EC_OK;
 }
 
@@ -263,7 +399,7 @@ static enum ec column_dict(
 
 /* WHY the copies: see FRAME_ROWS. The tables move when a key is met for the first time. */
 #define COUNT_VIEW(key_of)                                                            \
-    for (uint32_t i = 0; i < n; i++) {                                                \
+    for (uint32_t i = at; i < n; i++) {                                               \
         uint32_t row = rows == NULL ? i : rows[i], base = 0;                          \
         if (UNLIKELY(row >= n_rows) || (rows != NULL && i > 0 && row == rows[i - 1])) \
             continue; /* of a key that was sent twice the first value counts */       \
@@ -281,13 +417,12 @@ static enum ec column_dict(
         cells[base + offsets[row]]++;                                                 \
     }
 
-enum ec column_count(
-    struct counting *w, struct column *k, const struct col_view *v, struct err *err)
+static enum ec count_values(struct counting *w, struct column *k, const struct col_view *v,
+    uint32_t at, uint32_t n, struct err *err)
 {
-    if (v->n != 0 && v->phys == PHYS_CODE)
-        TRY(column_dict(w, k, v->dict, err));
-    const uint32_t *offsets = w->offsets, *rows = v->rows, *direct = u32s(&k->direct);
-    const uint32_t n_rows = w->f.n_rows, n = v->n, n_direct = k->n_direct;
+    const uint32_t *offsets = k->narrow ? w->sides : w->offsets, *rows = v->rows,
+                   *direct = u32s(&k->direct);
+    const uint32_t n_rows = w->f.n_rows, n_direct = k->n_direct;
     uint32_t *cells = u32s(&k->cells);
     if (v->phys == PHYS_CODE || v->phys == PHYS_U32) {
         const uint32_t *values = v->u32;
@@ -302,10 +437,52 @@ enum ec column_count(
     return EC_OK;
 }
 
+static void count_totals(
+    const struct counting *w, const struct column *k, const struct col_view *v, uint32_t at)
+{
+    const uint32_t *offsets = w->offsets, *rows = v->rows, n_rows = w->f.n_rows, n = v->n;
+    uint32_t *totals = k->totals;
+    for (uint32_t i = at; i < n; i++) {
+        uint32_t row = rows == NULL ? i : rows[i];
+        if (UNLIKELY(row >= n_rows) || (rows != NULL && i > 0 && row == rows[i - 1]))
+            continue;
+        if (offsets[row] != UNOBSERVED)
+            totals[offsets[row]]++;
+    }
+}
+
+enum ec column_count(
+    struct counting *w, struct column *k, const struct col_view *v, struct err *err)
+{
+    if (v->n != 0 && v->phys == PHYS_CODE)
+        TRY(column_dict(w, k, v->dict, err));
+    if (k->skip)
+        return EC_OK;
+    if (k->narrow && k->totals != NULL)
+        count_totals(w, k, v, 0);
+    for (uint32_t at = 0, to; at < v->n; at = to) {
+        /* A column that may still turn narrow is looked after before it has grown much. */
+        bool settled = w->x->second || k->narrow || k->all_codes;
+        to = settled ? v->n : at + MIN(v->n - at, MAX(16u, COLUMN_BYTES / 4 / k->width));
+        TRY(count_values(w, k, v, at, to, err));
+        if (!settled && k->cells.n > COLUMN_BYTES) {
+            make_narrow(w, k);
+            if (k->totals != NULL)
+                count_totals(w, k, v, to);
+        }
+    }
+    return EC_OK;
+}
+
 void column_flush(struct counting *w, struct column *k)
 {
     if (w->x->second)
         flush_cells(w, k);
     else
         flush_values(w, k);
+    if (!w->x->second && k->totals != NULL) {
+        pthread_mutex_lock(&k->key->lock);
+        key_add_totals(w, k->key, k->totals);
+        pthread_mutex_unlock(&k->key->lock);
+    }
 }

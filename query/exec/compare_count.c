@@ -40,7 +40,9 @@ static enum ec count_messages(struct counting *w, struct err *err)
             continue;
         if (base == UINT32_MAX)
             TRY(column_base(w, k, NO_MESSAGE, &base, err));
-        u32s(&k->cells)[base + w->offsets[row]]++;
+        u32s(&k->cells)[base + (k->narrow ? w->sides : w->offsets)[row]]++;
+        if (k->narrow && k->totals != NULL)
+            k->totals[w->offsets[row]]++;
     }
     return EC_OK;
 }
@@ -60,11 +62,12 @@ static enum ec count_objects(struct counting *w, struct objects *o, struct err *
 {
     const struct col_view *v;
     TRY(frame_view(&w->f, &w->c->sources[0], o->col, &v, err));
+    const uint32_t *offsets = o->narrow ? w->sides : w->offsets, width = o->narrow ? 2 : w->width;
     FRAME_ROWS(&w->f, row)
     {
         if (UNLIKELY(v->u32[row] >= o->n))
             return ERR(err, EC_CORRUPT, "column %u names row %u of %u", o->col, v->u32[row], o->n);
-        o->cells[(size_t)v->u32[row] * w->width + w->offsets[row]]++;
+        o->cells[(size_t)v->u32[row] * width + offsets[row]]++;
     }
     return EC_OK;
 }
@@ -112,15 +115,16 @@ static enum ec selection(struct counting *w, struct scan_bits *ret, struct err *
 static enum ec fill_offsets(struct counting *w, struct err *err)
 {
     struct scan_bits selected;
-    const bool second = w->x->second;
-    uint32_t *offsets = w->offsets;
+    uint32_t *offsets = w->offsets, *sides = w->sides;
     TRY(selection(w, &selected, err));
     memset(offsets, 0xff, w->f.n_rows * sizeof(*offsets));
+    memset(sides, 0xff, w->f.n_rows * sizeof(*sides));
     FRAME_ROWS(&w->f, row)
     {
         uint32_t side = scan_bits_get(&selected, row);
         uint32_t bucket = w->f.buckets == NULL ? w->f.bucket : w->f.buckets[row];
-        offsets[row] = second ? side * w->stride + bucket : side;
+        offsets[row] = side * w->stride + bucket;
+        sides[row] = side;
     }
     return EC_OK;
 }
@@ -192,7 +196,18 @@ static struct column *add_column(
     struct column *k = &w->cols[w->n_cols++];
     *k = (struct column){.key = key, .type = type, .col = col, .value_type = VALUE_STR};
     column_init(k, w->c->ctx->budget);
+    column_widen(w, k);
     return k;
+}
+
+/* A column of strings, or arrays. */
+static enum ec hash_column(struct counting *w, struct column *k, struct err *err)
+{
+    k->by_hash = k->key->by_hash && (k->value_type == VALUE_STR || k->value_type == VALUE_ARRAY);
+    if (!k->by_hash || k->value_type == VALUE_ARRAY || w->c->sources[0].part->is_head)
+        return EC_OK;
+    k->totals = ARENA_ARRAY(&w->c->arena, w->width, uint32_t);
+    return k->totals == NULL ? over_budget(err) : EC_OK;
 }
 
 static enum ec add_fact(struct counting *w, unsigned which, struct key *key, struct err *err)
@@ -210,11 +225,10 @@ static enum ec add_intrinsic(struct counting *w, struct key *key, struct err *er
     struct column *k;
     switch (key->intrinsic) {
     case TQL_I_NAME:
-        add_column(w, key, COLUMN_VALUES, COL_SPAN_NAME);
-        return EC_OK;
+        return hash_column(w, add_column(w, key, COLUMN_VALUES, COL_SPAN_NAME), err);
     case TQL_I_STATUS_MESSAGE:
         w->message = add_column(w, key, COLUMN_VALUES, COL_SPAN_STATUS_MESSAGE);
-        return EC_OK;
+        return hash_column(w, w->message, err);
     case TQL_I_STATUS:
     case TQL_I_KIND:
         k = key->intrinsic == TQL_I_KIND ? add_column(w, key, COLUMN_KIND, COL_SPAN_KIND)
@@ -252,6 +266,7 @@ static enum ec add_columns(struct counting *w, struct err *err)
             continue;
         struct column *k = add_column(w, key, COLUMN_VALUES, attrs[i].col);
         k->value_type = attrs[i].type;
+        TRY(hash_column(w, k, err));
         if (attrs[i].type == VALUE_BOOL || attrs[i].type == VALUE_INT)
             TRY(column_direct(k, attrs[i].type == VALUE_BOOL ? 2 : INTS_DIRECT, err));
     }
@@ -261,8 +276,10 @@ static enum ec add_columns(struct counting *w, struct err *err)
 static enum ec add_objects(struct counting *w, struct err *err)
 {
     const struct part_info *info = &w->c->sources[0].info;
-    w->objects[0] = (struct objects){TABLE_RESOURCES, COL_SPAN_RESOURCE, info->n_resources, NULL};
-    w->objects[1] = (struct objects){TABLE_SCOPES, COL_SPAN_SCOPE, info->n_scopes, NULL};
+    w->objects[0] = (struct objects){
+        .table = TABLE_RESOURCES, .col = COL_SPAN_RESOURCE, .n = info->n_resources};
+    w->objects[1] =
+        (struct objects){.table = TABLE_SCOPES, .col = COL_SPAN_SCOPE, .n = info->n_scopes};
     for (unsigned t = 0; t < ARRAY_LEN(w->objects); t++) {
         struct objects *o = &w->objects[t];
         bool any = false;
@@ -275,7 +292,9 @@ static enum ec add_objects(struct counting *w, struct err *err)
         }
         if (!any)
             continue;
-        o->cells = ARENA_ARRAY(&w->c->arena, (size_t)o->n * w->width, uint32_t);
+        uint64_t wide = (uint64_t)o->n * w->width * sizeof(uint32_t);
+        o->narrow = !w->x->second && wide > OBJECTS_BYTES;
+        o->cells = ARENA_ARRAY(&w->c->arena, (size_t)o->n * (o->narrow ? 2 : w->width), uint32_t);
         if (o->cells == NULL)
             return over_budget(err);
     }
@@ -294,9 +313,12 @@ static enum ec spread_column(struct counting *w, const struct objects *o, struct
         if (row >= o->n || (i > 0 && v.rows != NULL && row == v.rows[i - 1]))
             continue;
         struct qval value = view_qval(&v, i, type);
-        const uint32_t *cells = o->cells + (size_t)row * w->width;
+        const uint32_t *cells = o->cells + (size_t)row * (o->narrow ? 2 : w->width);
         if (!w->x->second) {
-            batch_put(&b, &value, cells);
+            if (o->narrow)
+                batch_put(&b, &value, cells);
+            else
+                key_count_cells(w, key, &value, cells);
             continue;
         }
         uint32_t id = key_top(key, &value);
@@ -379,9 +401,10 @@ static enum ec counting_open(struct counting *w, bool *ret_none, struct err *err
         if (scan_none(c->scan))
             return EC_OK;
     }
-    w->width = w->x->second ? 2 * w->stride : 2;
+    w->width = 2 * w->stride;
     w->offsets = arena_alloc(&c->arena, (n_rows + 1) * sizeof(uint32_t));
-    if (w->offsets == NULL)
+    w->sides = arena_alloc(&c->arena, (n_rows + 1) * sizeof(uint32_t));
+    if (w->offsets == NULL || w->sides == NULL)
         return over_budget(err);
     TRY(frame_init(&w->f, n_rows, &c->arena, err));
     TRY(eval_init(&c->ev, c->req->q, s, 1, &c->arena, err));

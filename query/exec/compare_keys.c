@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
-#include "compare.h"
+#include "compare_count.h"
 
 static const enum tql_intrinsic counted[] = {
     TQL_I_NAME,
@@ -174,45 +174,62 @@ static uint32_t add_capped(uint32_t a, uint32_t b)
     return a + b < a ? UINT32_MAX : a + b;
 }
 
-/* False: the budget refuses. */
-static bool set_count(
+/* The value's entry; PART_NONE: the budget refuses. */
+static uint32_t set_count(
     struct counted_set *s, uint32_t hash, const struct qval *v, const uint32_t n[2])
 {
     if (s->n >= s->n_slots / 3 * 2 && !set_grow(s))
-        return false;
+        return PART_NONE;
     uint32_t at = hash & (s->n_slots - 1);
     for (; slots(s)[at] != 0; at = (at + 1) & (s->n_slots - 1)) {
-        struct counted *e = &entries(s)[(uint32_t)slots(s)[at] - 1];
+        uint32_t id = (uint32_t)slots(s)[at] - 1;
+        struct counted *e = &entries(s)[id];
         if (slots(s)[at] >> 32 != hash || !is_value(e, v))
             continue;
         e->n[0] = add_capped(e->n[0], n[0]);
         e->n[1] = add_capped(e->n[1], n[1]);
-        return true;
+        return id;
     }
     struct counted e = {.hash = hash, .n = {n[0], n[1]}, .kind = (uint8_t)v->kind};
     if (v->kind == QV_STRING) {
         if (v->s.n > UINT32_MAX)
-            return false;
+            return PART_NONE;
         e.n_bytes = (uint32_t)v->s.n;
         e.s = arena_str(&s->strings, v->s).p;
         if (e.s == NULL)
-            return false;
+            return PART_NONE;
     } else {
         e.i = v->i;
     }
     buf_put(&s->entries, &e, sizeof(e));
     if (buf_failed(&s->entries))
-        return false;
+        return PART_NONE;
     slots(s)[at] = (uint64_t)hash << 32 | ++s->n;
-    return true;
+    return s->n - 1;
 }
 
-void key_begin(struct key *k, struct budget *budget)
+/* Strings of spans' columns: resources and scopes have their own tables, small ones, and what is
+ * computed from traces is in no dictionary. */
+static bool may_hash(const struct compare *x, const struct key *k)
 {
+    return (uint64_t)x->c->m->top_n <= HASHED_TOP_MAX && !k->exact &&
+           (k->intrinsic == TQL_I_NONE
+                   ? k->table == TABLE_SPANS
+                   : k->intrinsic == TQL_I_NAME || k->intrinsic == TQL_I_STATUS_MESSAGE);
+}
+
+void key_begin(struct compare *x, struct key *k, bool alone)
+{
+    struct budget *budget = &x->budget;
+    k->by_hash = !alone && may_hash(x, k);
+    hashed_init(&k->strings, budget);
+    buf_init(&k->totals, budget);
     k->values = (struct counted_set){0};
     buf_init(&k->values.entries, budget);
     buf_init(&k->values.slots, budget);
     arena_init(&k->values.strings, budget, 0);
+    buf_init(&k->value_cells, budget);
+    atomic_store_explicit(&k->large, alone, memory_order_relaxed);
     atomic_store_explicit(&k->state, KEY_ACTIVE, memory_order_relaxed);
 }
 
@@ -221,7 +238,22 @@ static void forget_values(struct key *k)
     buf_deinit(&k->values.entries);
     buf_deinit(&k->values.slots);
     arena_deinit(&k->values.strings);
+    buf_deinit(&k->value_cells);
+    hashed_deinit(&k->strings);
     k->values.n = k->values.n_slots = 0;
+}
+
+static void refuse(struct key *k)
+{
+    forget_values(k);
+    buf_deinit(&k->totals);
+    atomic_store_explicit(&k->state, KEY_REFUSED, memory_order_relaxed);
+}
+
+static void turn_large(struct key *k)
+{
+    buf_deinit(&k->value_cells);
+    atomic_store_explicit(&k->large, true, memory_order_relaxed);
 }
 
 static void prefetch(const struct counted_set *s, const uint32_t *hashes, uint32_t n)
@@ -253,46 +285,121 @@ void key_count(const struct compare *x, struct key *k, struct observed *o, uint3
     }
     if (atomic_load_explicit(&k->state, memory_order_relaxed) != KEY_ACTIVE)
         return;
+    if (m != 0)
+        turn_large(k);
     prefetch(&k->values, hashes, m);
     for (uint32_t i = 0; i < m; i++) {
-        if (set_count(&k->values, hashes[i], &o[i].v, o[i].n))
+        if (set_count(&k->values, hashes[i], &o[i].v, o[i].n) != PART_NONE)
             continue;
-        forget_values(k);
-        atomic_store_explicit(&k->state, KEY_REFUSED, memory_order_relaxed);
+        refuse(k);
         return;
     }
 }
 
-/* ---- choosing ---- */
+void key_count_hashed(struct key *k, uint32_t place, const struct str *texts,
+    const struct hashed_slot *of, uint32_t n)
+{
+    if (n == 0 || !key_active(k))
+        return;
+    turn_large(k);
+    if (!hashed_count(&k->strings, place, texts, of, n))
+        refuse(k);
+}
 
-struct ranked {
-    struct qval v;
-    uint32_t n[2];
-};
-/* The best so far, sorted. */
-struct ranking {
-    struct ranked *p;
-    uint64_t n, max;
-    int side;
-};
+bool key_place(struct key *k, const struct place *p, uint32_t *ret)
+{
+    if (!key_active(k))
+        return false;
+    if (!hashed_place(&k->strings, p, ret)) {
+        refuse(k);
+        return false;
+    }
+    return true;
+}
+
+void key_add_totals(const struct counting *w, struct key *k, const uint32_t *cells)
+{
+    const uint32_t n = w->c->grid.n;
+    size_t bytes = (size_t)n * 2 * sizeof(uint64_t);
+    if (!key_active(k))
+        return;
+    if (k->totals.n == 0) {
+        if (!buf_reserve(&k->totals, bytes)) {
+            refuse(k);
+            return;
+        }
+        memset(k->totals.p, 0, bytes);
+        k->totals.n = bytes;
+    }
+    uint64_t *into = (uint64_t *)(void *)k->totals.p + w->base;
+    for (uint32_t side = 0; side < 2; side++)
+        for (uint32_t i = 0; i < w->stride; i++)
+            into[side * n + i] += cells[side * w->stride + i];
+}
+
+/* Room for the cells of an entry; false: there are too many. */
+static bool reserve_cells(struct key *k, uint32_t id, uint32_t n_buckets)
+{
+    size_t end = ((size_t)id + 1) * 2 * n_buckets * sizeof(uint64_t), had = k->value_cells.n;
+    if (end <= had)
+        return true;
+    if (end > KEY_CELLS || !buf_reserve(&k->value_cells, end - had))
+        return false;
+    memset(k->value_cells.p + had, 0, end - had);
+    k->value_cells.n = end;
+    return true;
+}
+
+void key_count_cells(
+    const struct counting *w, struct key *k, const struct qval *v, const uint32_t *cells)
+{
+    const uint32_t n = w->c->grid.n, stride = w->stride;
+    struct qval label = collect_label(*v);
+    uint32_t sums[2] = {0, 0};
+    for (uint32_t side = 0; side < 2; side++)
+        for (uint32_t i = 0; i < stride; i++)
+            sums[side] += cells[side * stride + i];
+    if (label.kind == QV_NIL || (sums[0] | sums[1]) == 0 || !key_active(k))
+        return;
+    uint32_t id = set_count(&k->values, (uint32_t)hash_mix(qval_hash(&label)), &label, sums);
+    if (id == PART_NONE) {
+        refuse(k);
+        return;
+    }
+    if (atomic_load_explicit(&k->large, memory_order_relaxed))
+        return;
+    if (!reserve_cells(k, id, n)) {
+        turn_large(k);
+        return;
+    }
+    uint64_t *into = (uint64_t *)(void *)k->value_cells.p + (size_t)id * 2 * n + w->base;
+    for (uint32_t side = 0; side < 2; side++)
+        for (uint32_t i = 0; i < stride; i++)
+            into[side * n + i] += cells[side * stride + i];
+}
+
+/* ---- choosing ---- */
 
 static bool before(const struct ranked *x, const struct ranked *y, int side)
 {
     return x->n[side] != y->n[side] ? x->n[side] > y->n[side] : qval_order(&x->v, &y->v) < 0;
 }
 
-static void rank(struct ranking *r, const struct ranked *x)
+bool ranking_takes(const struct ranking *r, const struct ranked *x)
 {
-    if (x->n[r->side] == 0 || r->max == 0)
+    return x->n[r->side] != 0 && r->max != 0 &&
+           (r->n < r->max || before(x, &r->p[r->n - 1], r->side));
+}
+
+void ranking_add(struct ranking *r, const struct ranked *x)
+{
+    if (!ranking_takes(r, x))
         return;
     uint64_t at = r->n;
-    if (at == r->max) {
-        if (!before(x, &r->p[at - 1], r->side))
-            return;
+    if (at == r->max)
         at--;
-    } else {
+    else
         r->n++;
-    }
     uint64_t lo = 0, hi = at;
     while (lo < hi) {
         uint64_t mid = lo + (hi - lo) / 2;
@@ -322,39 +429,6 @@ static enum ec keep(struct key *k, const struct ranked *x, struct err *err)
     return buf_failed(&k->top_counts) ? over_budget(err) : EC_OK;
 }
 
-/* Adds the best of each side to the chosen ones. A value is whole in one part of the hash, so it is
- * met once. */
-enum ec key_choose(struct key *k, uint64_t top_n, bool first, struct arena *a, struct err *err)
-{
-    static const uint32_t none[2];
-    if (first) {
-        TRY(label_set_init(&k->top, a, err));
-        buf_init(&k->top_counts, a->budget);
-        buf_put(&k->top_counts, none, sizeof(none));
-        if (buf_failed(&k->top_counts))
-            return over_budget(err);
-    }
-    struct ranking r = {.max = MIN(top_n, k->values.n)};
-    struct buf mem;
-    buf_init(&mem, a->budget);
-    enum ec ec =
-        buf_reserve(&mem, (size_t)(r.max + 1) * sizeof(struct ranked)) ? EC_OK : over_budget(err);
-    r.p = (struct ranked *)(void *)mem.p;
-    for (r.side = 0; r.side < 2 && ec == EC_OK; r.side++) {
-        r.n = 0;
-        for (uint32_t i = 0; i < k->values.n; i++) {
-            const struct counted *e = &entries(&k->values)[i];
-            struct ranked x = {value_of(e), {e->n[0], e->n[1]}};
-            rank(&r, &x);
-        }
-        for (uint64_t i = 0; i < r.n && ec == EC_OK; i++)
-            ec = keep(k, &r.p[i], err);
-    }
-    buf_deinit(&mem);
-    forget_values(k);
-    return ec;
-}
-
 enum ec key_cells(struct compare *x, struct key *k, struct err *err)
 {
     size_t n = (size_t)k->top.n * 2 * x->c->grid.n * sizeof(uint64_t);
@@ -363,13 +437,124 @@ enum ec key_cells(struct compare *x, struct key *k, struct err *err)
         return over_budget(err);
     memset(k->cells.p, 0, n);
     k->cells.n = n;
+    if (atomic_load_explicit(&k->large, memory_order_relaxed) && k->totals.n != 0)
+        memcpy(k->cells.p, k->totals.p, k->totals.n);
     memset(k->top_tags, 0, sizeof(k->top_tags));
     for (uint32_t i = 1; i < k->top.n; i++) {
-        struct str s = k->top.values[i].s;
-        if (k->top.values[i].kind == QV_STRING)
-            k->top_tags[s.n & 63] |= (uint64_t)1 << (s.n == 0 ? 0 : (uint8_t)s.p[s.n - 1] & 63);
+        const struct qval *v = &k->top.values[i];
+        uint64_t own = v->kind == QV_STRING ? key_tail(v->s) : (uint64_t)v->i;
+        uint32_t bit = (uint32_t)(own * 0x9e3779b97f4a7c15ULL >> 52);
+        k->top_tags[bit / 64] |= (uint64_t)1 << (bit % 64);
     }
     return EC_OK;
+}
+
+/* What a second pass would count, from the cells of all values. */
+static enum ec few_cells(struct compare *x, struct key *k, struct err *err)
+{
+    const uint32_t n = 2 * x->c->grid.n;
+    const uint64_t *from = (const uint64_t *)(const void *)k->value_cells.p;
+    TRY(key_cells(x, k, err));
+    for (uint32_t i = 0; i < k->values.n; i++, from += n) {
+        struct qval v = value_of(&entries(&k->values)[i]);
+        uint32_t id = 0;
+        (void)label_find(&k->top, &v, &id);
+        uint64_t *into = (uint64_t *)(void *)k->cells.p + (size_t)id * n;
+        for (uint32_t c = 0; c < n; c++)
+            into[c] += from[c];
+    }
+    return EC_OK;
+}
+
+/* The strings among the values, too, are then counted by hash. */
+static bool hash_values(struct key *k)
+{
+    for (uint32_t i = 0; i < k->values.n; i++) {
+        const struct counted *e = &entries(&k->values)[i];
+        struct hashed_slot one = {.n = {e->n[0], e->n[1]}, .code = i};
+        struct str text = str_n(e->s, e->n_bytes);
+        if (e->kind == QV_STRING && !hashed_count(&k->strings, PLACE_SET, &text, &one, 1))
+            return false;
+    }
+    return true;
+}
+
+struct str key_value_text(const struct key *k, uint32_t entry)
+{
+    return str_n(entries(&k->values)[entry].s, entries(&k->values)[entry].n_bytes);
+}
+
+/* The best values of both sides. */
+static enum ec rank_values(
+    struct compare *x, struct key *k, struct ranking *r, struct arena *a, struct err *err)
+{
+    bool hashed = k->by_hash && atomic_load_explicit(&k->large, memory_order_relaxed);
+    for (uint32_t i = 0; i < k->values.n; i++) {
+        const struct counted *e = &entries(&k->values)[i];
+        struct ranked one = {value_of(e), {e->n[0], e->n[1]}};
+        if (hashed && e->kind == QV_STRING)
+            continue;
+        ranking_add(&r[0], &one);
+        ranking_add(&r[1], &one);
+    }
+    return hashed ? hashed_rank(x, k, r, a, err) : EC_OK;
+}
+
+/* Adds the best of each side to the chosen ones. A value is whole in one part of the hash, so it is
+ * met once. */
+enum ec key_choose(struct compare *x, struct key *k, bool first, struct err *err)
+{
+    static const uint32_t none[2];
+    struct arena *a = &x->c->arena, texts;
+    bool large = atomic_load_explicit(&k->large, memory_order_relaxed);
+    if (k->by_hash && large && !hash_values(k)) {
+        refuse(k);
+        return EC_OK;
+    }
+    if (first) {
+        TRY(label_set_init(&k->top, a, err));
+        buf_init(&k->top_counts, a->budget);
+        buf_put(&k->top_counts, none, sizeof(none));
+        if (buf_failed(&k->top_counts))
+            return over_budget(err);
+    }
+    uint64_t max = MIN((uint64_t)x->c->m->top_n, (uint64_t)k->values.n + k->strings.n);
+    struct buf mem;
+    buf_init(&mem, a->budget);
+    arena_init(&texts, a->budget, 0);
+    enum ec ec =
+        buf_reserve(&mem, (size_t)(max + 1) * 2 * sizeof(struct ranked)) ? EC_OK : over_budget(err);
+    struct ranked *p = (struct ranked *)(void *)mem.p;
+    struct ranking r[2] = {{.p = p, .max = max}, {.max = max, .side = 1}};
+    if (ec == EC_OK) {
+        r[1].p = p + max + 1;
+        ec = rank_values(x, k, r, &texts, err);
+    }
+    for (int side = 0; side < 2; side++)
+        for (uint64_t i = 0; i < r[side].n && ec == EC_OK; i++)
+            ec = keep(k, &r[side].p[i], err);
+    buf_deinit(&mem);
+    arena_deinit(&texts);
+    if (ec == EC_OK && !large)
+        ec = few_cells(x, k, err);
+    forget_values(k);
+    return ec;
+}
+
+bool key_in_doubt(const struct compare *x, const struct key *k)
+{
+    const uint32_t n = x->c->grid.n;
+    const uint64_t *cells = (const uint64_t *)(const void *)k->cells.p;
+    for (uint32_t id = 1; k->by_hash && id < k->top.n; id++) {
+        for (uint32_t side = 0; side < 2; side++) {
+            uint64_t sum = 0;
+            for (uint32_t i = 0; i < n; i++)
+                sum += cells[((size_t)id * 2 + side) * n + i];
+            if (sum < top_pair(k, id)[side] && top_pair(k, id)[side] != UINT32_MAX)
+                return true;
+        }
+    }
+    return false;
 }
 
 uint32_t key_top(const struct key *k, const struct qval *v)
@@ -387,6 +572,7 @@ void key_end(struct key *k)
     buf_deinit(&k->top_counts);
     k->top = (struct label_set){0};
     buf_deinit(&k->cells);
+    buf_deinit(&k->totals);
 }
 
 /* ---- series ---- */
@@ -428,7 +614,8 @@ static enum ec side_series(struct compare *x, struct key *k, int side, struct ra
     struct ranking r = {.p = mem, .max = MIN((uint64_t)x->c->m->top_n, k->top.n), .side = side};
     struct metrics_series *s;
     for (uint32_t id = 1; id < k->top.n; id++)
-        rank(&r, &(struct ranked){k->top.values[id], {top_pair(k, id)[0], top_pair(k, id)[1]}});
+        ranking_add(
+            &r, &(struct ranked){k->top.values[id], {top_pair(k, id)[0], top_pair(k, id)[1]}});
     if (r.n == 0)
         return EC_OK;
     for (uint64_t i = 0; i < r.n; i++) {

@@ -9,6 +9,9 @@
 #include "query/metrics.h"
 #include "unit.h"
 
+/* See query/exec/compare_hashed.h. */
+extern uint64_t compare_hash_mask;
+
 static struct err err;
 static struct pool *pool;
 
@@ -192,6 +195,87 @@ static void test_compare__needs_little_memory(void **state)
     block_fixture_free(f);
 }
 
+/* Strings of which some repeat more than others, many tie, and some share their key with numbers,
+ * arrays or nothing at all. */
+static struct head *many_head(uint32_t n, uint32_t from)
+{
+    struct buf b = BUF_INIT;
+    char text[100];
+    size_t rs = pb_begin(&b, 1), ss = pb_begin(&b, 2);
+    for (uint32_t i = from; i < from + n; i++) {
+        uint32_t x = i * 2654435761u;
+        size_t span = pb_begin(&b, 2);
+        fx_ids(&b, (uint8_t)(1 + i / 40 % 250), i + 1);
+        snprintf(text, sizeof(text), "n%u", x % 4000);
+        pb_put_bytes(&b, 5, str_from(text));
+        pb_put_fixed64(&b, 7, T0 + i * 1000);
+        pb_put_fixed64(&b, 8, T0 + i * 1000 + i);
+        snprintf(text, sizeof(text), "a string of its own %u", x >> 8 & 0xfffff);
+        fx_attr_str(&b, 9, "own", text);
+        snprintf(text, sizeof(text), "%u", x % 64 * (x >> 10 & 63));
+        fx_attr_str(&b, 9, "uneven", text);
+        if (i % 5 == 0)
+            fx_attr_str(&b, 9, "mixed", i % 25 == 0 ? "nil" : text);
+        else if (i % 5 == 1)
+            fx_attr_int(&b, 9, "mixed", (int64_t)(x % 3000) - 1500);
+        else if (i % 5 == 2)
+            pb_put_attr(&b, 9, STR("mixed"),
+                &(struct value){
+                    .type = VALUE_DOUBLE, .d = i % 10 == 2 ? -0.0 : (double)(x % 9000)});
+        else if (i % 5 == 3)
+            pb_put_attr(&b, 9, STR("mixed"),
+                &(struct value){.type = VALUE_ARRAY, .s = STR("\x0a\x02\x18\x01")});
+        size_t status = pb_begin(&b, 15);
+        snprintf(text, sizeof(text), "failure %u", x >> 12);
+        if (i % 3 != 0)
+            pb_put_bytes(&b, 2, str_from(text));
+        pb_put_varint(&b, 3, i % 11 == 0 ? 2 : 0);
+        pb_end(&b, status);
+        pb_end(&b, span);
+    }
+    pb_end(&b, ss);
+    pb_end(&b, rs);
+    struct head *h = head_of_request(buf_bytes(&b), 1);
+    buf_deinit(&b);
+    return h;
+}
+
+/* With hashes as they are, with some strings to a hash, with many, and with all of them. */
+static void test_compare__tells_strings_of_one_hash_apart(void **state)
+{
+    static const uint64_t masks[] = {0x7ffff, 0x7ff80, 0};
+    static const char *const args[] = {"{ status = error }", "{ span.mixed != nil }, 3",
+        "{ name = \"n7\" }, 64", "{ false }", "{ status = error }, 500"};
+    struct block_fixture *f = block_fixture_new();
+    (void)state;
+    struct head *a = many_head(3000, 0), *b = many_head(3000, 3000), *c = many_head(2000, 5500);
+    struct part *parts[] = {fixture_write(f, (struct part *[]){head_part(a)}, 1), head_part(b),
+        fixture_write(f, (struct part *[]){head_part(c)}, 1)};
+    struct metrics_request req = wide;
+    for (size_t i = 0; i < ARRAY_LEN(args); i++) {
+        char text[100];
+        struct run right, u;
+        req.step_ns = i % 2 == 0 ? S / 1000 : S / 10;
+        agree(parts, 3, "", args[i], req);
+        snprintf(text, sizeof(text), "{ } | compare(%s)", args[i]);
+        assert_ok(try_query(&right, parts, 3, text, req, 0), err);
+        for (size_t m = 0; m < ARRAY_LEN(masks); m++) {
+            compare_hash_mask = masks[m];
+            assert_ok(try_query(&u, parts, 3, text, req, 0), err);
+            same(text, &u.r, &right.r);
+            run_end(&u);
+        }
+        compare_hash_mask = UINT64_MAX;
+        run_end(&right);
+    }
+    part_unref(parts[0]);
+    part_unref(parts[2]);
+    part_unref(head_part(a));
+    part_unref(head_part(b));
+    part_unref(head_part(c));
+    block_fixture_free(f);
+}
+
 static void test_compare__counts_a_repeated_span_once(void **state)
 {
     struct block_fixture *f = block_fixture_new();
@@ -282,6 +366,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compare__is_the_same_over_columns_and_traces),
         cmocka_unit_test(test_compare__needs_little_memory),
+        cmocka_unit_test(test_compare__tells_strings_of_one_hash_apart),
         cmocka_unit_test(test_compare__counts_a_repeated_span_once),
         cmocka_unit_test(test_limits__end_a_query),
     };
