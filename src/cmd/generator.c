@@ -192,8 +192,8 @@ static void *tick(void *arg)
     return NULL;
 }
 
-enum ec metrics_service_new(const struct config *c, struct overrides *o, struct budget *budget,
-    struct metrics_service **ret, struct err *err)
+enum ec metrics_service_new(const struct config *c, struct overrides *o, struct budget *series,
+    struct budget *samples, struct metrics_service **ret, struct err *err)
 {
     *ret = NULL;
     if (c->generator.path[0] == 0) {
@@ -212,8 +212,8 @@ enum ec metrics_service_new(const struct config *c, struct overrides *o, struct 
     ASSERT(pthread_cond_init(&m->wake, &attr) == 0);
     pthread_condattr_destroy(&attr);
     const struct generator_options go = {
-        .settings = settings, .emit = emit, .ctx = m, .budget = budget};
-    enum ec ec = start_remote_write(m, budget, err);
+        .settings = settings, .emit = emit, .ctx = m, .budget = series};
+    enum ec ec = start_remote_write(m, samples, err);
     if (ec == EC_OK)
         ec = generator_new(&go, &m->generator, err);
     if (ec == EC_OK && pthread_create(&m->thread, NULL, tick, m) != 0)

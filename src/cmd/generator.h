@@ -9,9 +9,10 @@
 
 struct metrics_service;
 
-/* *ret is NULL when metrics_generator.storage.path is not set. */
-enum ec metrics_service_new(const struct config *c, struct overrides *o, struct budget *budget,
-    struct metrics_service **ret, struct err *err) MUST_USE;
+/* series: what the registry holds; samples: what is on its way to an endpoint, which many series
+ * must not keep from leaving. *ret is NULL when metrics_generator.storage.path is not set. */
+enum ec metrics_service_new(const struct config *c, struct overrides *o, struct budget *series,
+    struct budget *samples, struct metrics_service **ret, struct err *err) MUST_USE;
 void metrics_service_push(void *ctx, struct str tenant, const struct batch *b, bool no_metrics);
 /* A last collection, then sends what can be sent in that time; pushes may go on, and are lost. NULL
  * is fine, as below. */

@@ -33,7 +33,7 @@
 
 struct process {
     const struct config *config;
-    struct budget memory, bodies, ingest_budget, queries, answers, storage, metrics;
+    struct budget memory, bodies, ingest_budget, queries, answers, storage, metrics, samples;
     struct arena lists; /* of the default limits, and of forwarders */
     struct budget usage, forwards;
     struct pool *pool;
@@ -151,6 +151,7 @@ static void init_budgets(struct process *p)
     budget_init(&p->queries, &p->memory, "queries", total / 4);
     budget_init(&p->answers, &p->memory, "streamed answers", total / 8);
     budget_init(&p->metrics, &p->memory, "metrics generator", total / 8);
+    budget_init(&p->samples, &p->memory, "remote write", MAX(total / 32, 16u << 20));
     budget_init(&p->usage, &p->memory, "cost attribution", total / 16);
     budget_init(&p->forwards, &p->memory, "forwarders", total / 16);
     budget_init(
@@ -209,7 +210,7 @@ static enum ec start_storage(struct process *p, struct err *err)
         .limits_ctx = p,
     };
     TRY(store_open(&so, &p->store, err));
-    TRY(metrics_service_new(c, p->overrides, &p->metrics, &p->metrics_service, err));
+    TRY(metrics_service_new(c, p->overrides, &p->metrics, &p->samples, &p->metrics_service, err));
     struct ingest_options io = {
         .store = p->store,
         .overrides = p->overrides,

@@ -123,9 +123,11 @@ static bool has_queue(struct tenant *t)
 static void kick_all(void *arg)
 {
     struct tenant *t = arg;
+    atomic_fetch_add(&t->w->sending, 1); /* a stop waits for what this begins */
     atomic_store(&t->kicked, false);
     for (size_t i = 0; i < t->w->n_endpoints; i++)
         sender_kick(&t->senders[i]);
+    atomic_fetch_sub(&t->w->sending, 1);
 }
 
 static void kick(struct tenant *t)
@@ -260,10 +262,11 @@ void remote_write_free(struct remote_write *w, int64_t deadline_ns)
     bool kicked = true;
     while (w->client != NULL && clock_mono_ns() < until && kicked) {
         struct timespec t = {.tv_nsec = 2 * NS_PER_MS};
-        kicked = atomic_load(&w->sending) != 0;
+        kicked = false;
         for (unsigned i = 0; i < SLOTS && !kicked; i++)
             for (struct tenant *x = w->slots[i]; x != NULL; x = x->next)
                 kicked |= atomic_load(&x->kicked);
+        kicked |= atomic_load(&w->sending) != 0; /* second: what is kicked becomes what is sent */
         if (kicked)
             nanosleep(&t, NULL);
     }

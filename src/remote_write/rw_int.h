@@ -84,7 +84,7 @@ struct remote_write {
     size_t n_endpoints;
     pthread_mutex_t lock; /* of slots */
     struct tenant *slots[SLOTS];
-    _Atomic unsigned sending; /* requests under way */
+    _Atomic unsigned sending; /* requests under way, and kicks that may begin one */
     _Atomic bool stopping;
     _Atomic(struct tenant *) last; /* the one that was put to last */
     struct log_limiter write_log, refused_log;

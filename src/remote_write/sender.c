@@ -110,11 +110,9 @@ static void refused(struct sender *s, unsigned status, struct str body, const ch
     advance(s);
 }
 
-static void answered(void *arg, const struct http_client_response *rs)
+static void judge(struct sender *s, const struct http_client_response *rs)
 {
-    struct sender *s = arg;
     const struct remote_write_endpoint *o = &s->endpoint->opt;
-    atomic_fetch_sub(&s->tenant->w->sending, 1);
     s->under_way = false;
     if (atomic_load(&s->tenant->w->stopping) && rs->ec == EC_CANCELED) {
         batch_reset(&s->batch); /* it stays in the queue */
@@ -137,6 +135,13 @@ static void answered(void *arg, const struct http_client_response *rs)
         refused(s, rs->status, buf_str(rs->body), rs->error);
     }
     sender_kick(s);
+}
+
+static void answered(void *arg, const struct http_client_response *rs)
+{
+    struct sender *s = arg;
+    judge(s, rs);
+    atomic_fetch_sub(&s->tenant->w->sending, 1); /* after the next request has begun */
 }
 
 void sender_kick(struct sender *s)
