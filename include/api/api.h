@@ -34,6 +34,10 @@ void api_free(struct api *a); /* after the server is drained */
 void api_attach(
     struct api *a, struct store *store, struct overrides *overrides, struct ingest *ingest);
 
+/* User-configurable overrides, or NULL; before api_attach. */
+struct user_limits;
+void api_attach_user_limits(struct api *a, struct user_limits *u);
+
 /* /ready: what is shown. Starting until set; stopping is final. Thread-safe. */
 enum api_state { API_STARTING, API_RUNNING, API_STOPPING };
 void api_set_state(struct api *a, enum api_state s);

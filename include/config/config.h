@@ -165,6 +165,8 @@ struct config {
     struct config_generator generator;
     struct config_limits limits;
     const char *overrides_file; /* NULL: none */
+    bool user_limits_on, user_limits_check_conflicts;
+    const char *user_limits_dir; /* where they are kept */
     int64_t overrides_period;
 
     struct arena arena; /* owns the strings */
@@ -201,6 +203,21 @@ struct config_tenant {
     struct str tenant;
     struct config_limits limits;
     const char *warning; /* to be logged, or NULL */
+    bool from_file, from_user;
 };
+
+/* What a tenant set by itself, as JSON in the scoped shape: it lies over the tenant's entry, the
+ * entry "*", or the defaults. */
+struct config_user_limits {
+    struct str tenant, json;
+};
+/* EC_INVALID when a tenant could not have these. */
+enum ec config_user_limits_check(const struct config *c, struct str json, struct err *err) MUST_USE;
 enum ec config_overrides_load(const struct config *c, uint64_t last_hash, struct arena *arena,
+    struct config_tenant **ret, size_t *ret_n, uint64_t *ret_hash, struct err *err) MUST_USE;
+/* The same with what tenants set (*ret_n is 0 and *ret NULL only when both are unchanged);
+ * `users_change` is another number after each change of it. Such limits that do not parse are left
+ * out with a warning. */
+enum ec config_overrides_merge(const struct config *c, const struct config_user_limits *users,
+    size_t n_users, uint64_t users_change, uint64_t last_hash, struct arena *arena,
     struct config_tenant **ret, size_t *ret_n, uint64_t *ret_hash, struct err *err) MUST_USE;

@@ -47,7 +47,8 @@ struct limit_lists { /* what cannot be copied: lives as long as its entry */
 };
 
 struct tenant_entry {
-    struct str tenant; /* "*": any tenant without an entry of its own */
+    struct str tenant;         /* "*": any tenant without an entry of its own */
+    bool from_file, from_user; /* who set it: the file, the tenant by /api/overrides, or both */
     struct limits limits;
     const void *attached; /* the loader's own, of the snapshot's arena; this layer does not look */
     struct limit_lists lists;
@@ -71,7 +72,7 @@ enum ec overrides_new(const struct overrides_options *opt, struct overrides **re
 void overrides_free(struct overrides *o);
 /* Copies the tenant's limits. */
 void overrides_get(struct overrides *o, struct str tenant, struct limits *ret);
-/* True when the tenant itself has an entry ("*" does not count). */
+/* True when the tenant itself has an entry in the file ("*" does not count). */
 bool overrides_has_own(struct overrides *o, struct str tenant);
 /* Calls fn with the tenant's entry, or "*", or NULL: it has none. The entry lives during the
  * call. */
@@ -80,7 +81,8 @@ void overrides_visit(struct overrides *o, struct str tenant,
 /* Another number after each change; never 0. */
 uint64_t overrides_version(const struct overrides *o);
 const struct limit_lists *overrides_default_lists(const struct overrides *o);
-/* Reads the file again; the server's timer calls it every per_tenant_override_period. */
+/* Reads the file again; the server's timer calls it every per_tenant_override_period. Any
+ * thread. */
 void overrides_poll(struct overrides *o);
 /* Calls each entry of the snapshot, sorted by tenant. */
 void overrides_each(

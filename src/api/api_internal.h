@@ -9,11 +9,13 @@
 
 #define OUTSTANDING_SLOTS 1024u /* power of two */
 
+struct user_limits;
 struct api {
     struct api_options opt;
-    _Atomic bool attached; /* opt.store, overrides and ingest are there: set after them */
-    _Atomic int state;     /* enum api_state */
-    struct regex **deny;   /* url_deny_list, compiled */
+    struct user_limits *user_limits; /* NULL: off */
+    _Atomic bool attached;           /* opt.store, overrides and ingest are there: set after them */
+    _Atomic int state;               /* enum api_state */
+    struct regex **deny;             /* url_deny_list, compiled */
     size_t n_deny;
     /* Requests waiting or running, by hash of the tenant header: two tenants may share a slot,
      * which only makes the bound stricter for them. */
@@ -104,6 +106,7 @@ void api_ready(struct api *a, struct exchange *ex);
 void api_buildinfo(struct api *a, struct exchange *ex);
 void api_metrics_text(struct api *a, struct exchange *ex);
 void api_echo(struct api *a, struct exchange *ex);
+void api_user_limits(struct api *a, struct exchange *ex);
 void api_mcp(struct api *a, struct exchange *ex);
 void api_mcp_register(void);
 /* text/plain with X-Content-Type-Options: nosniff and a line feed: net/http's Error. */

@@ -86,6 +86,7 @@ static const struct route routes[] = {
         &api_metrics_range_endpoint, NULL},
     {"/api/metrics/query", NULL, "api_metrics_query", ANY, true, false,
         &api_metrics_instant_endpoint, NULL},
+    {"/api/overrides", NULL, "api_overrides", ANY, true, false, NULL, api_user_limits},
     {"/api/mcp", NULL, "api_mcp", ANY, true, false, NULL, api_mcp},
 };
 
@@ -179,10 +180,11 @@ static void dispatch(struct api *a, struct exchange *ex, const struct route *r, 
 static bool present(const struct api *a, const struct route *r)
 {
     const struct config *c = a->opt.config;
-    return r->plain == api_metrics_text ? c->server.register_instrumentation
-           : r->plain == api_mcp        ? c->mcp_enabled
-           : r->plain == usage_metrics  ? c->attribution.enabled
-                                        : true;
+    return r->plain == api_metrics_text  ? c->server.register_instrumentation
+           : r->plain == api_mcp         ? c->mcp_enabled
+           : r->plain == api_user_limits ? c->user_limits_on
+           : r->plain == usage_metrics   ? c->attribution.enabled
+                                         : true;
 }
 
 void api_handle_http(void *ctx, struct exchange *ex)

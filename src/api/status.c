@@ -7,6 +7,7 @@
 #include "api_internal.h"
 #include "base/clock.h"
 #include "base/metric.h"
+#include "gateway/user_limits.h"
 #include "json_out.h"
 
 /* The version that clients gate features on: the API level that we implement, not our own
@@ -247,7 +248,23 @@ static void put_tenant_json(void *ctx, const struct tenant_entry *e)
     bool first = b->p[b->n - 1] == '"';
     buf_putz(b, first ? ",\"tenants\":[{\"name\":" : ",{\"name\":");
     json_str(b, e->tenant);
-    buf_putz(b, ",\"has_runtime_overrides\":true,\"has_user_configurable_overrides\":false}");
+    buf_printf(b, ",\"has_runtime_overrides\":%s,\"has_user_configurable_overrides\":%s}",
+        e->from_file ? "true" : "false", e->from_user ? "true" : "false");
+}
+
+static void put_user_limits(struct api *a, struct str tenant, struct buf *b)
+{
+    struct user_limits_entry e = {.json = STR("No user-configurable overrides set")};
+    struct arena arena;
+    struct err err = {0};
+    arena_init(&arena, NULL, 0);
+    if (a->user_limits == NULL)
+        e.json = STR("User-configurable overrides are not enabled");
+    else if (user_limits_get(a->user_limits, tenant, &arena, &e, &err) == EC_LIMIT)
+        e.json = STR("no memory");
+    buf_putz(b, ",\"user_configurable_overrides\":");
+    json_str(b, e.json);
+    arena_deinit(&arena);
 }
 
 /* /status/overrides and /status/overrides/{tenant}, as JSON whatever Accept says: nothing reads the
@@ -270,8 +287,11 @@ static void overrides_page(struct api *a, struct exchange *ex, struct str tenant
         json_str(&b, tenant);
         buf_putz(&b, ",\"runtime_overrides\":");
         json_str(&b, buf_str(&yaml));
-        buf_printf(&b, ",\"using_default_or_wildcard_runtime_overrides\":%s",
-            overrides_has_own(a->opt.overrides, tenant) ? "false" : "true");
+        buf_putz(&b, ",\"using_default_or_wildcard_runtime_overrides\":");
+        json_str(&b, overrides_has_own(a->opt.overrides, tenant)     ? tenant
+                     : overrides_has_own(a->opt.overrides, STR("*")) ? STR("*")
+                                                                     : STR("default overrides"));
+        put_user_limits(a, tenant, &b);
         buf_deinit(&yaml);
     }
     buf_putc(&b, '}');

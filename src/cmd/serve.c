@@ -26,6 +26,7 @@
 #include "base/metric.h"
 #include "cmd.h"
 #include "gateway.h"
+#include "gateway/user_limits.h"
 #include "generator.h"
 
 #define DRAIN_MAX         (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
@@ -34,7 +35,8 @@
 struct process {
     const struct config *config;
     struct budget memory, bodies, ingest_budget, queries, answers, storage, metrics, samples;
-    struct arena lists; /* of the default limits, and of forwarders */
+    struct arena lists;              /* of the default limits, and of forwarders */
+    struct user_limits *user_limits; /* NULL: off */
     struct budget usage, forwards;
     struct pool *pool;
     struct overrides *overrides;
@@ -104,13 +106,25 @@ static bool lists_from(const struct config_limits *c, struct arena *arena, struc
 static enum ec load_overrides(void *ctx, uint64_t last_hash, struct arena *arena,
     struct tenant_entry **ret, size_t *ret_n, uint64_t *ret_hash, struct err *err)
 {
+    struct process *p = ctx;
     struct config_tenant *from;
-    size_t n;
-    TRY(config_overrides_load(ctx, last_hash, arena, &from, &n, ret_hash, err));
+    struct user_limits_entry *set = NULL;
+    size_t n, n_set = 0;
+    uint64_t change = 0;
+    if (p->user_limits != NULL)
+        TRY(user_limits_all(p->user_limits, arena, &set, &n_set, &change, err));
+    struct config_user_limits *users = ARENA_ARRAY(arena, n_set, struct config_user_limits);
+    ASSERT(users != NULL); /* as below */
+    for (size_t i = 0; i < n_set; i++)
+        users[i] = (struct config_user_limits){set[i].tenant, set[i].json};
+    TRY(config_overrides_merge(
+        p->config, users, n_set, change, last_hash, arena, &from, &n, ret_hash, err));
     struct tenant_entry *to = ARENA_ARRAY(arena, n, struct tenant_entry);
     ASSERT(to != NULL); /* the snapshot's arena has no budget; the file's size is bounded */
     for (size_t i = 0; i < n; i++) {
         to[i].tenant = from[i].tenant;
+        to[i].from_file = from[i].from_file;
+        to[i].from_user = from[i].from_user;
         limits_from(&from[i].limits, &to[i].limits);
         to[i].attached = &from[i].limits.generator;
         ASSERT(lists_from(&from[i].limits, arena, &to[i].lists)); /* no budget either */
@@ -171,8 +185,10 @@ static const struct ingest_forwarder *forwarders_from(const struct config *c, st
 static enum ec start_storage(struct process *p, struct err *err)
 {
     const struct config *c = p->config;
-    struct overrides_options oo = {.load = c->overrides_file == NULL ? NULL : load_overrides,
-        .load_ctx = (void *)(uintptr_t)c};
+    if (c->user_limits_on)
+        TRY(user_limits_open(io_from_environment(), c->user_limits_dir, &p->user_limits, err));
+    bool any = c->overrides_file != NULL || p->user_limits != NULL;
+    struct overrides_options oo = {.load = any ? load_overrides : NULL, .load_ctx = p};
     limits_from(&c->limits, &oo.defaults);
     ASSERT(lists_from(&c->limits, &p->lists, &oo.default_lists)); /* no budget */
     TRY(overrides_new(&oo, &p->overrides, err));
@@ -316,6 +332,7 @@ static enum ec start(struct process *p, struct err *err)
     TRY(gateway_listen(p->gateway, p->server, &p->bodies, err));
     TRY(listen_api(p, err)); /* before the replay: /ready says what is going on */
     TRY(start_storage(p, err));
+    api_attach_user_limits(p->api, p->user_limits);
     api_attach(p->api, p->store, p->overrides, p->ingest);
     struct receivers_options ro = {.config = c,
         .server = p->server,
@@ -385,6 +402,7 @@ static int stop(struct process *p, int exit_code)
     ingest_free(p->ingest);
     metrics_service_free(p->metrics_service);
     overrides_free(p->overrides);
+    user_limits_free(p->user_limits);
     log_event(LOG_INFO, "stopped");
     return exit_code;
 }

@@ -40,6 +40,37 @@ static const struct block *shape_of(const struct node *n)
     return flat > scoped ? &schema_limits_flat : &schema_limits;
 }
 
+/* What a tenant set by itself, over the limits in t. */
+static enum ec load_user(const struct config *c, struct arena *arena, struct str json,
+    struct config_tenant *t, struct err *err)
+{
+    struct problems p = {.arena = arena};
+    struct node *n;
+    TRY(node_parse(json, arena, &n, err));
+    decode_block(&schema_limits, n, &p);
+    if (p.n > 0)
+        return report(&p, err);
+    struct config_limits l = t->limits;
+    TRY(bind_block(arena, &schema_limits, "user-configurable overrides", n, &l, false, err));
+    const struct node *dimensions = node_at(n, "cost_attribution.dimensions");
+    if (!node_is_null(dimensions))
+        TRY(resolve_dimensions(arena, dimensions, &l, err));
+    TRY(resolve_tenant_generator(c, arena, &l.generator, err));
+    t->limits = l;
+    t->from_user = true;
+    return EC_OK;
+}
+
+enum ec config_user_limits_check(const struct config *c, struct str json, struct err *err)
+{
+    struct config_tenant t = {.limits = c->limits};
+    struct arena arena;
+    arena_init(&arena, NULL, 0); /* the text is bounded */
+    enum ec ec = load_user(c, &arena, json, &t, err);
+    arena_deinit(&arena);
+    return ec;
+}
+
 static enum ec load_entry(const struct config *c, struct arena *arena, const struct node_pair *pair,
     struct config_tenant *t, struct problems *p, struct err *err)
 {
@@ -49,6 +80,7 @@ static enum ec load_entry(const struct config *c, struct arena *arena, const str
     char path[SCHEMA_PATH_MAX / 2];
 
     decode_block(shape, n, p);
+    t->from_file = true;
     t->tenant = arena_str(arena, pair->key);
     if (t->tenant.p == NULL)
         return ERR(err, EC_LIMIT, "overrides over their memory budget");
@@ -123,15 +155,55 @@ static enum ec load_tenants(const struct config *c, struct arena *arena, const s
     return EC_OK;
 }
 
-enum ec config_overrides_load(const struct config *c, uint64_t last_hash, struct arena *arena,
+static const struct config_tenant *entry_of(
+    const struct config_tenant *t, size_t n, struct str tenant)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(t[i].tenant, tenant))
+            return &t[i];
+    return NULL;
+}
+
+/* The entries of the file, and one for each tenant that set something. */
+static enum ec merge_users(const struct config *c, const struct config_user_limits *users,
+    size_t n_users, struct arena *arena, struct config_tenant **tenants, size_t *n, struct err *err)
+{
+    size_t n_file = *n, n_all = *n;
+    struct config_tenant *all = ARENA_ARRAY(arena, n_file + n_users, struct config_tenant);
+    if (all == NULL)
+        return ERR(err, EC_LIMIT, "overrides over their memory budget");
+    if (n_file > 0)
+        memcpy(all, *tenants, n_file * sizeof(*all));
+    const struct config_tenant *any = entry_of(all, n_file, STR("*"));
+    for (size_t i = 0; i < n_users; i++) {
+        const struct config_tenant *own = entry_of(all, n_file, users[i].tenant);
+        struct config_tenant *t = own != NULL ? &all[own - all] : &all[n_all];
+        struct err why = {0};
+        if (own == NULL) {
+            *t = (struct config_tenant){.limits = any != NULL ? any->limits : c->limits};
+            t->tenant = arena_str(arena, users[i].tenant);
+            if (t->tenant.p == NULL)
+                return ERR(err, EC_LIMIT, "overrides over their memory budget");
+            n_all++;
+        }
+        if (load_user(c, arena, users[i].json, t, &why) != EC_OK)
+            t->warning = "user-configurable overrides do not parse and are left out";
+    }
+    *tenants = all;
+    *n = n_all;
+    return EC_OK;
+}
+
+enum ec config_overrides_merge(const struct config *c, const struct config_user_limits *users,
+    size_t n_users, uint64_t users_change, uint64_t last_hash, struct arena *arena,
     struct config_tenant **ret, size_t *ret_n, uint64_t *ret_hash, struct err *err)
 {
     CLEANUP(free_buf) struct buf text = BUF_INIT;
     CLEANUP(free_buf) struct buf expanded = BUF_INIT;
-    struct node *root;
+    struct node *root = NULL;
 
-    enum ec ec = file_read(c->overrides_file, &text, err);
-    uint64_t hash = hash64(text.p, text.n);
+    enum ec ec = c->overrides_file == NULL ? EC_OK : file_read(c->overrides_file, &text, err);
+    uint64_t hash = hash64(text.p, text.n) ^ hash_mix(users_change);
     if (ec == EC_OK && hash == last_hash) {
         *ret = NULL;
         *ret_n = 0;
@@ -142,15 +214,21 @@ enum ec config_overrides_load(const struct config *c, uint64_t last_hash, struct
         ec = env_expand(buf_str(&text), &expanded, err);
     if (ec == EC_OK)
         ec = node_parse(c->expand_env ? buf_str(&expanded) : buf_str(&text), arena, &root, err);
+    if (ec == EC_OK)
+        ec = load_tenants(c, arena, root, ret, ret_n, err);
     if (ec != EC_OK) {
-        err_prefix(err, "failed to load runtime config: %.300s", c->overrides_file);
+        err_prefix(err, "failed to load runtime config: %.300s",
+            c->overrides_file == NULL ? "" : c->overrides_file);
         return ec;
     }
-    ec = load_tenants(c, arena, root, ret, ret_n, err);
-    if (ec != EC_OK) {
-        err_prefix(err, "failed to load runtime config: %.300s", c->overrides_file);
-        return ec;
-    }
+    if (n_users > 0)
+        TRY(merge_users(c, users, n_users, arena, ret, ret_n, err));
     *ret_hash = hash;
     return EC_OK;
+}
+
+enum ec config_overrides_load(const struct config *c, uint64_t last_hash, struct arena *arena,
+    struct config_tenant **ret, size_t *ret_n, uint64_t *ret_hash, struct err *err)
+{
+    return config_overrides_merge(c, NULL, 0, 0, last_hash, arena, ret, ret_n, ret_hash, err);
 }

@@ -257,6 +257,26 @@ enum ec resolve_limits(struct config *c, struct err *err)
     return EC_OK;
 }
 
+static enum ec resolve_user_limits(struct config *c, struct err *err)
+{
+#define USER "overrides.user_configurable_overrides."
+    struct buf dir = BUF_INIT;
+    c->user_limits_on = doc_bool(c->doc, USER "enabled");
+    c->user_limits_check_conflicts =
+        doc_bool(c->doc, USER "api.check_for_conflicting_runtime_overrides");
+    const char *backend = doc_string(c, USER "client.backend");
+    const char *path = doc_string(c, USER "client.local.path");
+    if (c->user_limits_on && backend[0] != 0 && strcmp(backend, "local") != 0)
+        return ERR(err, EC_UNSUPPORTED,
+            USER "client.backend: %.40s is not supported, only local is", backend);
+    buf_printf(&dir, "%s/@overrides", path[0] != 0 ? path : c->local_path);
+    c->user_limits_dir = arena_strz(&c->arena, buf_str(&dir));
+    buf_deinit(&dir);
+    ASSERT(c->user_limits_dir != NULL); /* no budget */
+    return EC_OK;
+#undef USER
+}
+
 enum ec resolve_config(struct config *c, struct err *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(merged); i++)
@@ -275,6 +295,7 @@ enum ec resolve_config(struct config *c, struct err *err)
     TRY(resolve_durability(c, err));
     TRY(resolve_limits(c, err));
     TRY(resolve_generator(c, err));
+    TRY(resolve_user_limits(c, err));
     TRY(resolve_forwarders(c, err));
     TRY(resolve_receivers(c, err));
     return resolve_gateway(c, err);

@@ -135,13 +135,25 @@ static const struct key flat_keys[] = {FLAT_KEYS};
 BLOCK(schema_limits_flat, "overrides.legacyConfig", flat_keys);
 
 static const struct key api_keys[] = {
-    K("check_for_conflicting_runtime_overrides", BOOL, N, "false", "user-configurable overrides are " LATER),
+    K("check_for_conflicting_runtime_overrides", BOOL, I, "false", "refuse them to tenants whose entry of the file sets the same"),
 };
 static BLOCK(block_api, "api.Config", api_keys);
+static const struct key user_local_keys[] = {K("path", STRING, I, "", "folder; empty: that of the traces")};
+static BLOCK(block_user_local, "local.Config", user_local_keys);
+#define NO_OBJECTS "only local is supported"
+static const struct key user_client_keys[] = {
+    K("backend", STRING, I, "", "local, or empty, which is the same"),
+    K("confirm_versioning", BOOL, N, "true", "versions are always checked"),
+    B("local", block_user_local),
+    K("gcs", ANY, N, NULL, NO_OBJECTS),
+    K("s3", ANY, N, NULL, NO_OBJECTS),
+    K("azure", ANY, N, NULL, NO_OBJECTS),
+};
+static BLOCK(block_user_client, "client.Config", user_client_keys);
 static const struct key user_keys[] = {
-    K("enabled", BOOL, R, "false", "user-configurable overrides are " LATER),
-    K("poll_interval", DURATION, N, "1m", "user-configurable overrides are " LATER),
-    K("client", ANY, N, NULL, "user-configurable overrides are " LATER),
+    K("enabled", BOOL, I, "false", "/api/overrides: tenants set forwarders, cost_attribution and metrics_generator by themselves"),
+    K("poll_interval", DURATION, N, "1m", "a change acts at once"),
+    B("client", block_user_client),
     B("api", block_api),
 };
 static BLOCK(block_user, "overrides.UserConfigurableOverridesConfig", user_keys);

@@ -24,10 +24,11 @@ struct snapshot_limits {
 
 struct overrides {
     struct overrides_options opt;
+    pthread_mutex_t polling;
+    uint64_t hash; /* of the file; guarded by polling */
+    bool failed;   /* last reload; guarded by polling */
     pthread_mutex_t lock;
     struct snapshot_limits *current; /* guarded by lock */
-    uint64_t hash;                   /* of the file; polling thread only */
-    bool failed;                     /* last reload; polling thread only */
     _Atomic uint64_t version;
 };
 
@@ -179,6 +180,7 @@ enum ec overrides_new(const struct overrides_options *opt, struct overrides **re
     struct overrides *o = xcalloc(1, sizeof(*o));
     o->opt = *opt;
     pthread_mutex_init(&o->lock, NULL);
+    pthread_mutex_init(&o->polling, NULL);
     atomic_init(&o->version, 1);
     metric_register(&reload_ok);
     metric_register(&limits_overrides);
@@ -202,6 +204,7 @@ void overrides_free(struct overrides *o)
         return;
     snapshot_unref(o->current);
     pthread_mutex_destroy(&o->lock);
+    pthread_mutex_destroy(&o->polling);
     free(o);
 }
 
@@ -235,7 +238,7 @@ bool overrides_has_own(struct overrides *o, struct str tenant)
 {
     struct snapshot_limits *s = snapshot_get(o);
     const struct tenant_entry *e = snapshot_find(s, tenant);
-    bool has = e != NULL && str_eq(e->tenant, tenant);
+    bool has = e != NULL && e->from_file && str_eq(e->tenant, tenant);
     snapshot_unref(s);
     return has;
 }
@@ -245,11 +248,13 @@ void overrides_poll(struct overrides *o)
     if (o->opt.load == NULL)
         return;
     struct err err = {0};
+    pthread_mutex_lock(&o->polling);
     bool failed = load(o, &err) != EC_OK;
     if (failed && !o->failed)
         log_event(LOG_ERROR, "overrides file is broken, keeping the old content", LE(&err));
     o->failed = failed;
     metric_set(metric_series1(&reload_ok, STR("overrides")), failed ? 0 : 1);
+    pthread_mutex_unlock(&o->polling);
 }
 
 void overrides_each(

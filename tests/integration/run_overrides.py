@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Per-tenant limits and what hangs on them: bounds of ingest, reload of the file under load, logs, artificial delay, cost
-attribution, forwarders (a second server takes what the first one forwards).
+attribution, forwarders (a second server takes what the first one forwards), /api/overrides.
 
 Needs nothing beyond Python. ONLY=pattern runs some groups.
 """
@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from checks import Checks  # noqa: E402
-from otlp import get, post, request, request_pb, span, trace_id  # noqa: E402
+from otlp import get, http_request, post, request, request_pb, span, trace_id  # noqa: E402
 from server import Server  # noqa: E402
 
 c = Checks()
@@ -341,8 +341,162 @@ def forwarders():
     hole.close()
 
 
+# ---- /api/overrides ----
+
+EMPTY = {"cost_attribution": {}, "metrics_generator": {
+    "processor": {"service_graphs": {}, "span_metrics": {}, "host_info": {}}}}
+
+
+def call(server, method, body=None, version=None, path="/api/overrides", name="a"):
+    headers = {**tenant(name), **({} if version is None else {"If-Match": version})}
+    data = None if body is None else body if isinstance(body, str) else json.dumps(body)
+    return http_request(server.url + path, method, data, headers)
+
+
+def user_config(**more):
+    return {"multitenancy_enabled": True, "overrides": {
+        "user_configurable_overrides": {"enabled": True, **more}}}
+
+
+def user_limits():
+    with Server() as server:
+        c.equal("off", get(server, "/api/overrides").status, 404)
+    config = user_config()
+    config["distributor"] = {"forwarders": [forwarder("f", "127.0.0.1:1")],
+                             "usage": {"cost_attribution": {"enabled": True}}}
+    with Server(config) as server:
+        a = call(server, "GET")
+        c.equal("none", (a.status, a.body), (404, b""))
+        for method in ("POST", "DELETE"):
+            a = call(server, method, {})
+            c.equal(f"{method} without If-Match", (a.status, a.text), (428, "must specify If-Match header\n"))
+        a = call(server, "DELETE", version="0")
+        c.equal("nothing to delete", a.status, 404)
+        body = {"forwarders": ["f"], "cost_attribution": {"dimensions": {"service.name": "s"}},
+                "metrics_generator": {"processors": [], "collection_interval": "60s",
+                                      "ingestion_time_range_slack": 30 * 10**9,
+                                      "native_histogram_bucket_factor": 1.5}}
+        a = call(server, "POST", body, "7")
+        c.equal("create with a version", (a.status, a.text), (412, "version does not match\n"))
+        a = call(server, "POST", body, "x")
+        c.equal("no version", (a.status, a.text), (412, "version is not valid\n"))
+        a = call(server, "POST", body, "0")
+        c.equal("create", (a.status, a.body), (200, b""))
+        first = a.header("etag")
+        a = call(server, "GET")
+        want = {"forwarders": ["f"], "cost_attribution": {"dimensions": {"service.name": "s"}},
+                "metrics_generator": {**EMPTY["metrics_generator"], "processors": [],
+                                      "collection_interval": "1m0s", "ingestion_time_range_slack": "30s",
+                                      "native_histogram_bucket_factor": 1.5}}
+        c.equal("get", (a.status, a.header("etag"), a.header("content-type"), a.json()),
+                (200, first, "application/json", want))
+        merged = call(server, "GET", path="/api/overrides?scope=merged").json()
+        c.equal("merged", (merged["forwarders"], merged["metrics_generator"]["collection_interval"],
+                           merged["metrics_generator"]["processor"]["span_metrics"]["enable_instance_label"]),
+                (["f"], "1m0s", True))
+        a = call(server, "GET", path="/api/overrides?scope=all")
+        c.equal("scope", (a.status, a.text),
+                (400, 'unknown scope "all", valid options are api and merged\n'))
+        post(server, request([span()], "shop"), headers=tenant("a"))
+        c.equal("acts at once", set(usage(server, tenant="a")), {("shop",)})
+        c.equal("forwarded", metric(server, "tempo_distributor_queue_pushes_total", name="f", tenant="a"), 1)
+        a = call(server, "POST", {}, "0")
+        c.equal("stale", (a.status, a.text), (412, "version does not match\n"))
+        a = call(server, "PATCH", {"forwarders": None, "metrics_generator": {
+            "collection_interval": None, "processors": ["span-metrics"]}})
+        del want["forwarders"], want["metrics_generator"]["collection_interval"]
+        want["metrics_generator"]["processors"] = ["span-metrics"]
+        c.equal("patch", (a.status, a.json()), (200, want))
+        second = a.header("etag")
+        c.check("another version", second != first, second)
+        c.equal("patch of nothing", call(server, "PATCH", {}, name="b").json(), EMPTY)
+        for bad, text in (
+                ({"x": 1}, 'json: unknown field "x"'),
+                ({"metrics_generator": {"max_active_series": 1}}, 'json: unknown field "max_active_series"'),
+                ({"forwarders": "f"}, "json: cannot unmarshal string into Go struct field"),
+                ([], "json: cannot unmarshal array into Go value"),
+                ("{", "invalid JSON"),
+                ({"forwarders": ["g"]}, 'forwarder "g" is not a known forwarder, contact your system '
+                 "administrator"),
+                ({"metrics_generator": {"processors": ["p"]}}, 'metrics_generator.processor "p" is not a '
+                 "known processor, valid values: [service-graphs"),
+                ({"metrics_generator": {"collection_interval": "14s"}}, 'metrics_generator.collection_interval '
+                 '"14s" is outside acceptable range of 15s to 5m'),
+                ({"metrics_generator": {"collection_interval": "5m1s"}}, '"5m1s" is outside'),
+                ({"metrics_generator": {"collection_interval": "soon"}}, "time: invalid duration"),
+                ({"metrics_generator": {"ingestion_time_range_slack": "12h1s"}},
+                 'metrics_generator.ingestion_time_range_slack "12h0m1s" is outside acceptable range of 0s to '
+                 "12h"),
+                ({"metrics_generator": {"generate_native_histograms": "m"}},
+                 'metrics_generator.generate_native_histograms "m" is not a valid value, valid values: '
+                 "classic, native, both"),
+                ({"metrics_generator": {"trace_id_label_name": "a.b"}}, 'trace_id_label_name "a.b" is not'),
+                ({"metrics_generator": {"native_histogram_bucket_factor": 1}}, "must be greater than 1"),
+                ({"metrics_generator": {"processor": {"span_metrics": {"intrinsic_dimensions": {"no": True}}}}},
+                 "no"),
+                ({"metrics_generator": {"processor": {"span_metrics": {"filter_policies": [{"x": 1}]}}}}, "x"),
+                ({"cost_attribution": {"dimensions": {"a": "x", "b": "x"}}}, "duplicate label name: 'x'"),
+                ({"forwarders": [], "pad": "x" * 70000}, "request body is over")):
+            for method in ("POST", "PATCH"):
+                a = call(server, method, bad, second)
+                c.equal(f"{method} {str(bad)[:80]}", (a.status, text in a.text), (400, True))
+        for interval in ("15s", "5m"):
+            c.equal(interval, call(server, "PATCH", {"metrics_generator": {
+                "collection_interval": interval}}, name="b").status, 200)
+        a = call(server, "POST", {}, "0", "/api/overrides?skip-conflicting-overrides-check=maybe")
+        c.equal("parameter", (a.status, a.text), (400, "could not parse skip-conflicting-overrides-check, "
+                                                  "must be a boolean value\n"))
+        c.equal("method", call(server, "PUT", {}).status, 405)
+        for name in ("a|b", "a/b", ""):
+            c.equal(f"tenant {name!r}", call(server, "GET", name=name).status, 400)
+        page = json.loads(get(server, "/status/overrides/a", {"Accept": "application/json"}).text)
+        c.equal("page", (json.loads(page["user_configurable_overrides"]),
+                         page["using_default_or_wildcard_runtime_overrides"]), (want, "default overrides"))
+        server.restart(kill=True)
+        a = call(server, "GET")
+        c.equal("survives a kill", (a.json(), a.header("etag")), (want, second))
+        c.equal("delete, stale", call(server, "DELETE", version=first).status, 412)
+        a = call(server, "DELETE", version=second)
+        c.equal("delete", (a.status, a.body, call(server, "GET").status), (200, b"", 404))
+        third = call(server, "POST", {}, "0").header("etag")
+        c.check("no version comes twice", int(third) > int(second), third)
+        file = server.data_dir / "@overrides" / "user-limits"
+        server.stop()
+        file.write_bytes(file.read_bytes().replace(b"{}", b"[]", 1))
+        server.start()
+        c.equal("damaged: set aside", (call(server, "GET").status, file.with_name("user-limits.damaged").exists()),
+                (404, True))
+        c.equal("and goes on", call(server, "POST", {}, "0").status, 200)
+
+
+def user_limits_conflict():
+    config = user_config(api={"check_for_conflicting_runtime_overrides": True})
+    with Server(config) as server:
+        path = server.folder / "tenants.yaml"
+        path.write_text(json.dumps({"overrides": {
+            "a": {"ingestion": OPEN, "metrics_generator": {"disable_collection": True}},
+            "b": {"ingestion": {**OPEN, "max_attribute_bytes": 9},
+                  "metrics_generator": {"processors": ["span-metrics"]}}}}))
+        server.config["overrides"]["per_tenant_override_config"] = str(path)
+        server.restart()
+        a = call(server, "POST", {}, "0")
+        c.equal("conflict", (a.status, a.text[:58]),
+                (400, "tenant has conflicting overrides set in runtime config, con"[:58]))
+        c.equal("skipped", call(server, "POST", {}, "0", "/api/overrides?skip-conflicting-overrides-check=true")
+                .status, 200)
+        c.equal("processors are none", call(server, "POST", {}, "0", name="b").status, 200)
+        merged = call(server, "GET", path="/api/overrides?scope=merged", name="b").json()
+        c.equal("from the file", merged["metrics_generator"]["processors"], ["span-metrics"])
+        call(server, "PATCH", {"metrics_generator": {"processors": ["host-info"]}}, name="b")
+        merged = call(server, "GET", path="/api/overrides?scope=merged", name="b").json()
+        c.equal("replaced", merged["metrics_generator"]["processors"], ["host-info"])
+        post(server, request([span(attributes={"k": "0123456789"})]), headers=tenant("b"))
+        c.equal("the rest stays", metric(server, "tempo_distributor_attributes_truncated_total", tenant="b",
+                                         scope="span"), 1)
+
+
 def main():
-    for f in (burst, traces, trace_bytes, attributes, delay, debug_spans, span_log, reload_under_load,
+    for f in (user_limits, user_limits_conflict, burst, traces, trace_bytes, attributes, delay, debug_spans, span_log, reload_under_load,
               attribution, forwarders):
         c.run(f.__name__, f)
     c.finish()

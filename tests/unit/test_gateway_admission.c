@@ -116,6 +116,7 @@ static enum ec load(void *ctx, uint64_t last_hash, struct arena *arena, struct t
     assert_non_null(e);
     for (size_t i = 0; i < s->n; i++)
         e[i] = (struct tenant_entry){.tenant = str_from(s->tenants[i]),
+            .from_file = true,
             .limits = {.rate_limit_bytes = s->rates[i], .burst_size_bytes = 1}};
     *ret = e;
     *ret_n = s->n;
