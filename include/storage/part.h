@@ -233,6 +233,7 @@ struct part *part_reader_part(const struct part_reader *r);
 struct part_reader {
     struct part *part;
     struct budget *budget;
+    bool once; /* set after opening: reads columns one time, so they are not kept in the cache */
 };
 
 void part_info(struct part_reader *r, struct part_info *ret);

@@ -56,6 +56,7 @@ struct store_options {
     uint32_t compaction_inputs_max; /* 0: 8 */
     uint64_t compaction_spans_max;  /* output bound; 0: 4,000,000 */
     uint64_t compaction_bytes_max;  /* output bound; 0: 1 GiB */
+    uint64_t merge_memory_bytes;    /* no merge so large that it takes more; 0: no bound */
     bool compaction_disabled;
     uint64_t bytes_max;        /* size limit of all blocks; 0: off */
     uint64_t min_free_bytes;   /* floor of free space; 0: 1 GiB, and a ratio of 0.05 */

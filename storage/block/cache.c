@@ -223,6 +223,19 @@ static bool cache_make_room(struct block_cache *c, uint64_t bytes)
     return false;
 }
 
+/* `bytes` are charged to payer: given back when there is no memory. */
+static struct cached *cached_new(uint64_t bytes, struct budget *payer)
+{
+    struct cached *o = malloc(bytes);
+    if (o == NULL) {
+        budget_give(payer, bytes);
+        return NULL;
+    }
+    *o = (struct cached){.bytes = bytes, .payer = payer};
+    atomic_init(&o->pins, 1);
+    return o;
+}
+
 struct cached *block_cache_alloc(struct block_cache *c, uint64_t bytes, struct budget *fallback)
 {
     ASSERT(bytes >= sizeof(struct cached));
@@ -232,14 +245,13 @@ struct cached *block_cache_alloc(struct block_cache *c, uint64_t bytes, struct b
             return NULL;
         payer = fallback;
     }
-    struct cached *o = malloc(bytes);
-    if (o == NULL) {
-        budget_give(payer, bytes);
-        return NULL;
-    }
-    *o = (struct cached){.bytes = bytes, .payer = payer};
-    atomic_init(&o->pins, 1);
-    return o;
+    return cached_new(bytes, payer);
+}
+
+struct cached *block_cache_alloc_private(uint64_t bytes, struct budget *budget)
+{
+    ASSERT(bytes >= sizeof(struct cached));
+    return budget_take(budget, bytes) ? cached_new(bytes, budget) : NULL;
 }
 
 void block_cache_discard(struct cached *o)

@@ -31,6 +31,9 @@ struct cached *block_cache_find(struct block_cache *c, uint64_t block, uint64_t 
 /* Memory for an object of `bytes` (header included): charged to the cache if it can make room, else
  * to `fallback`, else NULL. Not yet visible to others, pinned once. */
 struct cached *block_cache_alloc(struct block_cache *c, uint64_t bytes, struct budget *fallback);
+/* The same, but `budget` pays and the object stays private: what is read once throws out nothing
+ * that is read often. */
+struct cached *block_cache_alloc_private(uint64_t bytes, struct budget *budget);
 /* Frees an object that was never added (its maker failed). */
 void block_cache_discard(struct cached *o);
 /* Publishes a filled object (if it is the cache's) and returns the pinned one to use: `o`, or the
@@ -42,4 +45,3 @@ void block_cache_unpin(struct cached *o);
 void block_cache_purge(struct block_cache *c, uint64_t block);
 /* Evicts about that much, so that something else can be charged to block_cache_budget. */
 void block_cache_shrink(struct block_cache *c, uint64_t bytes);
-struct budget *block_cache_budget(struct block_cache *c);

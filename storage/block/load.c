@@ -55,10 +55,12 @@ static enum ec object_find(
     return EC_OK;
 }
 
+/* `once`: its reader will not come back for it (part.h). */
 static enum ec object_alloc(
-    struct block_reader *r, uint64_t bytes, struct cached **ret, struct err *err)
+    struct block_reader *r, uint64_t bytes, bool once, struct cached **ret, struct err *err)
 {
-    *ret = block_cache_alloc(r->b->cache, bytes, r->base.budget);
+    *ret = once ? block_cache_alloc_private(bytes, r->base.budget)
+                : block_cache_alloc(r->b->cache, bytes, r->base.budget);
     if (*ret == NULL)
         return ERR(err, EC_LIMIT, "block page of %llu bytes is over the memory budget",
             (unsigned long long)bytes);
@@ -103,7 +105,7 @@ enum ec block_load_schema(struct block_reader *r, struct err *err)
             ec = block_schema_size(bytes_n(raw, ref->raw), &bytes, err);
         if (ec != EC_OK)
             return object_done(r, key, NULL, ec, &o, err);
-        TRY(object_alloc(r, sizeof(struct schema_object) + bytes, &o, err));
+        TRY(object_alloc(r, sizeof(struct schema_object) + bytes, false, &o, err));
         struct schema_object *so = CONTAINER_OF(o, struct schema_object, base);
         ec = block_schema_decode(
             bytes_n(raw, ref->raw), r->root, r->b->file_bytes, so + 1, &so->schema, err);
@@ -177,7 +179,7 @@ enum ec block_load_traces(
     if (o == NULL) {
         uint32_t first = page * BLOCK_TRACE_PAGE;
         uint32_t n = MIN(BLOCK_TRACE_PAGE, (uint32_t)r->root->facts.n_traces - first);
-        TRY(object_alloc(r, sizeof(struct traces_object) + n * 28ULL + 4, &o, err));
+        TRY(object_alloc(r, sizeof(struct traces_object) + n * 28ULL + 4, false, &o, err));
         struct traces_object *t = CONTAINER_OF(o, struct traces_object, base);
         t->n = n;
         t->start = (uint64_t *)(void *)(t + 1);
@@ -225,7 +227,7 @@ enum ec block_load_ids(
     TRY(object_find(r, key, &o, err));
     if (o == NULL) {
         uint32_t n = MIN(BLOCK_ID_PAGE, (uint32_t)r->root->facts.n_traces - page * BLOCK_ID_PAGE);
-        TRY(object_alloc(r, sizeof(struct ids_object) + n * 20ULL, &o, err));
+        TRY(object_alloc(r, sizeof(struct ids_object) + n * 20ULL, r->base.once, &o, err));
         struct ids_object *t = CONTAINER_OF(o, struct ids_object, base);
         t->n = n;
         t->ids = (struct trace_id *)(void *)(t + 1);
@@ -248,7 +250,7 @@ enum ec block_load_dict(struct block_reader *r, const struct block_column *k,
     TRY(object_find(r, key, &o, err));
     if (o == NULL) {
         uint64_t bytes = (k->dict_n + 1ULL) * 4 + k->dict_bytes;
-        TRY(object_alloc(r, sizeof(struct dict_object) + bytes, &o, err));
+        TRY(object_alloc(r, sizeof(struct dict_object) + bytes, r->base.once, &o, err));
         struct dict_object *d = CONTAINER_OF(o, struct dict_object, base);
         d->dict = (struct block_dict){.dict = {&block_dict_ops, true},
             .n = k->dict_n,
@@ -262,6 +264,12 @@ enum ec block_load_dict(struct block_reader *r, const struct block_column *k,
     return EC_OK;
 }
 
+/* Row lists of each attribute column come out of these: even who reads once reads them often. */
+static bool rows_come_of(col_id col)
+{
+    return col == COL_SPAN_SHAPE || col == COL_EVENT_SHAPE || col == COL_LINK_SHAPE;
+}
+
 enum ec block_load_chunk(struct block_reader *r, const struct block_column *k, uint32_t chunk,
     const struct chunk_object **ret, struct err *err)
 {
@@ -270,7 +278,8 @@ enum ec block_load_chunk(struct block_reader *r, const struct block_column *k, u
     struct cached *o;
     TRY(object_find(r, key, &o, err));
     if (o == NULL) {
-        TRY(object_alloc(r, block_chunk_bytes(r->schema, k, h), &o, err));
+        bool once = r->base.once && !rows_come_of(k->col);
+        TRY(object_alloc(r, block_chunk_bytes(r->schema, k, h), once, &o, err));
         struct chunk_object *c = CONTAINER_OF(o, struct chunk_object, base);
         enum ec ec = block_chunk_decode(r, k, h, c, err);
         if (ec != EC_OK)
@@ -296,7 +305,7 @@ enum ec block_load_filter(
     if (o == NULL) {
         struct page_in in;
         struct bytes stored;
-        TRY(object_alloc(r, sizeof(struct filter_object) + ref->raw, &o, err));
+        TRY(object_alloc(r, sizeof(struct filter_object) + ref->raw, false, &o, err));
         struct filter_object *f = CONTAINER_OF(o, struct filter_object, base);
         f->n_bytes = ref->raw;
         f->bytes = (const uint8_t *)(f + 1);

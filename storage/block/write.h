@@ -202,6 +202,10 @@ enum ec column_chunks_local(struct writer *w, const struct column_data *d,
 /* Ends it: the dictionary (sorted strings, may be NULL), the filter over `hashes` (may be NULL). */
 enum ec column_end(struct writer *w, const struct str *dict, uint32_t dict_n, struct buf *hashes,
     struct err *err) MUST_USE;
+/* Moves the distinct ones of these u64 to the front; *ret_n of them. About pass_max of them are
+ * compared at a time: memory is 16 to 32 bytes for each of those. */
+enum ec hashes_distinct(struct buf *hashes, size_t pass_max, size_t *ret_n, struct err *err)
+    MUST_USE;
 /* A whole string column at hand, by whichever way is smaller. */
 enum ec column_strings(struct writer *w, struct column_data *d, const struct interner *strings,
     struct err *err) MUST_USE;

@@ -12,7 +12,8 @@
 #define DICT_PAGE_BYTES ((uint64_t)512 << 10)
 /* distinct strings for which a column's own dictionary always pays */
 #define DICT_SMALL        256u
-#define FILTER_VALUES_MIN 64u /* below it the dictionary itself is as quick */
+#define FILTER_VALUES_MIN 64u        /* below it the dictionary itself is as quick */
+#define HASHES_PASS       (1u << 18) /* hashes of strings compared at a time: a table of 4 MiB */
 
 void column_begin(struct writer *w, col_id col)
 {
@@ -353,30 +354,51 @@ enum ec column_chunks_local(struct writer *w, const struct column_data *d,
     return ec;
 }
 
-/* Moves the distinct hashes to the front; *ret_n of them. A string of several chunks comes several
- * times, and would make the filter larger than it needs to be. */
-static enum ec hashes_distinct(struct buf *hashes, size_t *ret_n, struct err *err)
+/* WHY: a string of several chunks comes several times, and would make the filter larger than it
+ * needs to be. The table's size is bounded: hashes go through it one range after the other. Those
+ * seen before become 0, and are dropped at the end. */
+enum ec hashes_distinct(struct buf *hashes, size_t pass_max, size_t *ret_n, struct err *err)
 {
     uint64_t *h = (uint64_t *)(void *)hashes->p;
     size_t n = hashes->n / 8, kept = 0, slots = 64;
+    unsigned bits = 0; /* of a hash that choose its pass */
+    bool zero = false; /* a string hashes to it */
     struct buf table;
-    while (slots < n * 2)
+    while (bits < 16 && n >> bits > pass_max)
+        bits++;
+    while (slots < (n >> bits) * 2)
         slots *= 2;
     buf_init(&table, hashes->budget);
     if (!buf_reserve(&table, slots * 8)) {
         buf_deinit(&table);
         return writer_limit(err);
     }
-    memset(table.p, 0, slots * 8);
     uint64_t *t = (uint64_t *)(void *)table.p;
-    for (size_t i = 0; i < n; i++) {
-        size_t k = h[i] & (slots - 1);
-        while (t[k] != 0 && t[k] != h[i])
-            k = (k + 1) & (slots - 1);
-        if (t[k] == 0)
-            t[k] = h[kept++] = h[i]; /* a hash of 0 is kept each time: no harm */
+    for (uint64_t pass = 0; pass < 1ULL << bits; pass++) {
+        size_t taken = 0;
+        memset(t, 0, slots * 8);
+        for (size_t i = 0; i < n; i++) {
+            if (bits != 0 && h[i] >> (64 - bits) != pass)
+                continue;
+            if (h[i] == 0) { /* of pass 0, which made no others that it still comes to */
+                zero = true;
+                continue;
+            }
+            size_t k = h[i] & (slots - 1);
+            while (t[k] != 0 && t[k] != h[i])
+                k = (k + 1) & (slots - 1);
+            if (t[k] != 0)
+                h[i] = 0;
+            else if (++taken < slots / 4 * 3) /* strings made to collide: duplicates stay */
+                t[k] = h[i];
+        }
     }
     buf_deinit(&table);
+    for (size_t i = 0; i < n; i++)
+        if (h[i] != 0)
+            h[kept++] = h[i];
+    if (zero)
+        h[kept++] = 0; /* in the place of one that was dropped */
     *ret_n = kept;
     return EC_OK;
 }
@@ -386,7 +408,7 @@ static enum ec filter_put(
 {
     size_t n = 0;
     *ret_pages = 0;
-    TRY(hashes_distinct(hashes, &n, err));
+    TRY(hashes_distinct(hashes, HASHES_PASS, &n, err));
     if (n < FILTER_VALUES_MIN)
         return EC_OK;
     const uint64_t *h = (const uint64_t *)(const void *)hashes->p;

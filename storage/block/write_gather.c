@@ -212,8 +212,10 @@ enum ec wcursor_view(
 {
     if (c->s->r->part->is_head)
         return part_view(c->s->r, g, col, ret, err);
-    if (c->own == NULL)
+    if (c->own == NULL) {
         TRY(part_reader_open(c->s->r->part, c->w->opt->budget, &c->own, err));
+        c->own->once = true;
+    }
     TRY(part_view(c->own, g, col, ret, err));
     c->used += ret->n;
     return EC_OK;

@@ -64,6 +64,26 @@ static uint32_t order_trace(struct order *o, const struct trace_id *id)
     return o->table[i] - 1;
 }
 
+/* Our number of each trace of a source. A block is asked through a reader of its own: what it pins
+ * goes before anything else is read. */
+static enum ec order_read_traces(
+    struct writer *w, struct wsource *s, struct order *o, uint32_t *map, struct err *err)
+{
+    struct part_reader *own = NULL;
+    enum ec ec = EC_OK;
+    if (!s->r->part->is_head) {
+        TRY(part_reader_open(s->r->part, w->opt->budget, &own, err));
+        own->once = true;
+    }
+    for (uint32_t t = 0; ec == EC_OK && t < s->info.n_traces; t++) {
+        struct part_trace trace;
+        if ((ec = part_trace(own != NULL ? own : s->r, t, &trace, err)) == EC_OK)
+            map[t] = order_trace(o, &trace.id);
+    }
+    part_reader_close(own);
+    return ec;
+}
+
 /* Trace, id, kind of every row of a source, and the earliest start of every trace. */
 static enum ec order_read_source(
     struct writer *w, struct wsource *s, struct order *o, struct err *err)
@@ -71,11 +91,7 @@ static enum ec order_read_source(
     uint32_t *map = ARENA_ARRAY(&w->tmp, s->info.n_traces + 1ULL, uint32_t);
     if (map == NULL)
         return writer_limit(err);
-    for (uint32_t t = 0; t < s->info.n_traces; t++) {
-        struct part_trace trace;
-        TRY(part_trace(s->r, t, &trace, err));
-        map[t] = order_trace(o, &trace.id);
-    }
+    TRY(order_read_traces(w, s, o, map, err));
     struct wcursor c = {.w = w, .s = s};
     enum ec ec = EC_OK;
     for (uint32_t g = 0; ec == EC_OK && g < s->info.n_groups; g++) {
@@ -219,11 +235,10 @@ static enum ec order_dedup(struct writer *w, struct order *o, struct err *err)
     return EC_OK;
 }
 
-static enum ec order_weights(struct writer *w, uint32_t **ret, struct err *err)
+/* By new row. Takes the place of o->trace: once rows are sorted, nobody asks for it. */
+static uint32_t *order_weights(struct writer *w, struct order *o)
 {
-    uint32_t *weight = ARENA_ARRAY(&w->tmp, w->n_out[TABLE_SPANS] + 1ULL, uint32_t);
-    if (weight == NULL)
-        return writer_limit(err);
+    uint32_t *weight = TAKE_PTR(o->trace);
     for (size_t k = 0; k < w->n_src; k++) {
         const struct wsource *s = &w->src[k];
         for (uint32_t g = 0; g < s->info.n_groups; g++) {
@@ -234,15 +249,14 @@ static enum ec order_weights(struct writer *w, uint32_t **ret, struct err *err)
             }
         }
     }
-    *ret = weight;
-    return EC_OK;
+    return weight;
 }
 
 /* Cuts groups: at most BLOCK_GROUP_ROWS rows and GROUP_WEIGHT_MAX bytes, small traces whole. */
-static enum ec order_groups(struct writer *w, struct err *err)
+static enum ec order_groups(struct writer *w, struct order *o, struct err *err)
 {
-    uint32_t n = w->n_out[TABLE_SPANS], *weight = NULL;
-    TRY(order_weights(w, &weight, err));
+    uint32_t n = w->n_out[TABLE_SPANS];
+    const uint32_t *weight = order_weights(w, o);
     VEC(struct block_group) groups = {0};
     struct block_group g = {0};
     uint64_t bytes = 0;
@@ -311,7 +325,7 @@ enum ec writer_order(struct writer *w, struct err *err)
         TRY(order_read_source(w, &w->src[i], &o, err));
     TRY(order_sort(w, &o, err));
     TRY(order_dedup(w, &o, err));
-    TRY(order_groups(w, err));
+    TRY(order_groups(w, &o, err));
     TRY(order_ranges(w, TABLE_SPANS, err));
     arena_reset(&w->tmp);
     return EC_OK;

@@ -171,7 +171,8 @@ static enum ec merge_run(const struct merge *m, struct err *err)
     uint64_t dups = 0;
     enum ec ec = EC_OK;
     for (uint32_t i = 0; i < m->n_inputs && ec == EC_OK; i++)
-        ec = part_reader_open(m->inputs[i]->part, &s->work, &readers[i], err);
+        if ((ec = part_reader_open(m->inputs[i]->part, &s->work, &readers[i], err)) == EC_OK)
+            readers[i]->once = true;
     if (ec == EC_OK)
         ec = merge_write(m, readers, &facts, &dups, err);
     for (uint32_t i = 0; i < m->n_inputs; i++)
@@ -189,6 +190,13 @@ static enum ec merge_run(const struct merge *m, struct err *err)
     return ec;
 }
 
+/* Spans that a merge may have: the configured bound, or fewer where memory is short. */
+static uint64_t merge_spans_max(const struct store_options *o)
+{
+    uint64_t n = o->compaction_spans_max;
+    return o->merge_memory_bytes == 0 ? n : MIN(n, o->merge_memory_bytes / MERGE_SPAN_BYTES);
+}
+
 static void plan_for(struct tenant *t, struct store_block *const *blocks, size_t n,
     int64_t window_ns, struct compact_plan *ret)
 {
@@ -199,7 +207,7 @@ static void plan_for(struct tenant *t, struct store_block *const *blocks, size_t
         .now_ns = clock_wall_ns(),
         .retention_ns = limits.retention_ns != 0 ? limits.retention_ns : o->retention_ns,
         .inputs_max = o->compaction_inputs_max,
-        .spans_max = o->compaction_spans_max,
+        .spans_max = merge_spans_max(o),
         .bytes_max = o->compaction_bytes_max};
     CLEANUP(freep) struct compact_candidate *c = xcalloc(n + 1, sizeof(*c));
     for (size_t i = 0; i < n; i++)

@@ -45,6 +45,9 @@
 #define FAILED_SYNCS_MAX     3                /* in a row: ingest off */
 #define RANGE_SLACK_NS       (120 * NS_PER_S) /* ingestion_time_range_slack */
 #define COMPACT_STRIKES_MAX  3
+/* What a merge takes a span, rounded up: while it sorts, 24 bytes a span (write_order.c) and 120 a
+ * trace, of which there is one in every ten spans or so. */
+#define MERGE_SPAN_BYTES 48
 
 struct tenant;
 

@@ -175,6 +175,23 @@ static void test_compact__contents_stay_and_files_become_few(void **state)
     test_store_deinit(&t);
 }
 
+/* Where memory is short, merges are smaller instead of failing. */
+static void test_compact__stays_within_its_memory(void **state)
+{
+    (void)state;
+    struct test_store t;
+    struct err err;
+    test_store_init(&t, NULL);
+    t.opt.merge_memory_bytes = 26ull * MERGE_SPAN_BYTES; /* four blocks of six spans */
+    test_store_open(&t);
+    many_blocks(&t, 20, 6);
+    assert_ok(store_compact(t.s, &err), err);
+    assert_int_equal(test_files(&t, TENANT, ".block"), 5);
+    test_expect(&t, TENANT, 0, 20, 6);
+    test_store_close(&t, true);
+    test_store_deinit(&t);
+}
+
 static void test_compact__merges_spans_that_came_twice(void **state)
 {
     (void)state;
@@ -690,6 +707,7 @@ int main(void)
         cmocka_unit_test(test_append__full_memory_refuses_and_recovers),
         cmocka_unit_test(test_snapshot__outlives_flush_compaction_and_retention),
         cmocka_unit_test(test_compact__contents_stay_and_files_become_few),
+        cmocka_unit_test(test_compact__stays_within_its_memory),
         cmocka_unit_test(test_compact__merges_spans_that_came_twice),
         cmocka_unit_test(test_compact__leaves_a_damaged_input_out_after_three_tries),
         cmocka_unit_test(test_compact__off_for_a_tenant_leaves_retention_on),
