@@ -18,6 +18,7 @@ struct budget {
     _Atomic uint64_t used;
     _Atomic uint64_t peak;
     _Atomic uint64_t refused; /* charges that did not fit */
+    struct budget *next;      /* in the list of budgets that are shown */
 };
 
 void budget_init(struct budget *b, struct budget *parent, const char *name, uint64_t cap);
@@ -28,3 +29,17 @@ bool budget_take(struct budget *b, uint64_t n) MUST_USE;
 void budget_take_force(struct budget *b, uint64_t n);
 void budget_give(struct budget *b, uint64_t n);
 uint64_t budget_used(const struct budget *b);
+
+/* The budgets that an operator sees (/status/memory, vivace_memory_budget_bytes): those that live
+ * as long as the process or the store. A listed budget stays listed until budget_unlist; its parent
+ * is listed before it. */
+struct budget_facts {
+    const char *name, *parent; /* parent: NULL for a root */
+    unsigned depth;            /* 0: a root */
+    uint64_t cap, used, peak, refused;
+};
+void budget_list(struct budget *b);
+void budget_unlist(struct budget *b); /* NULL and unlisted ones are allowed */
+/* In the order of a tree: parents first, children behind them as they were listed. fn must not list
+ * or unlist. Counters are read one by one: sums are exact only while nothing is charged. */
+void budget_each(void (*fn)(void *ctx, const struct budget_facts *b), void *ctx);

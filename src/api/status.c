@@ -6,6 +6,7 @@
 
 #include "api_internal.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/metric.h"
 #include "gateway/user_limits.h"
 #include "json_out.h"
@@ -147,6 +148,30 @@ static void page_storage(struct api *a, struct buf *b)
     arena_deinit(&arena);
 }
 
+static void put_budget(void *ctx, const struct budget_facts *f)
+{
+    struct buf *b = ctx;
+    char cap[32] = "-";
+    if (f->cap != 0)
+        snprintf(cap, sizeof(cap), "%llu", (unsigned long long)f->cap);
+    buf_printf(b, "%*s%-*s %14llu %14llu %14s %8llu\n", (int)f->depth * 2, "",
+        24 - (int)f->depth * 2, f->name, (unsigned long long)f->used, (unsigned long long)f->peak,
+        cap, (unsigned long long)f->refused);
+}
+
+/* Budgets bound what comes from outside; the rest of the process is what they leave of it. */
+static void page_memory(struct api *a, struct buf *b)
+{
+    struct memory_stats s;
+    (void)a;
+    memory_stats(&s);
+    put_bytes(b, "resident", s.resident);
+    put_bytes(b, "allocated", s.allocated);
+    put_bytes(b, "freed, kept", s.kept);
+    buf_printf(b, "\n%-24s %14s %14s %14s %8s\n", "budget", "used bytes", "peak", "cap", "refused");
+    budget_each(put_budget, b);
+}
+
 static void put_limits(struct buf *b, const char *indent, const struct limits *l)
 {
     buf_printf(b, "%singestion:\n", indent);
@@ -207,6 +232,7 @@ static const struct {
     {"runtime_config", page_runtime_config, true},
     {"config", page_config, true},
     {"storage", page_storage, true},
+    {"memory", page_memory, true},
 };
 
 /* /status/config?mode=... and /config. */

@@ -2,6 +2,13 @@
  * Budget tree: charge a leaf and its parents, all or nothing. */
 #include "base/budget.h"
 
+#include <pthread.h>
+
+static struct {
+    pthread_mutex_t lock;
+    struct budget *first; /* as listed */
+} listed = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 void budget_init(struct budget *b, struct budget *parent, const char *name, uint64_t cap)
 {
     *b = (struct budget){.parent = parent, .name = name};
@@ -77,4 +84,51 @@ void budget_give(struct budget *b, uint64_t n)
 uint64_t budget_used(const struct budget *b)
 {
     return atomic_load_explicit(&b->used, memory_order_relaxed);
+}
+
+void budget_list(struct budget *b)
+{
+    struct budget **at = &listed.first;
+    pthread_mutex_lock(&listed.lock);
+    while (*at != NULL)
+        at = &(*at)->next;
+    b->next = NULL;
+    *at = b;
+    pthread_mutex_unlock(&listed.lock);
+}
+
+void budget_unlist(struct budget *b)
+{
+    pthread_mutex_lock(&listed.lock);
+    struct budget **at = &listed.first;
+    while (*at != NULL && *at != b)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = b->next;
+    pthread_mutex_unlock(&listed.lock);
+}
+
+static void tell(struct budget *parent, unsigned depth,
+    void (*fn)(void *ctx, const struct budget_facts *b), void *ctx)
+{
+    for (const struct budget *b = listed.first; b != NULL; b = b->next) {
+        if (b->parent != parent)
+            continue;
+        const struct budget_facts facts = {.name = b->name,
+            .parent = parent == NULL ? NULL : parent->name,
+            .depth = depth,
+            .cap = atomic_load_explicit(&b->cap, memory_order_relaxed),
+            .used = budget_used(b),
+            .peak = atomic_load_explicit(&b->peak, memory_order_relaxed),
+            .refused = atomic_load_explicit(&b->refused, memory_order_relaxed)};
+        fn(ctx, &facts);
+        tell((struct budget *)(uintptr_t)b, depth + 1, fn, ctx);
+    }
+}
+
+void budget_each(void (*fn)(void *ctx, const struct budget_facts *b), void *ctx)
+{
+    pthread_mutex_lock(&listed.lock);
+    tell(NULL, 0, fn, ctx);
+    pthread_mutex_unlock(&listed.lock);
 }

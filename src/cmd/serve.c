@@ -9,8 +9,8 @@
  * INVARIANT: the store is closed before the server is freed: commits in flight still answer
  * exchanges.
  */
+#include <assert.h>
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,6 +23,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/metric.h"
 #include "cmd.h"
 #include "gateway.h"
@@ -32,12 +33,16 @@
 #define DRAIN_MAX         (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
 #define METRICS_FLUSH_MAX (400 * NS_PER_MS)  /* what is left stays in the queue on disk */
 
+/* Merges of fewer spans than this allows would not be worth having (storage/store/merge.c). */
+#define MERGE_BYTES_MIN (32ULL << 20)
+
 struct process {
     const struct config *config;
     struct budget memory, bodies, ingest_budget, queries, answers, storage, metrics, samples;
     struct arena lists;              /* of the default limits, and of forwarders */
     struct user_limits *user_limits; /* NULL: off */
     struct budget usage, forwards;
+    struct budget *listed[9]; /* those */
     struct pool *pool;
     struct overrides *overrides;
     struct store *store;
@@ -170,6 +175,13 @@ static void init_budgets(struct process *p)
     budget_init(&p->forwards, &p->memory, "forwarders", total / 16);
     budget_init(
         &p->storage, &p->memory, "storage", 0); /* heads, cache and builders have their own caps */
+    struct budget *all[] = {&p->memory, &p->bodies, &p->ingest_budget, &p->queries, &p->answers,
+        &p->metrics, &p->usage, &p->forwards, &p->storage};
+    static_assert(sizeof(all) == sizeof(p->listed), "all are shown");
+    memcpy(p->listed, all, sizeof(all));
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        budget_list(all[i]);
+    memory_metrics_attach();
 }
 
 static const struct ingest_forwarder *forwarders_from(const struct config *c, struct arena *arena)
@@ -217,6 +229,7 @@ static enum ec start_storage(struct process *p, struct err *err)
         .compaction_inputs_max = c->compaction_inputs_max,
         .compaction_spans_max = c->compaction_objects_max,
         .compaction_bytes_max = c->compaction_bytes_max,
+        .merge_memory_bytes = MAX(c->memory_budget / 12, MERGE_BYTES_MIN),
         .compaction_disabled = c->compaction_disabled,
         .bytes_max = c->store_bytes_max,
         .min_free_bytes = c->min_free_bytes,
@@ -440,16 +453,6 @@ static void wait_for_stop(struct process *p, const sigset_t *set)
     }
 }
 
-/* Each request has an arena of its own. With glibc's defaults its chunks go back to the kernel with
- * the request and come again as page faults: 0.25 us of CPU a span. Keep up to 64 MiB on the free
- * list. */
-static void keep_freed_memory(void)
-{
-    mallopt(M_TRIM_THRESHOLD, 64 << 20);
-    mallopt(M_MMAP_THRESHOLD, 32 << 20);
-    mallopt(M_ARENA_MAX, 4);
-}
-
 /* Every block that was read keeps a descriptor: take what the hard limit allows. */
 static void raise_file_limit(void)
 {
@@ -475,7 +478,7 @@ int cmd_serve(const struct config *c)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: all inherit it */
     signal(SIGPIPE, SIG_IGN);
-    keep_freed_memory();
+    memory_setup();
     raise_file_limit();
     log_event(LOG_INFO, "Starting Vivace", LZ("version", VIVACE_VERSION));
     int exit_code = 0;
@@ -492,6 +495,8 @@ int cmd_serve(const struct config *c)
         exit_code = stop(p, 0);
     }
     arena_deinit(&p->lists);
+    for (size_t i = 0; i < ARRAY_LEN(p->listed); i++)
+        budget_unlist(p->listed[i]);
     free(p);
     return exit_code;
 }

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "store_private.h"
 
 bool heads_over(const struct store *s, unsigned percent)
@@ -178,6 +179,7 @@ static enum ec flush_one(struct tenant *t, struct sealed_head *sh, struct err *e
         log_event(LOG_DEBUG, "block flushed", LS("tenant", t->id), LU("spans", facts.n_spans),
             LU("bytes", facts.file_bytes), LD("took", clock_mono_ns() - begin));
         release_wal(t);
+        memory_settle(false);
         metric_inc(store_metrics.cleared);
         metric_inc(metric_series1(&store_families.cleared3, STR("wal")));
     } else {

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/memory.h"
 #include "storage/compact.h"
 #include "store_private.h"
 
@@ -177,6 +178,7 @@ static enum ec merge_run(const struct merge *m, struct err *err)
         ec = merge_write(m, readers, &facts, &dups, err);
     for (uint32_t i = 0; i < m->n_inputs; i++)
         part_reader_close(readers[i]);
+    memory_settle(false);
     if (ec != EC_OK)
         return ec;
     ec = merge_commit(m, &facts, err);

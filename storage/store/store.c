@@ -83,6 +83,9 @@ static struct store *store_new(const struct store_options *opt)
     budget_init(&s->heads, opt->budget, "heads", s->opt.head_bytes_max);
     budget_init(&s->work, opt->budget, "storage work", 0);
     s->cache = block_cache_new(opt->budget, s->opt.cache_bytes_max);
+    budget_list(&s->heads);
+    budget_list(&s->work);
+    budget_list(block_cache_budget(s->cache));
     s->clock_base_ns = clock_wall_ns() - clock_boot_ns();
     int64_t now_ns = clock_mono_ns();
     s->next_retain_ns = now_ns + s->opt.retention_period_ns;
@@ -268,6 +271,9 @@ void store_free(struct store *s)
         }
     }
     catalog_close(s->catalog);
+    budget_unlist(block_cache_budget(s->cache));
+    budget_unlist(&s->work);
+    budget_unlist(&s->heads);
     block_cache_free(s->cache);
     for (unsigned i = 0; i < s->n_bufs; i++)
         buf_deinit(&s->bufs[i]);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/memory.h"
 #include "store_private.h"
 
 #define TICK_HOT_NS  (50 * NS_PER_MS)
@@ -148,9 +149,21 @@ static void background_due(struct store *s, int64_t now_ns)
     }
 }
 
+static bool tenants_hot(struct store *s)
+{
+    bool hot = atomic_load(&s->n_waiters) > 0;
+    pthread_rwlock_rdlock(&s->registry);
+    for (size_t i = 0; i < STORE_BUCKETS && !hot; i++)
+        for (const struct tenant *t = s->buckets[i]; t != NULL && !hot; t = t->bucket_next)
+            hot = atomic_load_explicit(&t->hot, memory_order_relaxed);
+    pthread_rwlock_unlock(&s->registry);
+    return hot;
+}
+
 static void tick_check(struct store *s, int64_t now_ns, const struct tenant_list *all)
 {
     disk_check(s);
+    memory_settle(!tenants_hot(s) && atomic_load(&s->jobs) == 0);
     retention_clock_check(s);
     for (size_t i = 0; i < all->n; i++)
         tenant_seal_due(all->p[i], now_ns);
@@ -177,17 +190,6 @@ static void tick_once(struct store *s, bool now)
         tick_check(s, now_ns, &all);
     }
     tenant_list_free(&all);
-}
-
-static bool tenants_hot(struct store *s)
-{
-    bool hot = atomic_load(&s->n_waiters) > 0;
-    pthread_rwlock_rdlock(&s->registry);
-    for (size_t i = 0; i < STORE_BUCKETS && !hot; i++)
-        for (const struct tenant *t = s->buckets[i]; t != NULL && !hot; t = t->bucket_next)
-            hot = atomic_load_explicit(&t->hot, memory_order_relaxed);
-    pthread_rwlock_unlock(&s->registry);
-    return hot;
 }
 
 static void *tick_main(void *arg)

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/memory.h"
 #include "unit.h"
 
 static void test_budget__admits_up_to_the_cap(void **state)
@@ -63,6 +64,96 @@ static void test_budget__without_a_cap_never_wraps(void **state)
     budget_deinit(&b);
     assert_true(budget_take(NULL, UINT64_MAX));
     budget_give(NULL, 1);
+}
+
+struct seen {
+    char text[200];
+    uint64_t children; /* sum of what budgets right below "root" use */
+};
+
+static void see(void *ctx, const struct budget_facts *f)
+{
+    struct seen *s = ctx;
+    size_t n = strlen(s->text);
+    snprintf(s->text + n, sizeof(s->text) - n, "%u %s<%s %d %d %d %d\n", f->depth, f->name,
+        f->parent == NULL ? "" : f->parent, (int)f->cap, (int)f->used, (int)f->peak,
+        (int)f->refused);
+    if (f->parent != NULL && strcmp(f->parent, "root") == 0)
+        s->children += f->used;
+}
+
+static void test_budget__the_listed_ones_are_a_tree(void **state)
+{
+    (void)state;
+    struct budget root, a, b, leaf, hidden;
+    struct seen s = {0};
+    budget_init(&root, NULL, "root", 0);
+    budget_init(&a, &root, "a", 20);
+    budget_init(&b, &root, "b", 0);
+    budget_init(&leaf, &a, "leaf", 0);
+    budget_init(&hidden, &b, "hidden", 0);
+    struct budget *all[] = {&root, &a, &b, &leaf};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        budget_list(all[i]);
+    assert_true(budget_take(&leaf, 7));
+    assert_true(budget_take(&a, 5));
+    assert_false(budget_take(&leaf, 9));
+    budget_give(&a, 5);
+    assert_true(budget_take(&hidden, 3));
+    budget_each(see, &s);
+    assert_string_equal(
+        s.text, "0 root< 0 10 12 0\n1 a<root 20 7 12 1\n2 leaf<a 0 7 16 0\n1 b<root 0 3 3 0\n");
+    assert_int_equal(s.children, budget_used(&root));
+    budget_unlist(&b);
+    budget_unlist(&hidden); /* never was */
+    budget_unlist(NULL);
+    s = (struct seen){0};
+    budget_each(see, &s);
+    assert_null(strstr(s.text, "b<"));
+    budget_give(&leaf, 7);
+    budget_give(&hidden, 3);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        budget_unlist(all[i]);
+    s = (struct seen){0};
+    budget_each(see, &s);
+    assert_string_equal(s.text, "");
+}
+
+/* What large work leaves behind goes back to the kernel, though small things live among it. */
+static void test_memory__freed_pages_go_back(void **state)
+{
+    (void)state;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    enum { N = 4096, EACH = 16 << 10 }; /* 64 MiB */
+    struct memory_stats before, after;
+    void **p = xcalloc(N, sizeof(*p));
+    memory_settle(false);
+    for (int i = 0; i < N; i++)
+        memset(p[i] = xmalloc(EACH), 1, EACH);
+    for (int i = 0; i < N; i++)
+        if (i % 64 != 63)
+            free(p[i]);
+    memory_stats(&before);
+    assert_true(before.resident > 64u << 20);
+    assert_true(before.kept > 60u << 20);
+    memory_settle(false);
+    memory_stats(&after);
+    assert_true(after.resident < before.resident - (56u << 20));
+    assert_true(after.allocated < 8u << 20);
+    /* Too little to be worth it while there is work, not so at rest. */
+    for (int i = 0; i < 512; i++)
+        memset(p[i + i / 63] = xmalloc(EACH), 1, EACH);
+    for (int i = 0; i < 512; i++)
+        free(p[i + i / 63]);
+    memory_settle(false);
+    memory_stats(&before);
+    memory_settle(true);
+    memory_stats(&after);
+    assert_true(after.resident < before.resident - (6u << 20));
+    for (int i = 63; i < N; i += 64)
+        free(p[i]);
+    free(p);
+#endif
 }
 
 static void *budget_hammer(void *arg)
@@ -330,6 +421,8 @@ int main(void)
         cmocka_unit_test(test_budget__takes_from_all_parents_or_none),
         cmocka_unit_test(test_budget__without_a_cap_never_wraps),
         cmocka_unit_test(test_budget__holds_under_threads),
+        cmocka_unit_test(test_budget__the_listed_ones_are_a_tree),
+        cmocka_unit_test(test_memory__freed_pages_go_back),
         cmocka_unit_test(test_arena__returns_aligned_disjoint_memory),
         cmocka_unit_test(test_arena__empty_allocation_is_not_a_refusal),
         cmocka_unit_test(test_arena__charges_and_gives_back),
