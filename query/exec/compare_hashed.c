@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "compare.h"
 
+#define GROW_FAST    65536u /* slots, until which a table grows by four */
 #define VIEWS_PINNED 16u /* by one reader, when strings are read again */
 
 uint64_t compare_hash_mask = UINT64_MAX;
@@ -66,7 +67,7 @@ static struct hashed_slot *find(struct hashed_slot *slots, uint32_t n_slots, uin
 
 static bool grow(struct hashed *h)
 {
-    uint32_t n = h->n_slots == 0 ? 256 : h->n_slots * 2;
+    uint32_t n = h->n_slots == 0 ? 1024 : h->n_slots * (h->n_slots < GROW_FAST ? 4 : 2);
     size_t bytes = n * sizeof(struct hashed_slot);
     struct buf old = h->slots;
     buf_init(&h->slots, old.budget);
@@ -125,6 +126,7 @@ struct choosing {
     uint32_t least[2];     /* the count of the last of them; 0: there are fewer */
     struct buf ties;       /* u32 [place][side][1 + top]: how many, and the smallest codes */
     struct buf candidates; /* struct candidate */
+    bool tied; /* there are any of those */
 };
 
 /* The top-th largest count of each side. */
@@ -157,6 +159,7 @@ static void put_candidate(struct choosing *c, const struct hashed_slot *s)
 static void put_tie(struct choosing *c, const struct hashed_slot *s, unsigned side)
 {
     uint32_t *ties = (uint32_t *)(void *)c->ties.p;
+    c->tied = true;
     ties += ((size_t)s->place * 2 + side) * (1 + c->top);
     uint32_t n = ties[0], at = n, *codes = ties + 1;
     if (n == c->top) {
@@ -300,6 +303,8 @@ static enum ec offer_all(const struct choosing *c, struct reading *d, const stru
 static bool collect_ties(struct choosing *c)
 {
     const uint32_t *ties = (const uint32_t *)(const void *)c->ties.p;
+    if (!c->tied)
+        return true;
     for (uint32_t i = 0; i < c->h->n_slots; i++) {
         const struct hashed_slot *s = &slots_of(c->h)[i];
         bool kept = false;
