@@ -42,7 +42,7 @@ struct process {
     struct arena lists;              /* of the default limits, and of forwarders */
     struct user_limits *user_limits; /* NULL: off */
     struct budget usage, forwards;
-    struct budget *listed[9]; /* those */
+    struct budget *listed[10]; /* those */
     struct pool *pool;
     struct overrides *overrides;
     struct store *store;
@@ -176,7 +176,7 @@ static void init_budgets(struct process *p)
     budget_init(
         &p->storage, &p->memory, "storage", 0); /* heads, cache and builders have their own caps */
     struct budget *all[] = {&p->memory, &p->bodies, &p->ingest_budget, &p->queries, &p->answers,
-        &p->metrics, &p->usage, &p->forwards, &p->storage};
+        &p->metrics, &p->samples, &p->usage, &p->forwards, &p->storage};
     static_assert(sizeof(all) == sizeof(p->listed), "all are shown");
     memcpy(p->listed, all, sizeof(all));
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
