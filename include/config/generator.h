@@ -16,6 +16,9 @@ struct config_floats {
     const double *p;
     size_t n;
 };
+/* The latency buckets of span-metrics where nothing else is said. */
+extern const struct config_floats config_span_bounds;
+
 struct config_pair {
     const char *name, *value;
 };

@@ -177,8 +177,6 @@ static void copy_external(struct copier *c, const struct config_generator *g, st
 void settings_from(const struct config *config, const struct config_tenant_generator *t,
     struct str tenant, struct arena *arena, struct generator_settings *ret)
 {
-    static const double bounds[] = {0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512,
-        1.024, 2.048, 4.096, 8.192, 16.384};
     const struct config_generator *g = &config->generator;
     struct copier c = {arena};
     bool whole = false;
@@ -203,7 +201,7 @@ void settings_from(const struct config *config, const struct config_tenant_gener
     };
     copy_span_metrics(&c, &t->processors.span_metrics, &ret->span_metrics);
     if (!whole) /* as Tempo: the parts by themselves do not know of other bounds */
-        ret->span_metrics.bounds = (struct generator_bounds){bounds, ARRAY_LEN(bounds)};
+        ret->span_metrics.bounds = copy_bounds(&c, config_span_bounds);
     copy_service_graphs(&c, &t->processors.service_graphs, &ret->service_graphs);
     ret->host_info = (struct generator_host_info){
         copy_list(&c, t->processors.host_identifiers), copy_z(&c, t->processors.host_metric)};

@@ -250,6 +250,7 @@ enum ec resolve_tenant_generator(
 
 static const double span_bounds[] = {0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512,
     1.024, 2.048, 4.096, 8.192, 16.384};
+const struct config_floats config_span_bounds = {span_bounds, ARRAY_LEN(span_bounds)};
 static const double edge_bounds[] = {0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8};
 static const char *const peers[] = {"peer.service", "db.name", "db.system", NULL};
 static const char *const databases[] = {"db.namespace", "db.name", "db.system", NULL};
@@ -259,7 +260,7 @@ static const char *const hosts[] = {"k8s.node.name", "host.id", NULL};
 static void default_lists(const struct config_doc *d, struct config_processors *p)
 {
     if (doc_get(d, PROCESSOR "span_metrics.histogram_buckets") == NULL)
-        p->span_metrics.buckets = (struct config_floats){span_bounds, ARRAY_LEN(span_bounds)};
+        p->span_metrics.buckets = config_span_bounds;
     if (doc_get(d, PROCESSOR "service_graphs.histogram_buckets") == NULL)
         p->service_graphs.buckets = (struct config_floats){edge_bounds, ARRAY_LEN(edge_bounds)};
     if (doc_get(d, PROCESSOR "service_graphs.peer_attributes") == NULL)
