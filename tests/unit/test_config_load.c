@@ -295,7 +295,7 @@ static void test_print__secrets_are_masked(void **state)
         "        basic_auth: {username: u, password: hunter2}\n"
         "      - url: http://q\n        basic_auth: {username: u, password_file: /f}\n"
         "      - url: http://r\n        bearer_token: hunter2\n"
-        "overrides:\n  user_configurable_overrides: {client: {x: '-----BEGIN PRIVATE KEY----- hunter2'}}\n"
+        "overrides:\n  defaults:\n    storage: {parquet_dedicated_columns: [{name: '-----BEGIN PRIVATE KEY----- hunter2'}]}\n"
         "distributor: {ring: {kvstore: {consul: {acl_token: hunter2}}}, receivers: {otlp: {protocols: {http: {cors: {allowed_headers: [x-shown]}}, grpc: {tls: {cert_pem: c, key_pem: hunter2}}}}}}\n",
         "-storage.trace.s3.secret_key=hunter2", "-storage.trace.s3.session_token=hunter2",
         "-storage.trace.s3.access_key=visible");
