@@ -10,7 +10,7 @@ static const struct key ingestion_keys[] = {
     K("rate_limit_bytes", INT, I, "30000000", "bytes of spans a second", TO(rate_limit_bytes)),
     K("burst_size_bytes", INT, I, "30000000", "and at once", TO(burst_size_bytes)),
     K("max_traces_per_user", INT, I, "10000", "live traces; 0: no limit", TO(max_traces_per_user)),
-    K("max_global_traces_per_user", INT, I, "0", "as max_traces_per_user; 0: no limit", TO(max_global_traces_per_user)),
+    K("max_global_traces_per_user", INT, I, "0", "shown as a metric, not enforced, as in Tempo 3", TO(max_global_traces_per_user)),
     K("tenant_shard_size", INT, N, "0", "one process holds all data, there is no ring"),
     K("max_attribute_bytes", INT, I, "0", "longer attribute keys and values are cut; 0: distributor.max_attribute_bytes", TO(max_attribute_bytes)),
     K("artificial_delay", DURATION, I, NULL, "requests are answered this much later, give or take a tenth; not set: distributor.artificial_delay", TO(artificial_delay)),

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/metric.h"
 
 #define FILE_MAX    (64u << 20)
 #define TENANTS_MAX 5000u
@@ -35,6 +36,12 @@ struct user_limits {
     pthread_mutex_t lock; /* guards the rest */
     VEC(struct entry) entries;
     uint64_t last_version, change;
+};
+
+static struct metric_family reload_failed = {
+    .name = "tempo_overrides_user_configurable_overrides_reload_failed_total",
+    .help = "How often reloading the user-configurable overrides has failed",
+    .type = METRIC_COUNTER,
 };
 
 static char *join(const char *a, const char *b)
@@ -127,6 +134,7 @@ static enum ec load(struct user_limits *u, struct err *err)
     free(text);
     if (ec != EC_OK || good)
         return ec;
+    metric_inc(metric_series0(&reload_failed));
     char *damaged = join(u->path, ".damaged");
     ec = io_rename(u->io, "user_limits.set_aside", u->path, damaged, err);
     if (ec == EC_OK)
@@ -195,6 +203,7 @@ enum ec user_limits_open(struct io *io, const char *dir, struct user_limits **re
     u->path = join(dir, "/user-limits");
     u->aside = join(dir, "/.tmp-user-limits");
     u->change = 1;
+    metric_register(&reload_failed);
     pthread_mutex_init(&u->lock, NULL);
     enum ec ec = io_mkdir_all(io, "user_limits.mkdir", dir, err);
     if (ec == EC_OK)

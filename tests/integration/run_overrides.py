@@ -466,6 +466,7 @@ def user_limits():
         server.start()
         c.equal("damaged: set aside", (call(server, "GET").status, file.with_name("user-limits.damaged").exists()),
                 (404, True))
+        c.equal("counted", metric(server, "tempo_overrides_user_configurable_overrides_reload_failed_total"), 1)
         c.equal("and goes on", call(server, "POST", {}, "0").status, 200)
 
 
