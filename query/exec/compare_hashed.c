@@ -6,7 +6,7 @@
 #include "compare.h"
 
 #define GROW_FAST    65536u /* slots, until which a table grows by four */
-#define VIEWS_PINNED 16u /* by one reader, when strings are read again */
+#define VIEWS_PINNED 16u    /* by one reader, when strings are read again */
 
 uint64_t compare_hash_mask = UINT64_MAX;
 
@@ -126,7 +126,7 @@ struct choosing {
     uint32_t least[2];     /* the count of the last of them; 0: there are fewer */
     struct buf ties;       /* u32 [place][side][1 + top]: how many, and the smallest codes */
     struct buf candidates; /* struct candidate */
-    bool tied; /* there are any of those */
+    bool tied;             /* there are any of those */
 };
 
 /* The top-th largest count of each side. */
