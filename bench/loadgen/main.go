@@ -362,6 +362,7 @@ func doSend(args []string) {
 		bodies = reqs
 	}
 	start := time.Now()
+	encoding.RegisterCodec(rawCodec{}) // a plain map: before the senders start
 	var wg sync.WaitGroup
 	for c := 0; c < *conns; c++ {
 		wg.Add(1)
@@ -369,7 +370,6 @@ func doSend(args []string) {
 			defer wg.Done()
 			var do func(bd []byte) (error, bool)
 			if *pr == "grpc" {
-				encoding.RegisterCodec(rawCodec{})
 				opts := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
 				cc, err := grpc.NewClient("passthrough:///"+*addr, opts...)
 				if err != nil {
