@@ -133,15 +133,15 @@ def access(c, kube):
 def browser(c, kube):
     with Gateway(kube) as g:
         path = "/api/traces/v1/dev/search"
-        wait(lambda: g.raw("GET", path, HTML).status == 302)  # until OAuth is discovered
+        login_path = f"/openshift/dev/login?route={path}"
+        wait(lambda: g.raw("GET", login_path).status == 303)  # until OAuth is discovered; 503 before
         a = g.raw("GET", path, HTML)
         c.equal("G45 a browser is sent to the login", (a.status, a.header("location")),
                 (302, "/openshift/dev/login?route=/api/traces/v1/dev/search"))
         c.equal("others are not", g.raw("GET", path).status, 401)
         states = set()
         for _ in range(2):
-            a = g.raw("GET", a.header("location") if a.status == 302 else
-                      "/openshift/dev/login?route=/api/traces/v1/dev/search")
+            a = g.raw("GET", a.header("location") if a.status == 302 else login_path)
             c.equal("G46 login", a.status, 303)
             to = urllib.parse.urlsplit(a.header("location"))
             q = dict(urllib.parse.parse_qsl(to.query))
