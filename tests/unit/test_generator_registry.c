@@ -1,10 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Limits and overflow, staleness, native histograms, settings that change, the memory budget. */
 #include "generator_fixture.h"
+#include "src/generator/instance.h"
 
 #define CALLS    "traces_spanmetrics_calls_total"
 #define LATENCY  "traces_spanmetrics_latency"
 #define OVERFLOW CALLS "{metric_overflow=\"true\"}"
+
+/* One span of that name, straight to a tenant's instance. */
+static void gf_push_to(struct instance *tenant, const char *name)
+{
+    const struct gf_span span = {.trace = 1, .id = 1, .name = name, .seconds = 1};
+    struct buf b = BUF_INIT;
+    struct arena a;
+    struct batch batch;
+    struct err err = {0};
+    size_t rs = pb_begin(&b, 1), ss = pb_begin(&b, 2);
+    gf_put_span(&b, &span);
+    pb_end(&b, ss);
+    pb_end(&b, rs);
+    arena_init(&a, NULL, 0);
+    assert_ok(batch_decode(&batch, buf_bytes(&b), NULL, &a, &err), err);
+    instance_push(tenant, &batch, false);
+    arena_deinit(&a);
+    buf_deinit(&b);
+}
 
 static void push_names(struct gen_fixture *x, unsigned n)
 {
@@ -66,10 +86,25 @@ static void test_stale_series__goes_and_returns_from_zero(void **state)
     struct gen_fixture x;
     (void)state;
     gf_init(&x, GENERATOR_SPAN_METRICS_COUNT);
-    x.settings.stale_ns = -NS_PER_S; /* stale at once, when swept */
-    push_names(&x, 40);
-    gf_collect(&x);
-    assert_int_equal(x.n_lines, 80);
+    const struct generator_options opt = {
+        .settings = gf_settings, .emit = gf_emit, .ctx = &x, .budget = &x.budget};
+    struct instance *tenant = instance_new(&opt, STR("t"));
+    instance_refresh(tenant);
+    gf_push_to(tenant, "old");
+    registry_expire(&tenant->registry, clock_wall_ns() / NS_PER_MS - 60000);
+    assert_int_equal(tenant->registry.active_series, 1); /* updated since: it stays */
+    instance_tick(tenant);
+    assert_int_equal(x.n_lines, 2);
+    gf_push_to(tenant, "old");
+    registry_expire(&tenant->registry, clock_wall_ns() / NS_PER_MS + 1);
+    assert_int_equal(tenant->registry.active_series, 0);
+    assert_int_equal(tenant->registry.n_entities, 0);
+    gf_push_to(tenant, "old");
+    gf_clear(&x);
+    instance_tick(tenant);
+    assert_non_null(strstr(gf_line(&x, CALLS, 0), "} 0")); /* as a new series */
+    assert_non_null(strstr(gf_line(&x, CALLS, 1), "} 1"));
+    instance_free(tenant);
     gf_deinit(&x);
 }
 
@@ -163,31 +198,30 @@ static void test_settings__a_change_restarts_only_its_processor(void **state)
 {
     struct gen_fixture x;
     (void)state;
-    gf_init(&x, GENERATOR_SPAN_METRICS_COUNT | GENERATOR_SERVICE_GRAPHS);
-    GF_PUSH(&x, "a",
-        {.trace = 1,
-            .id = 1,
-            .name = "q",
-            .kind = 3,
-            .attrs = {{.key = "db.system", .text = "pg"}}});
-    gf_collect(&x);
-    assert_int_equal(gf_count(&x, "traces_service_graph_request_total"), 2);
-    assert_int_equal(gf_count(&x, CALLS), 2);
-    x.settings.processors = GENERATOR_SERVICE_GRAPHS;
-    generator_free(x.g); /* settings are read at the first push of a generator */
+    gf_init(&x, GENERATOR_SPAN_METRICS);
     const struct generator_options opt = {
         .settings = gf_settings, .emit = gf_emit, .ctx = &x, .budget = &x.budget};
-    struct err err = {0};
-    assert_ok(generator_new(&opt, &x.g, &err), err);
-    GF_PUSH(&x, "a",
-        {.trace = 1,
-            .id = 1,
-            .name = "q",
-            .kind = 3,
-            .attrs = {{.key = "db.system", .text = "pg"}}});
-    gf_collect(&x);
-    assert_int_equal(gf_count(&x, "traces_service_graph_request_total"), 2);
-    assert_int_equal(gf_count(&x, CALLS), 0);
+    struct instance *tenant = instance_new(&opt, STR("t"));
+    instance_refresh(tenant);
+    gf_push_to(tenant, "op");
+    instance_tick(tenant);
+    x.settings.processors |= GENERATOR_SERVICE_GRAPHS;
+    instance_refresh(tenant); /* span-metrics stay as they are: counters go on, no new zero */
+    gf_push_to(tenant, "op");
+    gf_clear(&x);
+    instance_tick(tenant);
+    assert_int_equal(gf_count(&x, CALLS), 1);
+    assert_non_null(strstr(gf_line(&x, CALLS, 0), "} 2"));
+    assert_non_null(tenant->service_graphs);
+    x.settings.processors = GENERATOR_SPAN_METRICS_COUNT; /* other parts: they start anew */
+    instance_refresh(tenant);
+    assert_null(tenant->service_graphs);
+    gf_push_to(tenant, "op");
+    gf_clear(&x);
+    instance_tick(tenant);
+    assert_int_equal(x.n_lines, 2); /* a zero and its value, no latency any more */
+    assert_non_null(strstr(gf_line(&x, CALLS, 1), "} 1"));
+    instance_free(tenant);
     gf_deinit(&x);
 }
 
