@@ -29,7 +29,7 @@ Those with several tenants set multitenancy_enabled and overrides.per_tenant_ove
 --serve-config writes. The span times are moved to now, because older spans are discarded. The recorded answers
 (generator_cases.json) come from Tempo 3.0.3. Names, labels and counts must be equal, sums within 1e-6, exemplars must
 belong to the bucket and to a trace that was sent; with --url the generator's own counters on /metrics are compared too.
-Needs Python 3.9 or later and nothing else. Closing line: 'N passed, N failed'. Exit status 1 when anything fails.
+One file, though a long one: it checks any server by itself. Needs Python 3.9 or later and nothing else. Closing line: 'N passed, N failed'. Exit status 1 when anything fails.
 """
 
 import argparse, base64, json, math, os, random, re, struct, sys, time, urllib.error, urllib.request

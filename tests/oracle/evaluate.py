@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A naive evaluator of search queries: row by row, no index, written from spec traceql.md 4 with the
 decisions of its section 9. Expressions become closures over (span, event, link); event and link are
-None unless a conjunctive query fixes them, then one of the span's, or NONE when it has none."""
+None unless a conjunctive query fixes them, then one of the span's, or NONE when it has none.
+
+One file, though a long one: it is read from top to bottom beside the specification's chapter 4."""
 import json
 import math
 import re
