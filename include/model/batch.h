@@ -105,7 +105,7 @@ struct batch {
 struct batch_limits {
     uint32_t attr_bytes_max; /* keys and string values are cut to this; 0: off */
     uint32_t spans_max;      /* 0: 1,000,000 */
-    uint32_t span_bytes_max; /* larger spans are rejected (SPAN_TOO_LARGE); 0: 1 MiB */
+    uint32_t span_bytes_max; /* larger spans are rejected (SPAN_TOO_LARGE); 0: 8 MiB */
 };
 
 /* Decodes an ExportTraceServiceRequest. One pass, iterative or depth-limited, linear time; memory

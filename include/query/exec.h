@@ -111,7 +111,8 @@ struct trace_result {
     size_t n_parts; /* parts that held some of it */
     struct query_stats stats;
     uint64_t proto_bytes; /* estimate of the merged trace as OTLP protobuf */
-    bool truncated;       /* max_bytes was crossed; spans hold what fits (at least one) */
+    bool truncated;       /* a limit was crossed; spans hold what fits (at least one) */
+    uint64_t max_bytes;   /* truncated: that limit; less than max_bytes when memory set it */
 };
 /* Not found: n == 0. max_bytes 0: no limit. start/end are hints only: never hide data. */
 enum ec query_trace(const struct query_ctx *ctx, const struct trace_id *id, uint64_t max_bytes,

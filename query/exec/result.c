@@ -87,33 +87,63 @@ struct service_slot {
     uint32_t number; /* 1 + index into services; 0: free */
 };
 
-/* Counts spans by (source, resource), then merges resources of one service name. */
+/* Spans by (source, resource): as many as the trace has resources, not spans. */
+struct service_counts {
+    struct service_slot *slots;
+    struct result_service *all; /* room for cap / 2 */
+    size_t n, cap;
+};
+
+static struct service_slot *service_slot(
+    const struct service_counts *c, uint32_t src, uint32_t resource)
+{
+    size_t at = (size_t)hash_mix((uint64_t)resource << 20 ^ src) & (c->cap - 1);
+    while (
+        c->slots[at].number != 0 && (c->slots[at].src != src || c->slots[at].resource != resource))
+        at = (at + 1) & (c->cap - 1);
+    return &c->slots[at];
+}
+
+static enum ec service_room(struct service_counts *c, struct arena *scratch, struct err *err)
+{
+    if (c->n * 2 < c->cap)
+        return EC_OK;
+    struct service_counts g = {.n = c->n, .cap = c->cap == 0 ? 16 : c->cap * 2};
+    g.slots = ARENA_ARRAY(scratch, g.cap, struct service_slot);
+    g.all = ARENA_ARRAY(scratch, g.cap / 2, struct result_service);
+    if (g.slots == NULL || g.all == NULL)
+        return over_budget(err);
+    for (size_t i = 0; i < c->cap; i++)
+        if (c->slots[i].number != 0)
+            *service_slot(&g, c->slots[i].src, c->slots[i].resource) = c->slots[i];
+    if (c->n != 0)
+        memcpy(g.all, c->all, c->n * sizeof(*g.all));
+    *c = g;
+    return EC_OK;
+}
+
+/* Counts spans by resource, then merges resources of one service name. */
 static enum ec fill_services(
     struct eval *ev, struct arena *a, struct result_trace *ret, struct err *err)
 {
     struct qtrace *t = ev->trace;
-    size_t cap = 16, n = 0;
-    while (cap < (size_t)t->n * 2)
-        cap *= 2;
-    struct service_slot *slots = ARENA_ARRAY(t->scratch, cap, struct service_slot);
-    struct result_service *all = ARENA_ARRAY(t->scratch, t->n, struct result_service);
-    if (slots == NULL || all == NULL)
-        return over_budget(err);
+    struct service_counts c = {0};
     for (uint32_t i = 0; i < t->n; i++) {
         uint64_t resource, status;
+        TRY(service_room(&c, t->scratch, err));
         TRY(qrow_u64(t, &t->rows[i], COL_SPAN_RESOURCE, &resource, err));
         TRY(qrow_u64(t, &t->rows[i], COL_SPAN_STATUS, &status, err));
         uint32_t src = t->rows[i].src;
-        size_t at = (size_t)hash_mix(resource << 20 ^ src) & (cap - 1);
-        while (slots[at].number != 0 && (slots[at].src != src || slots[at].resource != resource))
-            at = (at + 1) & (cap - 1);
-        if (slots[at].number == 0) {
-            TRY(eval_service(ev, &t->rows[i], &all[n].name, err));
-            slots[at] = (struct service_slot){src, (uint32_t)resource, (uint32_t)++n};
+        struct service_slot *slot = service_slot(&c, src, (uint32_t)resource);
+        if (slot->number == 0) {
+            TRY(eval_service(ev, &t->rows[i], &c.all[c.n].name, err));
+            *slot = (struct service_slot){src, (uint32_t)resource, (uint32_t)++c.n};
         }
-        all[slots[at].number - 1].spans++;
-        all[slots[at].number - 1].errors += status == 2;
+        c.all[slot->number - 1].spans++;
+        c.all[slot->number - 1].errors += status == 2;
     }
+    struct result_service *all = c.all;
+    size_t n = c.n;
     if (n > 1)
         qsort(all, n, sizeof(*all), cmp_service);
     struct result_service *out = ARENA_ARRAY(a, n, struct result_service);

@@ -9,6 +9,8 @@
 #include "query/exec.h"
 #include "result.h"
 
+#define RUN 4096u /* spans read at once */
+
 static enum ec over_budget(struct err *err)
 {
     return ERR(err, EC_LIMIT, "query is over its memory budget");
@@ -39,24 +41,49 @@ static uint64_t span_bytes(const struct read_span *s)
     return sum;
 }
 
-/* Resources and scopes read so far, by (source, row). */
+/* Resources and scopes read so far, by (source, row): few, however large the trace. */
 struct object_slot {
     uint32_t src, row;
     const void *object; /* NULL: free */
 };
 struct objects {
     struct object_slot *slots;
-    size_t mask;
+    size_t n, cap;
+    struct arena *scratch;
 };
 
+static struct object_slot *object_slot(struct objects *o, uint32_t src, uint32_t row)
+{
+    size_t at = (size_t)hash_mix((uint64_t)row << 20 ^ src) & (o->cap - 1);
+    while (o->slots[at].object != NULL && (o->slots[at].src != src || o->slots[at].row != row))
+        at = (at + 1) & (o->cap - 1);
+    return &o->slots[at];
+}
+
+/* The slot of an object, free when it was not read yet; NULL without memory. */
 static struct object_slot *object_find(struct objects *o, uint32_t src, uint32_t row)
 {
-    size_t at = (size_t)hash_mix((uint64_t)row << 20 ^ src) & o->mask;
-    while (o->slots[at].object != NULL && (o->slots[at].src != src || o->slots[at].row != row))
-        at = (at + 1) & o->mask;
-    o->slots[at].src = src;
-    o->slots[at].row = row;
-    return &o->slots[at];
+    if (o->n * 2 >= o->cap) {
+        struct objects grown = {.cap = o->cap == 0 ? 16 : o->cap * 2, .scratch = o->scratch};
+        grown.slots = ARENA_ARRAY(o->scratch, grown.cap, struct object_slot);
+        if (grown.slots == NULL)
+            return NULL;
+        for (size_t i = 0; i < o->cap; i++) {
+            if (o->slots[i].object == NULL)
+                continue;
+            *object_slot(&grown, o->slots[i].src, o->slots[i].row) = o->slots[i];
+            grown.n++;
+        }
+        *o = grown;
+    }
+    return object_slot(o, src, row);
+}
+
+static void object_put(
+    struct objects *o, struct object_slot *slot, uint32_t src, uint32_t row, const void *object)
+{
+    *slot = (struct object_slot){.src = src, .row = row, .object = object};
+    o->n++;
 }
 
 /* Strings of what was read live as long as the readers: they are copied here, once per trace. */
@@ -98,6 +125,8 @@ static enum ec resource_of(const struct query_ctx *ctx, struct source *sources, 
     uint32_t src, uint32_t row, const struct read_resource **ret, struct err *err)
 {
     struct object_slot *slot = object_find(o, src, row);
+    if (slot == NULL)
+        return over_budget(err);
     if (slot->object == NULL) {
         struct read_resource *r = ARENA_NEW(ctx->arena, struct read_resource);
         if (r == NULL)
@@ -105,7 +134,7 @@ static enum ec resource_of(const struct query_ctx *ctx, struct source *sources, 
         TRY(source_note(&sources[src], resource_read(sources[src].r, row, ctx->arena, r, err)));
         if (!keep_attrs(ctx->arena, r->attrs, r->n_attrs) || !keep_str(ctx->arena, &r->schema_url))
             return over_budget(err);
-        slot->object = r;
+        object_put(o, slot, src, row, r);
     }
     *ret = slot->object;
     return EC_OK;
@@ -115,6 +144,8 @@ static enum ec scope_of(const struct query_ctx *ctx, struct source *sources, str
     uint32_t src, uint32_t row, const struct read_scope **ret, struct err *err)
 {
     struct object_slot *slot = object_find(o, src, row);
+    if (slot == NULL)
+        return over_budget(err);
     if (slot->object == NULL) {
         struct read_scope *s = ARENA_NEW(ctx->arena, struct read_scope);
         if (s == NULL)
@@ -124,7 +155,7 @@ static enum ec scope_of(const struct query_ctx *ctx, struct source *sources, str
             !keep_str(ctx->arena, &s->schema_url) || !keep_str(ctx->arena, &s->name) ||
             !keep_str(ctx->arena, &s->version))
             return over_budget(err);
-        slot->object = s;
+        object_put(o, slot, src, row, s);
     }
     *ret = slot->object;
     return EC_OK;
@@ -191,22 +222,32 @@ static void sort_merged(struct result_trace_span *spans, uint32_t n)
         qsort(spans, n, sizeof(*spans), cmp_span);
 }
 
+/* What is read leaves room for the answer that is written of it: where max_bytes_per_trace sets no
+ * bound memory does, and a trace beyond it comes in part, as one beyond that limit. */
+static uint32_t spans_max(const struct query_ctx *ctx, const struct qtrace *t)
+{
+    uint64_t cap = atomic_load_explicit(&ctx->budget->cap, memory_order_relaxed);
+    uint64_t n = MAX(cap / 8 / sizeof(struct result_trace_span), 1);
+    return cap == 0 ? t->n : (uint32_t)MIN(t->n, n);
+}
+
+static bool memory_short(const struct query_ctx *ctx)
+{
+    uint64_t cap = atomic_load_explicit(&ctx->budget->cap, memory_order_relaxed);
+    return cap != 0 && (ctx->arena->total > cap / 4 || budget_used(ctx->budget) > cap - cap / 4);
+}
+
 static enum ec read_trace(const struct query_ctx *ctx, struct qtrace *t, uint64_t max_bytes,
     struct trace_result *ret, struct err *err)
 {
-    size_t cap = 16;
-    while (cap < (size_t)t->n * 2)
-        cap *= 2;
-    struct result_trace_span *out = ARENA_ARRAY(ctx->arena, t->n, struct result_trace_span);
-    struct objects resources = {ARENA_ARRAY(t->scratch, cap, struct object_slot), cap - 1};
-    struct objects scopes = {ARENA_ARRAY(t->scratch, cap, struct object_slot), cap - 1};
-    if (out == NULL || resources.slots == NULL || scopes.slots == NULL)
+    uint32_t n = 0, n_max = spans_max(ctx, t);
+    struct result_trace_span *out = ARENA_ARRAY(ctx->arena, n_max, struct result_trace_span);
+    struct objects resources = {.scratch = t->scratch}, scopes = {.scratch = t->scratch};
+    if (out == NULL)
         return over_budget(err);
-    uint32_t n = 0;
-    for (uint32_t from = 0, to; from < t->n && !ret->truncated; from = to) {
-        for (to = from + 1; to < t->n && to - from < 4096 && t->rows[to].src == t->rows[from].src;
-             to++)
-            ;
+    for (uint32_t from = 0, to; from < n_max && !ret->truncated; from = to) {
+        for (to = from + 1; to < n_max && to - from < RUN && t->rows[to].src == t->rows[from].src;)
+            to++;
         TRY(query_check_alive(ctx, err));
         TRY(read_run(ctx, t, from, to, out + from, err));
         for (uint32_t i = from; i < to; i++) {
@@ -214,6 +255,7 @@ static enum ec read_trace(const struct query_ctx *ctx, struct qtrace *t, uint64_
             uint64_t bytes = span_bytes(s);
             if (max_bytes != 0 && n > 0 && ret->proto_bytes + bytes > max_bytes) {
                 ret->truncated = true;
+                ret->max_bytes = max_bytes;
                 break;
             }
             ret->proto_bytes += bytes;
@@ -221,6 +263,10 @@ static enum ec read_trace(const struct query_ctx *ctx, struct qtrace *t, uint64_
                 ctx, t->sources, &resources, t->rows[i].src, s->resource, &out[i].resource, err));
             TRY(scope_of(ctx, t->sources, &scopes, t->rows[i].src, s->scope, &out[i].scope, err));
             n++;
+        }
+        if (!ret->truncated && to < t->n && (to == n_max || memory_short(ctx))) {
+            ret->truncated = true;
+            ret->max_bytes = ret->proto_bytes;
         }
     }
     if (t->n_parts > 1)

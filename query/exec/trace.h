@@ -30,7 +30,7 @@ struct qtrace {
     struct trace_id id;
     struct source *sources;
     struct qrow *rows;
-    uint32_t n;
+    uint32_t n, cap; /* cap: room in rows */
     uint64_t start_ns, end_ns;
     uint32_t root;      /* last root row in storage order, PART_NONE: none */
     uint32_t n_parts;   /* sources that hold some of it */

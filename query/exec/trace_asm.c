@@ -41,13 +41,23 @@ enum ec qrow_str(
     return EC_OK;
 }
 
-/* Room for n more rows behind those that are there. */
-static struct qrow *more_rows(struct qtrace *t, uint32_t n)
+/* Room for n more rows behind those that are there: doubled, so that a large trace in many parts is
+ * not copied for each of them. */
+static enum ec more_rows(struct qtrace *t, uint32_t n, struct err *err)
 {
-    struct qrow *all = arena_alloc(t->scratch, ((size_t)t->n + n) * sizeof(*all));
-    if (all != NULL && t->n != 0)
+    uint64_t want = (uint64_t)t->n + n;
+    if (want <= t->cap)
+        return EC_OK;
+    if (t->cap != 0)
+        want = MAX(want, 2 * (uint64_t)t->cap);
+    struct qrow *all = want >= PART_NONE ? NULL : arena_alloc(t->scratch, want * sizeof(*all));
+    if (all == NULL)
+        return over_budget(err);
+    if (t->n != 0)
         memcpy(all, t->rows, t->n * sizeof(*all));
-    return all;
+    t->rows = all;
+    t->cap = (uint32_t)want;
+    return EC_OK;
 }
 
 /* Appends the rows of trace number `trace` of source `src`. */
@@ -58,9 +68,7 @@ static enum ec add_rows(
     uint32_t *rows = NULL, n = pt->n_rows;
     if (s->part->is_head)
         TRY(part_trace_rows(s->r, trace, t->scratch, &rows, &n, err));
-    struct qrow *all = more_rows(t, n);
-    if (all == NULL)
-        return over_budget(err);
+    TRY(more_rows(t, n, err));
     uint32_t at = t->n, g = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = rows == NULL ? pt->row_first + i : rows[i];
@@ -68,44 +76,48 @@ static enum ec add_rows(
             break;
         if (row < s->groups[g].row_first || row - s->groups[g].row_first >= s->groups[g].n_rows)
             g = source_group_of(s, row);
-        all[at++] = (struct qrow){.src = src, .g = g, .off = row - s->groups[g].row_first};
+        t->rows[at++] = (struct qrow){.src = src, .g = g, .off = row - s->groups[g].row_first};
     }
-    t->rows = all;
     t->n_parts += at != t->n;
     t->n = at;
     return EC_OK;
 }
 
-struct dup_slot {
-    span_id id;
-    uint32_t kind;
-    bool used;
-};
+/* Drops rows whose (id, kind) an earlier row has; slots: 1 + row that was kept, 0: free. */
+static void drop_with(struct qtrace *t, uint32_t *slots, size_t cap)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        struct qids id = t->ids[i];
+        size_t at = (size_t)hash_mix(id.id + id.kind) & (cap - 1);
+        while (slots[at] != 0 &&
+               (t->ids[slots[at] - 1].id != id.id || t->ids[slots[at] - 1].kind != id.kind))
+            at = (at + 1) & (cap - 1);
+        if (slots[at] != 0)
+            continue;
+        t->rows[kept] = t->rows[i];
+        t->ids[kept++] = id;
+        slots[at] = kept;
+    }
+    t->n = kept;
+}
 
-/* Drops rows whose (id, kind) an earlier row has. */
+/* What only one step needs of a large trace does not stay in its scratch memory. */
+#define LARGE 4096u
+
 static enum ec drop_duplicates(struct qtrace *t, struct err *err)
 {
+    struct arena tmp;
     size_t cap = 16;
     while (cap < (size_t)t->n * 2)
         cap *= 2;
-    struct dup_slot *slots = ARENA_ARRAY(t->scratch, cap, struct dup_slot);
-    if (slots == NULL)
-        return over_budget(err);
     TRY(qtrace_load_ids(t, err));
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < t->n; i++) {
-        struct qids *id = &t->ids[i];
-        size_t at = (size_t)hash_mix(id->id + id->kind) & (cap - 1);
-        while (slots[at].used && (slots[at].id != id->id || slots[at].kind != id->kind))
-            at = (at + 1) & (cap - 1);
-        if (slots[at].used)
-            continue;
-        slots[at] = (struct dup_slot){.id = id->id, .kind = id->kind, .used = true};
-        t->rows[kept] = t->rows[i];
-        t->ids[kept++] = *id;
-    }
-    t->n = kept;
-    return EC_OK;
+    arena_init(&tmp, t->scratch->budget, 0);
+    uint32_t *slots = ARENA_ARRAY(t->n < LARGE ? t->scratch : &tmp, cap, uint32_t);
+    if (slots != NULL)
+        drop_with(t, slots, cap);
+    arena_deinit(&tmp);
+    return slots == NULL ? over_budget(err) : EC_OK;
 }
 
 /* Times of the rows that stayed: a dropped copy may have had others. */
@@ -334,18 +346,15 @@ static void number_trees(
     }
 }
 
-enum ec qtrace_load_nest(struct qtrace *t, struct err *err)
+static enum ec load_nest(struct qtrace *t, struct arena *tmp, struct err *err)
 {
-    if (t->nest != NULL)
-        return EC_OK;
-    TRY(qtrace_load_ids(t, err));
     size_t cap = 16;
     while (cap < (size_t)t->n * 2)
         cap *= 2;
     struct qnest *nest = ARENA_ARRAY(t->scratch, t->n, struct qnest);
-    uint32_t *first = arena_alloc(t->scratch, 3 * (size_t)t->n * sizeof(*first));
+    uint32_t *first = arena_alloc(tmp, 3 * (size_t)t->n * sizeof(*first));
     struct id_table ids = {
-        .ids = t->ids, .slots = ARENA_ARRAY(t->scratch, cap, uint32_t), .mask = (uint32_t)cap - 1};
+        .ids = t->ids, .slots = ARENA_ARRAY(tmp, cap, uint32_t), .mask = (uint32_t)cap - 1};
     if (nest == NULL || first == NULL || ids.slots == NULL)
         return over_budget(err);
     uint32_t *next = first + t->n;
@@ -367,4 +376,16 @@ enum ec qtrace_load_nest(struct qtrace *t, struct err *err)
         number_trees(t, nest, first, next);
     t->nest = nest;
     return EC_OK;
+}
+
+enum ec qtrace_load_nest(struct qtrace *t, struct err *err)
+{
+    struct arena tmp;
+    if (t->nest != NULL)
+        return EC_OK;
+    TRY(qtrace_load_ids(t, err));
+    arena_init(&tmp, t->scratch->budget, 0);
+    enum ec ec = load_nest(t, t->n < LARGE ? t->scratch : &tmp, err);
+    arena_deinit(&tmp);
+    return ec;
 }

@@ -120,7 +120,7 @@ void api_trace_v1(struct query_job *job)
     if (t.truncated) {
         char text[128];
         snprintf(text, sizeof(text), "trace exceeds max size (max bytes: %llu)",
-            (unsigned long long)job->limits.max_bytes_per_trace);
+            (unsigned long long)t.max_bytes);
         job_fail_status(job, 422, text);
         return;
     }
@@ -197,7 +197,7 @@ void api_trace_v2(struct query_job *job)
     if (t.truncated) {
         snprintf(text, sizeof(text),
             "Trace exceeds maximum size of %llu bytes, a partial trace is returned",
-            (unsigned long long)job->limits.max_bytes_per_trace);
+            (unsigned long long)t.max_bytes);
         partial = text;
     }
     struct buf out;

@@ -22,7 +22,7 @@
 #define DECODED_BYTES_MIN      (1u << 20)
 
 #define SPANS_MAX_DEFAULT      1000000u
-#define SPAN_BYTES_MAX_DEFAULT (1u << 20)
+#define SPAN_BYTES_MAX_DEFAULT (8u << 20)
 /* so that every count fits 32 bits: two bytes an element */
 #define RAW_BYTES_MAX   (1u << 30)
 #define SCOPE_SPANS_OLD 1000u /* instrumentation_library_spans, before OTLP 0.15 */
