@@ -38,8 +38,8 @@ def log(text):
 
 
 class Server:
-    def __init__(self, program, data):
-        self.program, self.data = program, data
+    def __init__(self, program, data, config=None):
+        self.program, self.data, self.config = program, data, config or f"{TOP}/bench/bench.yaml"
 
     def start(self):
         self.http, self.grpc, self.otlp_http = run_server.free_ports(3)
@@ -47,7 +47,7 @@ class Server:
                "OTLP_HTTP_PORT": str(self.otlp_http), "DATA": self.data}
         began = time.monotonic()
         with open(run_server.BUILD / "server.log", "a", encoding="utf-8") as out:
-            self.process = subprocess.Popen([self.program, f"-config.file={TOP}/bench/bench.yaml", "-config.expand-env=true"],
+            self.process = subprocess.Popen([self.program, f"-config.file={self.config}", "-config.expand-env=true"],
                                             env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         run_server.wait_ready(f"http://127.0.0.1:{self.http}", self.process)
         self.ready_ms = (time.monotonic() - began) * 1e3
@@ -62,10 +62,10 @@ class Server:
         """CPU seconds of the process so far, by its own clock (clock_getcpuclockid(3))."""
         return time.clock_gettime_ns((~self.process.pid << 3) | 2) / 1e9
 
-    def rest(self):
+    def rest(self, seconds=40):
         """Returns when the process has used next to nothing for a while, after at least one cycle of its ticker."""
         quiet = 0
-        while quiet < 40:
+        while quiet < seconds:
             before = self.cpu()
             time.sleep(1)
             quiet = quiet + 1 if self.cpu() - before < 0.01 else 0

@@ -97,6 +97,9 @@ enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err) MUST_USE;
  * called in the background so that the ack path never waits for it. */
 enum ec wal_prepare_next(struct wal *w, struct err *err) MUST_USE;
 void wal_usage(struct wal *w, uint64_t *ret_bytes, uint64_t *ret_segments);
+/* Bytes that segments were filled with before their use, by all logs of this process, since the
+ * last call: for one who adds them up. */
+uint64_t wal_filled_take(void);
 /* Clean stop: sync, write the clean-end mark, close. The wal is gone whatever the outcome. */
 enum ec wal_close(struct wal *w, struct err *err) MUST_USE;
 void wal_abandon(struct wal *w); /* frees without syncing; NULL allowed */

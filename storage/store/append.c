@@ -235,6 +235,7 @@ static enum ec append_locked(
     t->last_append_ns = a->now_ns;
     t->dirty = true;
     t->append_bytes_unprepared += a->record.n;
+    metric_add(store_metrics.written_wal, (double)a->record.n);
     atomic_store_explicit(&t->hot, true, memory_order_relaxed);
     if (s->opt.durability == DURABILITY_COMMIT) {
         struct waiter *w = TAKE_PTR(a->waiter);

@@ -152,6 +152,7 @@ static void flush_observe(const struct block_facts *f, int64_t took_ns)
     metric_inc(store_metrics.flushed);
     metric_inc(store_metrics.flushed3);
     metric_inc(store_metrics.completed3);
+    metric_add(store_metrics.written_flush, bytes);
     metric_observe(store_metrics.flush_seconds, seconds);
     metric_observe(store_metrics.flush_seconds3, seconds);
     metric_observe(store_metrics.complete_seconds3, seconds);

@@ -116,6 +116,7 @@ static void merge_count(const struct merge *m, const struct block_facts *out, ui
     metric_add(
         metric_series1(&store_families.compact_combined, l), (double)(traces - out->n_traces));
     metric_add(metric_series1(&store_families.compact_bytes, l), (double)out->file_bytes);
+    metric_add(store_metrics.written_compact, (double)out->file_bytes);
     metric_add(metric_series1(&store_families.compact_dedup, STR("1")), (double)dups);
     metric_add(store_metrics.compact_spans, (double)dups);
 }

@@ -58,6 +58,9 @@ static void metrics_register(void)
 #undef X
     metric_add(metric_series1(&store_families.compact_dedup, STR("1")), 0);
     metric_add(metric_series1(&store_families.back_pressure3, STR("memory")), 0);
+    store_metrics.written_wal = metric_series1(&store_families.bytes_written, STR("wal"));
+    store_metrics.written_flush = metric_series1(&store_families.bytes_written, STR("flush"));
+    store_metrics.written_compact = metric_series1(&store_families.bytes_written, STR("compact"));
 }
 
 void store_metrics_init(void)
@@ -142,6 +145,8 @@ static void store_collect_own(struct store *s)
         metric_set(metric_series1(&store_families.durability, str_from(modes[i])),
             s->opt.durability == (enum durability)i);
     metric_set(store_metrics.ready3, atomic_load(&s->state) == STORE_READY);
+    metric_add(
+        metric_series1(&store_families.bytes_written, STR("wal_fill")), (double)wal_filled_take());
     metric_set(store_metrics.set_aside, (double)atomic_load(&s->set_aside));
     metric_set(store_metrics.disk_free, (double)atomic_load(&s->disk_free));
     metric_set(store_metrics.disk_low, atomic_load(&s->disk_low));

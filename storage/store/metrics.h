@@ -103,6 +103,10 @@ struct tenant;
     X(corruptions, COUNTER, "tempo_storage_corruptions_total", "Damage met", "kind")               \
     X(size_deleted, COUNTER, "tempo_retention_size_deleted_bytes_total",                           \
         "Bytes deleted by a size limit", "tenant")                                                 \
+    X(bytes_written, COUNTER, "vivace_storage_bytes_written_total",                                \
+        "Bytes given to the disk: log records, log segments filled before use, blocks of heads, "  \
+        "merged blocks",                                                                           \
+        "kind")                                                                                    \
     X(durability, GAUGE, "tempo_wal_durability", "1 for the mode in force", "mode")                \
     X(budget, GAUGE, "tempo_budget_bytes", "Budgets of the store", "pool", "kind")
 
@@ -131,6 +135,7 @@ struct store_metrics {
     STORE_METRICS(X)
     STORE_HISTOGRAMS(X)
 #undef X
+    struct metric *written_wal, *written_flush, *written_compact; /* kinds of bytes_written */
 };
 extern struct store_metrics store_metrics; /* valid after store_metrics_init */
 

@@ -49,6 +49,13 @@ static enum ec wal_salt_new(uint64_t *ret, struct err *err)
     return EC_OK;
 }
 
+static _Atomic uint64_t wal_filled;
+
+uint64_t wal_filled_take(void)
+{
+    return atomic_exchange_explicit(&wal_filled, 0, memory_order_relaxed);
+}
+
 /* Allocates and writes every byte: a sync in use then changes data only, no metadata. WHY not
  * fallocate alone: its extents are marked unwritten, and clearing the mark is a journal commit. */
 static enum ec wal_segment_fill(
@@ -65,6 +72,7 @@ static enum ec wal_segment_fill(
         TRY(io_pwrite(io, "wal.segment_zero", fd, wal_zeros, n, at, err));
         at += n;
     }
+    atomic_fetch_add_explicit(&wal_filled, h->file_bytes, memory_order_relaxed);
     return io_fsync(io, "wal.segment_sync", fd, err);
 }
 

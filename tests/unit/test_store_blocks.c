@@ -175,6 +175,54 @@ static void test_compact__contents_stay_and_files_become_few(void **state)
     test_store_deinit(&t);
 }
 
+static double written(const char *kind)
+{
+    return metric_value(metric_series1(&store_families.bytes_written, str_from(kind)));
+}
+
+static uint64_t all_blocks_bytes(struct test_store *t)
+{
+    struct store_tenant *list;
+    struct arena arena;
+    struct err err;
+    size_t n;
+    arena_init(&arena, NULL, 0);
+    assert_ok(store_tenants(t->s, &arena, &list, &n, &err), err);
+    assert_int_equal(n, 1);
+    uint64_t bytes = list[0].block_bytes;
+    arena_deinit(&arena);
+    return bytes;
+}
+
+static void test_metrics__bytes_written_are_those_of_the_files(void **state)
+{
+    (void)state;
+    struct test_store t;
+    struct buf scrape = BUF_INIT;
+    struct err err;
+    test_store_init(&t, NULL);
+    test_store_open(&t);
+    double wal = written("wal"), flushed = written("flush"), merged = written("compact");
+    metric_render(&scrape);
+    double filled = written("wal_fill");
+    append_range(&t, 0, 1, 30);
+    assert_true(written("wal") - wal > 500);
+    assert_true(written("wal") - wal < 30 * 1000);
+    metric_render(&scrape);
+    buf_deinit(&scrape);
+    assert_true(written("wal_fill") - filled >= 128 << 10); /* the first segment */
+    flush(&t);
+    many_blocks(&t, 5, 30);
+    uint64_t before = all_blocks_bytes(&t);
+    assert_true(written("flush") - flushed == (double)before);
+    assert_ok(store_compact(t.s, &err), err);
+    assert_int_equal(test_files(&t, TENANT, ".block"), 1);
+    assert_true(written("flush") - flushed == (double)before);
+    assert_true(written("compact") - merged == (double)all_blocks_bytes(&t));
+    test_store_close(&t, true);
+    test_store_deinit(&t);
+}
+
 /* Where memory is short, merges are smaller instead of failing. */
 static void test_compact__stays_within_its_memory(void **state)
 {
@@ -707,6 +755,7 @@ int main(void)
         cmocka_unit_test(test_append__full_memory_refuses_and_recovers),
         cmocka_unit_test(test_snapshot__outlives_flush_compaction_and_retention),
         cmocka_unit_test(test_compact__contents_stay_and_files_become_few),
+        cmocka_unit_test(test_metrics__bytes_written_are_those_of_the_files),
         cmocka_unit_test(test_compact__stays_within_its_memory),
         cmocka_unit_test(test_compact__merges_spans_that_came_twice),
         cmocka_unit_test(test_compact__leaves_a_damaged_input_out_after_three_tries),
