@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The metrics generator over a corpus file: CPU a span of both processors with their default
- * settings, and the memory of 20,000 series. One JSON line.
+ * settings, what span_name_sanitization adds (to the corpus's names, and for names that are all
+ * new), and the memory of 20,000 series. One JSON line.
  *
  *     bench_generator FILE [ROUNDS]
  *
@@ -12,8 +13,11 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/hash.h"
 #include "generator/generator.h"
 #include "model/otlp_write.h"
+#include "src/generator/drain.h"
+#include "src/generator/span_names.h"
 
 #define SERIES 20000u
 
@@ -38,6 +42,8 @@ static int64_t cpu_ns(void)
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
+
+static enum generator_span_names span_names;
 
 static enum ec settings(void *ctx, struct str tenant, struct arena *arena,
     struct generator_settings *ret, struct err *err)
@@ -71,6 +77,7 @@ static enum ec settings(void *ctx, struct str tenant, struct arena *arena,
         .slack_ns = INT64_MAX / 4, /* the corpus is of some other day */
         .collection_interval_ns = 3600LL * 1000000000,
         .stale_ns = 3600LL * 1000000000,
+        .span_names = span_names,
     };
     return EC_OK;
 }
@@ -140,6 +147,26 @@ static double ns_per_span(const struct corpus *c, uint32_t processors, int round
     return (double)best / (double)c->spans;
 }
 
+/* Names of which none comes twice, and which make ever new patterns: the worst there is. */
+static double ns_per_new_name(void)
+{
+    struct drain *d = drain_new(NULL, SPAN_NAMES_BYTES);
+    const unsigned n = 200000;
+    uint64_t seed = 1;
+    int64_t start = cpu_ns();
+    for (unsigned i = 0; i < n; i++) {
+        char name[80];
+        uint32_t tokens;
+        seed = hash_mix(seed + i);
+        for (unsigned k = 0; k < 60; k++)
+            name[k] = k % 4 == 3 ? '/' : (char)('g' + (seed >> k & 15));
+        drain_train(d, str_n(name, 60), i, &tokens);
+    }
+    int64_t ns = cpu_ns() - start;
+    drain_free(d);
+    return (double)ns / n;
+}
+
 /* One span of a new name: 19 series of span-metrics. */
 static void push_name(struct generator *g, unsigned n)
 {
@@ -187,6 +214,10 @@ int main(int argc, char **argv)
     double both = ns_per_span(&c, GENERATOR_SPAN_METRICS | GENERATOR_SERVICE_GRAPHS, rounds);
     double spans = ns_per_span(&c, GENERATOR_SPAN_METRICS, rounds);
     double graphs = ns_per_span(&c, GENERATOR_SERVICE_GRAPHS, rounds);
+    span_names = SPAN_NAMES_PATTERNS;
+    double patterns = ns_per_span(&c, GENERATOR_SPAN_METRICS, rounds) - spans;
+    span_names = SPAN_NAMES_AS_THEY_ARE;
+    double new_name = ns_per_new_name();
     struct budget budget;
     budget_init(&budget, NULL, "generator", 0);
     size_t before = mallinfo2().uordblks;
@@ -199,11 +230,12 @@ int main(int argc, char **argv)
     int64_t start = cpu_ns();
     generator_collect(g);
     int64_t collect = cpu_ns() - start;
-    printf("{\"bench\":\"generator\",\"spans\":%llu,\"ns_per_span\":%.1f,\"ns_span_metrics\":%.1f,"
-           "\"ns_service_graphs\":%.1f,\"series\":%u,\"mib\":%.1f,\"mib_charged\":%.1f,"
-           "\"collect_ms\":%.1f,\"entries\":%llu,\"entry_bytes\":%llu}\n",
-        (unsigned long long)c.spans, both, spans, graphs, SERIES, (double)held / 1048576,
-        (double)budget_used(&budget) / 1048576, (double)collect / 1e6,
+    printf(
+        "{\"bench\":\"generator\",\"spans\":%llu,\"ns_per_span\":%.1f,\"ns_span_metrics\":%.1f,"
+        "\"ns_service_graphs\":%.1f,\"ns_span_names\":%.1f,\"ns_new_span_name\":%.1f,\"series\":%u,\"mib\":%.1f,\"mib_charged\":%.1f,"
+        "\"collect_ms\":%.1f,\"entries\":%llu,\"entry_bytes\":%llu}\n",
+        (unsigned long long)c.spans, both, spans, graphs, patterns, new_name, SERIES,
+        (double)held / 1048576, (double)budget_used(&budget) / 1048576, (double)collect / 1e6,
         (unsigned long long)emitted.entries, (unsigned long long)emitted.bytes);
     generator_free(g);
     VEC_FREE(&c.batches);

@@ -29,6 +29,11 @@ enum generator_processor { /* bits of generator_settings.processors */
 };
 
 enum generator_histograms { GENERATOR_CLASSIC = 1, GENERATOR_NATIVE = 2, GENERATOR_BOTH = 3 };
+enum generator_span_names { /* span_name_sanitization */
+    SPAN_NAMES_AS_THEY_ARE,
+    SPAN_NAMES_DRY_RUN, /* what it would do is counted */
+    SPAN_NAMES_PATTERNS,
+};
 enum generator_limiter { GENERATOR_LIMIT_SERIES, GENERATOR_LIMIT_ENTITIES };
 
 struct generator_strs {
@@ -111,7 +116,7 @@ struct generator_settings {
     enum generator_limiter limiter;
     uint32_t series_max, entities_max, label_values_max; /* 0: no limit */
     struct str trace_id_label;                           /* of exemplars */
-    enum { SANITIZE_OFF, SANITIZE_DRY_RUN, SANITIZE_ON } span_names;
+    enum generator_span_names span_names;
 };
 
 enum generator_entry_kind { ENTRY_SAMPLE, ENTRY_EXEMPLAR, ENTRY_HISTOGRAM };

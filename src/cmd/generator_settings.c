@@ -174,6 +174,13 @@ static void copy_external(struct copier *c, const struct config_generator *g, st
     out->n_external_labels = n;
 }
 
+static enum generator_span_names span_names_from(const char *mode) /* checked by the config */
+{
+    return strcmp(mode, "enabled") == 0   ? SPAN_NAMES_PATTERNS
+           : strcmp(mode, "dry_run") == 0 ? SPAN_NAMES_DRY_RUN
+                                          : SPAN_NAMES_AS_THEY_ARE;
+}
+
 void settings_from(const struct config *config, const struct config_tenant_generator *t,
     struct str tenant, struct arena *arena, struct generator_settings *ret)
 {
@@ -198,6 +205,7 @@ void settings_from(const struct config *config, const struct config_tenant_gener
         .entities_max = t->max_active_entities,
         .label_values_max = (uint32_t)MIN(t->max_cardinality_per_label, UINT32_MAX),
         .trace_id_label = copy_z(&c, t->trace_id_label),
+        .span_names = span_names_from(t->span_name_sanitization),
     };
     copy_span_metrics(&c, &t->processors.span_metrics, &ret->span_metrics);
     if (!whole) /* as Tempo: the parts by themselves do not know of other bounds */

@@ -314,8 +314,5 @@ enum ec resolve_generator(struct config *c, struct err *err)
     if (ec != EC_OK)
         return err_prefix(
             err, "failed to init module services: error initialising module: overrides: defaults");
-    if (t->span_name_sanitization[0] != 0)
-        warn_add(c, false, "overrides.defaults.metrics_generator.span_name_sanitization",
-            "span names are not sanitized", "not supported by this release");
     return EC_OK;
 }

@@ -211,7 +211,7 @@ static const struct key tenant_keys[] = {
     K("native_histogram_bucket_factor", FLOAT, I, "1.1", "growth from bucket to bucket", TO(native_bucket_factor)),
     K("native_histogram_max_bucket_number", UINT32, I, "100", "most buckets of a native histogram", TO(native_buckets_max)),
     K("native_histogram_min_reset_duration", DURATION, I, "15m", "a native histogram with too many buckets starts anew this seldom", TO(native_min_reset)),
-    K("span_name_sanitization", STRING, I, "", "enabled and dry_run are not supported by this release: span names stay as they are", TO(span_name_sanitization)),
+    K("span_name_sanitization", STRING, I, "", "enabled: span names become patterns, GET /users/<_>; dry_run: only counted as such", TO(span_name_sanitization)),
     K("trace_id_label_name", STRING, I, "", "label of exemplars; empty: traceID", TO(trace_id_label)),
     K("remote_write_headers", STRING_MAP, I, NULL, "headers of requests to the endpoints, over theirs", TO(headers_node)),
     K("ingestion_time_range_slack", DURATION, I, "0s", "0: metrics_ingestion_time_range_slack", TO(slack)),

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "label_limit.h"
+#include "span_names.h"
 
 #define SETTINGS_EVERY (10 * NS_PER_S)
 #define JUDGE_EVERY    (15 * NS_PER_S)
@@ -41,17 +42,23 @@ void instance_free(struct instance *x)
     registry_deinit(&x->registry);
     labels_deinit(&x->env.labels);
     label_limit_free(x->env.label_limit);
+    span_names_free(x->env.span_names);
     pthread_mutex_destroy(&x->lock);
     free((void *)(uintptr_t)x->tenant.p);
     free(x);
 }
 
-void processor_labels_close(struct processor_env *env)
+void processor_labels_close(struct processor_env *env, int64_t now_ms)
 {
     const struct instance *x = CONTAINER_OF(env, struct instance, env);
+    bool open = true;
+    if (x->span_name_mode != SPAN_NAMES_AS_THEY_ARE)
+        open = span_names_apply(
+            env->span_names, &env->labels, x->span_name_mode == SPAN_NAMES_DRY_RUN, now_ms);
     if (x->label_values_max != 0)
         label_limit_apply(env->label_limit, &env->labels);
-    labels_close(&env->labels);
+    if (open || x->label_values_max != 0)
+        labels_close(&env->labels);
 }
 
 /* ---- settings ---- */
@@ -139,6 +146,9 @@ static enum ec apply(
     x->stale_ns = s->stale_ns;
     x->collection_disabled = s->collection_disabled;
     x->label_values_max = s->label_values_max;
+    x->span_name_mode = s->span_names;
+    if (s->span_names != SPAN_NAMES_AS_THEY_ARE && x->env.span_names == NULL)
+        x->env.span_names = span_names_new(x->opt->budget, x->tenant);
     for (unsigned p = 0; p < ACTIVES; p++) {
         struct err one = {0};
         enum ec ec = apply_processor(x, s, p, &one);
@@ -310,8 +320,11 @@ static void collect(struct instance *x, int64_t now_ns)
 static void sweep(struct instance *x, int64_t now_ns)
 {
     x->sweep_ns = now_ns + SWEEP_EVERY;
-    registry_expire(&x->registry, (clock_wall_ns() - x->stale_ns) / NS_PER_MS);
+    int64_t before_ms = (clock_wall_ns() - x->stale_ns) / NS_PER_MS;
+    registry_expire(&x->registry, before_ms);
     label_limit_advance(x->env.label_limit);
+    if (x->env.span_names != NULL)
+        span_names_advance(x->env.span_names, before_ms);
 }
 
 void instance_tick(struct instance *x)
@@ -331,6 +344,8 @@ void instance_tick(struct instance *x)
     if (now >= x->sweep_ns)
         sweep(x, now);
     generator_metrics_update(&x->metrics, &x->registry);
+    if (x->env.span_names != NULL)
+        span_names_metrics(x->env.span_names);
     pthread_mutex_unlock(&x->lock);
     if (now >= x->collect_ns)
         collect(x, now);

@@ -22,6 +22,7 @@ struct instance {
     int64_t slack_ns, interval_ns, stale_ns;
     bool collection_disabled;
     uint32_t label_values_max;
+    enum generator_span_names span_name_mode;
     /* when things are due, monotonic */
     int64_t settings_ns, collect_ns, judge_ns, sweep_ns;
 };

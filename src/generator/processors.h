@@ -14,17 +14,19 @@ struct processor_counters {
 };
 
 struct label_limit; /* label_limit.h: max_cardinality_per_label */
+struct span_names;  /* span_names.h: span_name_sanitization */
 
 struct processor_env { /* what they share */
     struct registry *registry;
     struct processor_counters *counters;
     struct label_limit *label_limit; /* NULL: off */
+    struct span_names *span_names;   /* NULL: never was on */
     uint32_t label_name_max, label_value_max;
     struct str tenant;
     struct labels labels; /* scratch */
 };
-/* Caps, sorts and hashes the labels added to env->labels. */
-void processor_labels_close(struct processor_env *env);
+/* Span name to pattern, values capped, then sorted and hashed: the labels added to env->labels. */
+void processor_labels_close(struct processor_env *env, int64_t now_ms);
 
 /* ---- span-metrics ---- */
 struct span_metrics;

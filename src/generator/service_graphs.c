@@ -127,7 +127,7 @@ static void complete(struct service_graphs *p, const struct edge *x, int64_t now
     struct registry *r = p->env->registry;
     const struct labels *l = &p->env->labels;
     add_labels(p, x);
-    processor_labels_close(p->env);
+    processor_labels_close(p->env, now_ms);
     struct entity *e = registry_find(r, l);
     if (e == NULL && !labels_valid(l)) {
         metric_inc(p->env->counters->service_graphs_utf8);

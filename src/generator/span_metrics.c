@@ -283,7 +283,7 @@ void span_metrics_span(struct span_metrics *p, const struct span_view *s, int64_
     }
     labels_begin(&p->env->labels, p->env->label_name_max, p->env->label_value_max);
     add_labels(p, s, number);
-    processor_labels_close(p->env);
+    processor_labels_close(p->env, now_ms);
     if (!observe(p, s, now_ms) || !p->has_target_info)
         return;
     labels_close(&p->target_info);

@@ -60,7 +60,7 @@ SYSTEM = re.compile(
     r"(assert|charconv|complex|ctype|dirent|dlfcn|endian|errno|execinfo|fcntl|fenv|float|fnmatch|getopt|glob|"
     r"grp|ifaddrs|immintrin|inttypes|iso646|limits|locale|malloc|math|memory|mutex|netdb|new|poll|"
     r"pthread|pwd|regex|sched|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|"
-    r"stdint|stdio|stdlib|string|strings|sysexits|syslog|termios|time|ucontext|unistd|"
+    r"stdint|stdio|stdlib|string|strings|sysexits|syslog|termios|time|ucontext|unistd|wctype|"
     r"(arpa|linux|net|netinet|sys)/[a-z0-9_/]+)(\.h)?")
 
 # Raw calls that would escape the shims: (where, exceptions, pattern, what to use).
