@@ -87,7 +87,7 @@ struct emitted {
 };
 static struct emitted emitted;
 
-static void emit(void *ctx, struct str tenant, const struct generator_entry *e)
+static bool emit(void *ctx, struct str tenant, const struct generator_entry *e)
 {
     (void)ctx;
     (void)tenant;
@@ -95,6 +95,7 @@ static void emit(void *ctx, struct str tenant, const struct generator_entry *e)
         emitted.entries++;
         emitted.bytes += e->series.n;
     }
+    return true;
 }
 
 static struct generator *make(uint32_t *processors, struct budget *budget)

@@ -123,7 +123,7 @@ struct config_remote_write {
     const struct config_relabel *relabels;
     size_t n_relabels;
     /* queue_config */
-    uint32_t samples_per_send_max;
+    uint32_t samples_per_send_max, capacity;
     int64_t batch_deadline, backoff_min, backoff_max, sample_age_max;
     bool retry_on_429;
     /* credentials: at most one kind; files are read for every request */

@@ -134,8 +134,9 @@ struct generator_options {
      * the tenant wait for a minute. */
     enum ec (*settings)(void *ctx, struct str tenant, struct arena *arena,
         struct generator_settings *ret, struct err *err);
-    /* Entries of one collection, then one call with e == NULL at its end. */
-    void (*emit)(void *ctx, struct str tenant, const struct generator_entry *e);
+    /* Entries of one collection, then one call with e == NULL at its end, which says whether all
+     * were kept; otherwise the result means nothing. */
+    bool (*emit)(void *ctx, struct str tenant, const struct generator_entry *e);
     void *ctx;
     struct budget *budget; /* series, edges; a refusal ends in the overflow series */
     const char *instance;  /* __metrics_gen_instance; NULL: the host's name */

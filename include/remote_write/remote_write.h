@@ -34,6 +34,7 @@ struct remote_write_endpoint { /* texts are copied */
     const struct remote_write_relabel *relabels;
     size_t n_relabels;
     uint32_t samples_per_send_max; /* entries in a request */
+    uint32_t capacity;             /* queue_config.capacity: only shown, the queue is on disk */
     int64_t timeout_ns, backoff_min_ns, backoff_max_ns;
     int64_t sample_age_max_ns; /* 0: none */
     bool retry_on_429;
@@ -74,5 +75,6 @@ void remote_write_free(struct remote_write *w, int64_t deadline_ns);
 /* One prometheus.TimeSeries with one sample, exemplar or histogram; copied. */
 void remote_write_put(struct remote_write *w, struct str tenant, struct bytes series,
     int64_t time_ms, enum remote_write_kind kind);
-/* The tenant's collection is complete: sends what there is. */
-void remote_write_flush(struct remote_write *w, struct str tenant);
+/* The tenant's collection is complete: sends what there is. False: some of it was dropped, because
+ * the queue could not take it. */
+bool remote_write_flush(struct remote_write *w, struct str tenant);

@@ -79,14 +79,14 @@ static void headers(void *ctx, struct str tenant, struct arena *arena,
     *ret_n = q.n_headers;
 }
 
-static void emit(void *ctx, struct str tenant, const struct generator_entry *e)
+static bool emit(void *ctx, struct str tenant, const struct generator_entry *e)
 {
     struct metrics_service *m = ctx;
     if (e == NULL)
-        remote_write_flush(m->remote_write, tenant);
-    else
-        remote_write_put(
-            m->remote_write, tenant, e->series, e->time_ms, (enum remote_write_kind)e->kind);
+        return remote_write_flush(m->remote_write, tenant);
+    remote_write_put(
+        m->remote_write, tenant, e->series, e->time_ms, (enum remote_write_kind)e->kind);
+    return true;
 }
 
 /* ---- endpoints ---- */
@@ -126,6 +126,7 @@ static void endpoint_from(
         .relabels = r,
         .n_relabels = e->n_relabels,
         .samples_per_send_max = e->samples_per_send_max,
+        .capacity = e->capacity,
         .timeout_ns = e->timeout,
         .backoff_min_ns = e->backoff_min,
         .backoff_max_ns = e->backoff_max,

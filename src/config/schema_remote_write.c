@@ -19,7 +19,7 @@ BLOCK(schema_relabel, "relabel.plain", relabel_keys);
 #define ONE_AT_A_TIME "one request of a tenant is under way to an endpoint at a time, which keeps the order"
 #define BASE struct config_remote_write
 static const struct key queue_keys[] = {
-    K("capacity", INT, N, "10000", "samples wait on disk, see storage.queue_bytes_max"),
+    K("capacity", INT, I, "10000", "samples wait on disk, see storage.queue_bytes_max; only shown as shard_capacity", TO(capacity)),
     K("max_shards", INT, N, "50", ONE_AT_A_TIME),
     K("min_shards", INT, N, "1", ONE_AT_A_TIME),
     K("max_samples_per_send", INT, I, "2000", "samples in a request", TO(samples_per_send_max)),

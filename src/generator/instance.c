@@ -286,7 +286,7 @@ static void keep_entry(void *ctx, const struct generator_entry *e)
 }
 
 /* Outside the lock: the receiver of the entries may wait for a disk. */
-static void emit_all(const struct instance *x, const struct buf *b)
+static bool emit_all(const struct instance *x, const struct buf *b)
 {
     const uint8_t *p = b->p, *end = b->p + b->n;
     while (p < end) {
@@ -294,10 +294,10 @@ static void emit_all(const struct instance *x, const struct buf *b)
         memcpy(&h, p, sizeof(h));
         p += sizeof(h);
         const struct generator_entry e = {bytes_n(p, h.bytes), h.hash, h.time_ms, h.kind};
-        x->opt->emit(x->opt->ctx, x->tenant, &e);
+        (void)x->opt->emit(x->opt->ctx, x->tenant, &e); /* the end says it for all */
         p += h.bytes;
     }
-    x->opt->emit(x->opt->ctx, x->tenant, NULL);
+    return x->opt->emit(x->opt->ctx, x->tenant, NULL);
 }
 
 static void collect(struct instance *x, int64_t now_ns)
@@ -311,8 +311,10 @@ static void collect(struct instance *x, int64_t now_ns)
         registry_collect(&x->registry, clock_wall_ns() / NS_PER_MS, keep_entry, &entries);
     pthread_mutex_unlock(&x->lock);
     if (on) {
+        bool whole = emit_all(x, &entries);
         metric_inc(x->metrics.collections);
-        emit_all(x, &entries);
+        if (!whole)
+            generator_metrics_collection_failed(x->tenant);
     }
     buf_deinit(&entries);
 }

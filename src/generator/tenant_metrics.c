@@ -29,6 +29,8 @@ COUNTER(entities_added, "registry_entities_added_total", "Label sets made.");
 COUNTER(entities_removed, "registry_entities_removed_total", "Label sets removed.");
 COUNTER(entities_limited, "registry_entities_limited_total", "Label sets refused by the limit.");
 COUNTER(collections, "registry_collections_total", "Collections.");
+COUNTER(collections_failed, "registry_collections_failed_total",
+    "Collections of which some was lost.", "error_type");
 COUNTER(edges, "processor_service_graphs_edges", "Edges begun.");
 COUNTER(
     expired_edges, "processor_service_graphs_expired_edges", "Edges whose other half never came.");
@@ -94,6 +96,11 @@ void generator_metrics_init(struct tenant_metrics *m, struct str t)
             .dropped_edges = with(&dropped_edges, t),
             .side_overflow = with(&side_overflow, t)},
     };
+}
+
+void generator_metrics_collection_failed(struct str tenant)
+{
+    metric_inc(with2(&collections_failed, tenant, "other"));
 }
 
 void generator_metrics_update(struct tenant_metrics *m, const struct registry *r)

@@ -17,5 +17,7 @@ struct tenant_metrics {
 };
 
 void generator_metrics_init(struct tenant_metrics *m, struct str tenant);
+/* Entries of a collection were lost. The series begins with the first. */
+void generator_metrics_collection_failed(struct str tenant);
 /* Gauges from the registry. */
 void generator_metrics_update(struct tenant_metrics *m, const struct registry *r);

@@ -61,6 +61,7 @@ static struct tenant *tenant_new(struct remote_write *w, struct str name)
     t->senders = xcalloc(w->n_endpoints, sizeof(*t->senders));
     buf_init(&t->pending, w->opt.budget);
     arena_init(&t->header_arena, NULL, 512);
+    rw_tenant_metrics_init(&t->metrics, t->name);
     for (size_t i = 0; i < w->n_endpoints; i++) {
         struct sender *s = &t->senders[i];
         s->tenant = t;
@@ -150,6 +151,10 @@ static void write_record(struct tenant *t)
         ec = ERR(&err, EC_LIMIT, "no queue, or no memory");
     else
         ec = queue_append(t->queue, buf_bytes(&t->pending), t->n_pending, dropped, &err);
+    t->lost |= ec != EC_OK;
+    for (unsigned k = 0; k < REMOTE_WRITE_KINDS; k++)
+        metric_add(t->metrics.in[k], t->pending_kinds[k]);
+    memset(t->pending_kinds, 0, sizeof(t->pending_kinds));
     for (size_t i = 0; i < w->n_endpoints; i++) {
         uint64_t lost =
             dropped[t->queue == NULL ? 0 : t->senders[i].reader] + (ec != EC_OK ? t->n_pending : 0);
@@ -171,9 +176,13 @@ void remote_write_put(struct remote_write *w, struct str tenant, struct bytes se
     int64_t time_ms, enum remote_write_kind kind)
 {
     uint8_t head[ENTRY_HEAD];
-    if (w->n_endpoints == 0 || series.n > ENTRY_MAX)
+    if (w->n_endpoints == 0)
         return;
     struct tenant *t = tenant_of(w, tenant);
+    if (series.n > ENTRY_MAX) {
+        t->lost = true;
+        return;
+    }
     atomic_store(&t->collecting, true);
     put_u32le(head, (uint32_t)series.n);
     head[4] = (uint8_t)kind;
@@ -181,16 +190,19 @@ void remote_write_put(struct remote_write *w, struct str tenant, struct bytes se
     buf_put(&t->pending, head, sizeof(head));
     buf_put(&t->pending, series.p, series.n);
     t->n_pending++;
+    t->pending_kinds[kind]++;
+    if (t->n_pending == 1)
+        metric_set(t->metrics.highest, (double)(time_ms / 1000));
     for (size_t i = 0; t->n_pending == 1 && i < w->n_endpoints; i++)
         metric_set(t->senders[i].metrics.highest, (double)(time_ms / 1000));
     if (t->pending.n >= RECORD_BYTES || t->pending.failed)
         write_record(t);
 }
 
-void remote_write_flush(struct remote_write *w, struct str tenant)
+bool remote_write_flush(struct remote_write *w, struct str tenant)
 {
     if (w->n_endpoints == 0)
-        return;
+        return true;
     struct tenant *t = tenant_of(w, tenant);
     write_record(t);
     buf_deinit(&t->pending); /* most of the time there is nothing to gather */
@@ -198,6 +210,9 @@ void remote_write_flush(struct remote_write *w, struct str tenant)
     atomic_store(&t->collecting, false);
     if (t->queue != NULL)
         kick(t);
+    bool whole = !t->lost;
+    t->lost = false;
+    return whole;
 }
 
 /* ---- start and stop ---- */

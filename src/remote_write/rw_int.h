@@ -27,6 +27,9 @@ struct sender_metrics {
     struct metric *pending[REMOTE_WRITE_KINDS];
     struct metric *bytes, *highest, *highest_sent, *duration;
 };
+struct rw_tenant_metrics {
+    struct metric *in[REMOTE_WRITE_KINDS], *highest, *update_failed;
+};
 
 struct endpoint {
     const char *url, *name; /* owned */
@@ -67,7 +70,9 @@ struct tenant {
     int64_t retry_ns;
     struct sender *senders; /* one per endpoint */
     struct buf pending;     /* entries that are not in the queue yet */
-    uint32_t n_pending;
+    uint32_t n_pending, pending_kinds[REMOTE_WRITE_KINDS];
+    bool lost; /* entries of this collection */
+    struct rw_tenant_metrics metrics;
     _Atomic bool collecting; /* between the first put and the flush */
     _Atomic bool kicked;     /* a job for the client's thread is on its way */
     struct arena header_arena;
@@ -110,4 +115,5 @@ void sender_kick(struct sender *s); /* client's thread */
 void sender_deinit(struct sender *s);
 
 void sender_metrics_init(struct sender_metrics *m, struct str tenant, const struct endpoint *e);
+void rw_tenant_metrics_init(struct rw_tenant_metrics *m, struct str tenant);
 void sender_count(const struct sender *s, enum counted c, const uint32_t kinds[REMOTE_WRITE_KINDS]);

@@ -23,8 +23,24 @@ FAMILY(shards_min, METRIC_GAUGE, "shards_min", "As shards.");
 FAMILY(shards_max, METRIC_GAUGE, "shards_max", "As shards.");
 FAMILY(shards_desired, METRIC_GAUGE, "shards_desired", "As shards.");
 FAMILY(max_samples_per_send, METRIC_GAUGE, "max_samples_per_send", "Most samples of a request.");
+FAMILY(shard_capacity, METRIC_GAUGE, "shard_capacity", "As configured; samples wait on disk.");
+FAMILY(enqueue_retries, METRIC_COUNTER, "enqueue_retries_total",
+    "Always 0: the oldest samples go when a queue is full.");
 FAMILY(highest, METRIC_GAUGE, "queue_highest_timestamp_seconds", "Newest sample in the queue.");
 FAMILY(highest_sent, METRIC_GAUGE, "queue_highest_sent_timestamp_seconds", "Newest sample sent.");
+#define TENANT_FAMILY(var, t, n, h) \
+    static struct metric_family var = {.name = n, .help = h, .type = t, .labels = {"tenant"}}
+TENANT_FAMILY(samples_in, METRIC_COUNTER, "prometheus_remote_storage_samples_in_total",
+    "Samples for any endpoint.");
+TENANT_FAMILY(exemplars_in, METRIC_COUNTER, "prometheus_remote_storage_exemplars_in_total",
+    "Exemplars for any endpoint.");
+TENANT_FAMILY(histograms_in, METRIC_COUNTER, "prometheus_remote_storage_histograms_in_total",
+    "Histograms for any endpoint.");
+TENANT_FAMILY(highest_in, METRIC_GAUGE, "prometheus_remote_storage_highest_timestamp_in_seconds",
+    "Newest sample for any endpoint.");
+TENANT_FAMILY(update_failed, METRIC_COUNTER,
+    "tempo_metrics_generator_storage_remote_write_update_failed_total",
+    "Headers of a tenant that cannot be sent.");
 static const double bounds[] = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 60, 120, 300};
 static struct metric_family duration = {
     .name = "prometheus_remote_storage_sent_batch_duration_seconds",
@@ -68,10 +84,22 @@ void sender_metrics_init(struct sender_metrics *m, struct str tenant, const stru
     for (size_t i = 0; i < ARRAY_LEN(ones); i++)
         metric_set(with(ones[i], labels), 1);
     metric_set(with(&max_samples_per_send, labels), e->opt.samples_per_send_max);
+    metric_set(with(&shard_capacity, labels), e->opt.capacity);
+    (void)with(&enqueue_retries, labels);
     m->bytes = with(&bytes_total, labels);
     m->highest = with(&highest, labels);
     m->highest_sent = with(&highest_sent, labels);
     m->duration = with(&duration, labels);
+}
+
+void rw_tenant_metrics_init(struct rw_tenant_metrics *m, struct str tenant)
+{
+    static struct metric_family *const in[REMOTE_WRITE_KINDS] = {
+        &samples_in, &exemplars_in, &histograms_in};
+    for (unsigned k = 0; k < REMOTE_WRITE_KINDS; k++)
+        m->in[k] = with(in[k], &tenant);
+    m->highest = with(&highest_in, &tenant);
+    m->update_failed = with(&update_failed, &tenant);
 }
 
 void sender_count(const struct sender *s, enum counted c, const uint32_t kinds[REMOTE_WRITE_KINDS])

@@ -317,6 +317,31 @@ def stop_and_limits():
         c.equal("no processor, no metric", metric(server, "tempo_metrics_generator_registry_active_series"), 0)
 
 
+def span_names():
+    """span_name_sanitization, of the defaults and of one tenant; what /metrics says of sending."""
+    receiver = Receiver()
+    more = settings({"url": receiver.url, "name": "r", "queue_config": {"capacity": 77}}, processors=("span-metrics-count",))
+    more["overrides"]["defaults"]["metrics_generator"]["span_name_sanitization"] = "enabled"
+    try:
+        with started(more) as server:
+            for i in range(5):
+                send(server, f"GET /users/{i}")
+            until(lambda: receiver.of(CALLS, "<_>"))
+            c.equal("four of five have the pattern", max(v for _, v in receiver.of(CALLS, "/users/<_>")), 4.0)
+            c.equal("counted", metric(server, "tempo_metrics_generator_registry_spans_sanitized_total"), 4)
+            c.check("demand", until(lambda: metric(
+                server, "tempo_metrics_generator_registry_post_sanitization_demand_estimate") == 2))
+            c.equal("one pattern", metric(server, "tempo_metrics_generator_registry_drain_patterns_detected_total"), 1)
+            c.equal("shard_capacity", metric(server, "prometheus_remote_storage_shard_capacity", 'remote_name="r"'), 77)
+            with urllib.request.urlopen(server.url + "/metrics", timeout=10) as a:
+                c.contains("enqueue_retries_total is there", a.read().decode(),
+                           'prometheus_remote_storage_enqueue_retries_total{tenant="single-tenant"')
+            c.check("highest_timestamp_in_seconds",
+                    abs(metric(server, "prometheus_remote_storage_highest_timestamp_in_seconds") - time.time()) < 30)
+    finally:
+        receiver.close()
+
+
 # ---- a real Prometheus ----
 
 def ask(port, query):
@@ -420,7 +445,7 @@ def compose():
     c.equal("it is where Prometheus listens", target, "http://prometheus:9090/api/v1/write")
 
 
-GROUPS = [compose, outage, endpoints, statuses, stop_and_limits, prometheus]
+GROUPS = [compose, outage, endpoints, statuses, stop_and_limits, span_names, prometheus]
 
 if __name__ == "__main__":
     with concurrent.futures.ThreadPoolExecutor(1) as background:

@@ -225,6 +225,25 @@ static void test_settings__a_change_restarts_only_its_processor(void **state)
     gf_deinit(&x);
 }
 
+static void test_collection__a_lost_one_is_counted(void **state)
+{
+    struct gen_fixture x;
+    struct buf text = BUF_INIT;
+    (void)state;
+    gf_init(&x, GENERATOR_SPAN_METRICS_COUNT);
+    push_names(&x, 1);
+    gf_collect(&x);
+    x.lose = true;
+    gf_collect(&x);
+    gf_collect(&x);
+    metric_render(&text);
+    buf_putc(&text, 0);
+    assert_non_null(strstr((const char *)text.p,
+        "registry_collections_failed_total{tenant=\"t\",error_type=\"other\"} 2\n"));
+    buf_deinit(&text);
+    gf_deinit(&x);
+}
+
 static void test_collection__disabled_still_counts(void **state)
 {
     struct gen_fixture x;
@@ -251,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_native__both_keeps_the_classic_one),
         cmocka_unit_test(test_native__resolution_halves_past_the_bucket_limit),
         cmocka_unit_test(test_settings__a_change_restarts_only_its_processor),
+        cmocka_unit_test(test_collection__a_lost_one_is_counted),
         cmocka_unit_test(test_collection__disabled_still_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
