@@ -33,6 +33,7 @@ struct io_ops {
     int (*fsync)(void *ctx, const char *site, int fd);
     int (*ftruncate)(void *ctx, const char *site, int fd, uint64_t size);
     int (*fallocate)(void *ctx, const char *site, int fd, uint64_t off, uint64_t n);
+    int (*write_back)(void *ctx, const char *site, int fd, uint64_t off, uint64_t n);
     int (*rename)(void *ctx, const char *site, const char *from, const char *to);
     int (*unlink)(void *ctx, const char *site, const char *path);
     int (*mkdir)(void *ctx, const char *site, const char *path, unsigned mode);
@@ -72,6 +73,12 @@ enum ec io_fsync(struct io *io, const char *site, int fd, struct err *err) MUST_
 enum ec io_ftruncate(struct io *io, const char *site, int fd, uint64_t size, struct err *err)
     MUST_USE;
 enum ec io_fallocate(
+    struct io *io, const char *site, int fd, uint64_t off, uint64_t n, struct err *err) MUST_USE;
+/* Has the kernel write these bytes out and waits for the device to take them: long files do not
+ * pile up in the page cache, where the sync at their end would keep the device busy and other
+ * files' syncs waiting. Makes nothing durable; nothing happens where the kernel cannot do it. An
+ * error must be heeded like that of a sync: no later call repeats it. */
+enum ec io_write_back(
     struct io *io, const char *site, int fd, uint64_t off, uint64_t n, struct err *err) MUST_USE;
 enum ec io_rename(
     struct io *io, const char *site, const char *from, const char *to, struct err *err) MUST_USE;

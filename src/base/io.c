@@ -85,6 +85,15 @@ static int real_fallocate(void *ctx, const char *site, int fd, uint64_t off, uin
     return (uint64_t)st.st_size >= off + n ? 0 : ftruncate(fd, (off_t)(off + n));
 }
 
+static int real_write_back(void *ctx, const char *site, int fd, uint64_t off, uint64_t n)
+{
+    (void)ctx, (void)site;
+    const unsigned wait =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    int r = sync_file_range(fd, (off_t)off, (off_t)n, wait);
+    return r != 0 && (errno == ENOSYS || errno == EPERM) ? 0 : r; /* a sandbox may forbid it */
+}
+
 static int real_rename(void *ctx, const char *site, const char *from, const char *to)
 {
     (void)ctx, (void)site;
@@ -179,6 +188,7 @@ static const struct io_ops real_ops = {
     .fsync = real_fsync,
     .ftruncate = real_ftruncate,
     .fallocate = real_fallocate,
+    .write_back = real_write_back,
     .rename = real_rename,
     .unlink = real_unlink,
     .mkdir = real_mkdir,
@@ -330,6 +340,16 @@ enum ec io_fallocate(
             (unsigned long long)n);
     RETRY_EINTR(r, io->ops->fallocate(io->ctx, site, fd, off, n));
     return r == 0 ? EC_OK : FAIL_FD(err, "allocate", site, fd);
+}
+
+enum ec io_write_back(
+    struct io *io, const char *site, int fd, uint64_t off, uint64_t n, struct err *err)
+{
+    int r;
+    if (n == 0 || off > INT64_MAX || n > INT64_MAX - off)
+        return EC_OK; /* for the kernel 0 means to the end of the file */
+    RETRY_EINTR(r, io->ops->write_back(io->ctx, site, fd, off, n));
+    return r == 0 ? EC_OK : FAIL_FD(err, "write back", site, fd);
 }
 
 enum ec io_rename(

@@ -42,6 +42,7 @@ struct io *io_from_environment(void)
     X(fsync)        \
     X(ftruncate)    \
     X(fallocate)    \
+    X(write_back)   \
     X(rename)       \
     X(unlink)       \
     X(mkdir)        \
@@ -255,6 +256,11 @@ static int fault_ftruncate(void *ctx, const char *site, int fd, uint64_t size)
 static int fault_fallocate(void *ctx, const char *site, int fd, uint64_t off, uint64_t n)
 {
     WRAP(int, fallocate, fallocate(NULL, site, fd, off, n));
+}
+
+static int fault_write_back(void *ctx, const char *site, int fd, uint64_t off, uint64_t n)
+{
+    WRAP(int, write_back, write_back(NULL, site, fd, off, n));
 }
 
 static int fault_rename(void *ctx, const char *site, const char *from, const char *to)

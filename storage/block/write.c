@@ -28,6 +28,7 @@ static enum ec writer_flush(struct writer *w, struct err *err)
     if (w->out.n == 0)
         return EC_OK;
     TRY(io_pwrite(w->opt->io, "block.write", w->fd, w->out.p, w->out.n, w->written, err));
+    TRY(io_write_back(w->opt->io, "block.write_back", w->fd, w->written, w->out.n, err));
     w->written += w->out.n;
     buf_reset(&w->out);
     return w->opt->pace == NULL ? EC_OK : w->opt->pace(w->opt->pace_ctx, w->written, err);

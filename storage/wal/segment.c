@@ -11,6 +11,9 @@
 
 /* Zeros are written in pieces of this size. */
 #define WAL_ZERO_BYTES (64u << 10)
+/* So much of a new file is under way to the device at a time: the log's syncs wait no longer for
+ * it. */
+#define WAL_WRITE_BACK_BYTES (1u << 20)
 
 static const uint8_t wal_zeros[WAL_ZERO_BYTES];
 
@@ -62,6 +65,7 @@ static enum ec wal_segment_fill(
     struct io *io, int fd, const struct wal_file_header *h, struct err *err)
 {
     uint8_t head[WAL_DATA_OFFSET] = {0};
+    uint64_t behind = 0;
 
     TRY(io_fallocate(io, "wal.segment_allocate", fd, 0, h->file_bytes, err));
     wal_file_header_put(head, h);
@@ -71,6 +75,10 @@ static enum ec wal_segment_fill(
         size_t n = (size_t)MIN(h->file_bytes - at, WAL_ZERO_BYTES);
         TRY(io_pwrite(io, "wal.segment_zero", fd, wal_zeros, n, at, err));
         at += n;
+        if (at - behind >= WAL_WRITE_BACK_BYTES) {
+            TRY(io_write_back(io, "wal.segment_write_back", fd, behind, at - behind, err));
+            behind = at;
+        }
     }
     atomic_fetch_add_explicit(&wal_filled, h->file_bytes, memory_order_relaxed);
     return io_fsync(io, "wal.segment_sync", fd, err);

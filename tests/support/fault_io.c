@@ -150,6 +150,11 @@ static int fault_fallocate(void *ctx, const char *site, int fd, uint64_t off, ui
     WRAP(int, fallocate, fd, NULL, (below->ctx, site, fd, off, n));
 }
 
+static int fault_write_back(void *ctx, const char *site, int fd, uint64_t off, uint64_t n)
+{
+    WRAP(int, write_back, fd, NULL, (below->ctx, site, fd, off, n));
+}
+
 static int fault_rename(void *ctx, const char *site, const char *from, const char *to)
 {
     WRAP(int, rename, -1, from, (below->ctx, site, from, to));
@@ -201,6 +206,7 @@ static const struct io_ops fault_ops = {
     .fsync = fault_fsync,
     .ftruncate = fault_ftruncate,
     .fallocate = fault_fallocate,
+    .write_back = fault_write_back,
     .rename = fault_rename,
     .unlink = fault_unlink,
     .mkdir = fault_mkdir,

@@ -169,6 +169,21 @@ static void test_io_fsync__is_not_repeated_after_a_failure(void **state)
     assert_ok(io_close(io, "t.c", fd, &err), err);
 }
 
+static void test_io_write_back__is_no_sync_but_its_error_counts(void **state)
+{
+    (void)state;
+    int fd = file_new("a");
+    assert_ok(io_pwrite(io, "t.w", fd, "abc", 3, 0, &err), err);
+    assert_ok(io_write_back(io, "t.b", fd, 0, 3, &err), err);
+    assert_ok(io_write_back(io, "t.b", fd, 0, 0, &err), err);
+    assert_int_equal(fault_io_calls(faults, "t.b", "write_back"), 1);
+    fault_io_fail(faults, "t.b", "write_back", 1, EIO, false);
+    assert_ec(io_write_back(io, "t.b", fd, 0, 3, &err), EC_IO);
+    assert_int_equal(fault_io_calls(faults, "t.b", "write_back"), 2);
+    assert_ok(io_close(io, "t.c", fd, &err), err);
+    assert_ec(io_write_back(io, "t.b", -1, 0, 3, &err), EC_IO);
+}
+
 static void test_io_close__ignores_interruption(void **state)
 {
     (void)state;
@@ -299,6 +314,7 @@ int main(void)
         TEST(test_io__continues_short_and_interrupted_transfers),
         TEST(test_io_pwrite__gives_up_without_progress),
         TEST(test_io_fsync__is_not_repeated_after_a_failure),
+        TEST(test_io_write_back__is_no_sync_but_its_error_counts),
         TEST(test_io_close__ignores_interruption),
         TEST(test_io_mkdir_all__makes_parents_and_accepts_existing),
         TEST(test_io_list__sorts_names),

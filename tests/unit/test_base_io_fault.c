@@ -111,6 +111,7 @@ static int all_ops(const char *dir)
         fd = open(path, O_RDWR | O_CREAT, 0600);
     n_bad += io_pwrite(io, "t", fd, "a", 1, 0, NULL) != EC_OK;
     n_bad += io_fallocate(io, "t", fd, 0, 10, NULL) != EC_OK;
+    n_bad += io_write_back(io, "t", fd, 0, 10, NULL) != EC_OK;
     n_bad += io_ftruncate(io, "t", fd, 10, NULL) != EC_OK;
     n_bad += io_pread(io, "t", fd, back, 1, 0, NULL) != EC_OK;
     n_bad += io_fdatasync(io, "t", fd, NULL) != EC_OK;
