@@ -90,12 +90,17 @@ enum ec wal_mark_idle(struct wal *w, int64_t now_mono_ns, struct err *err) MUST_
 /* Ends the current segment so that everything up to wal_last_lsn can be released later. Caller's
  * lock. */
 enum ec wal_rotate(struct wal *w, struct err *err) MUST_USE;
+/* The same for a log in use: goes on with the current segment until the next one is prepared, so
+ * that no append has to wait for a new file. wal_prepare_next is due then. */
+void wal_rotate_soon(struct wal *w);
 /* Deletes segments all of whose records have lsn <= the given one, oldest first; damaged ones are
  * set aside. Syncs the directory. Any thread, without the tenant's lock. */
 enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err) MUST_USE;
-/* Prepares the next segment file (preallocated, zeroed, synced) when the current is past half:
- * called in the background so that the ack path never waits for it. */
+/* Prepares the next segment file (preallocated, zeroed, synced) when that is due: the current one
+ * is past half (a large one: past an eighth), or is to be rotated. Called in the background so that
+ * the ack path never waits for it. */
 enum ec wal_prepare_next(struct wal *w, struct err *err) MUST_USE;
+bool wal_prepare_due(struct wal *w);
 void wal_usage(struct wal *w, uint64_t *ret_bytes, uint64_t *ret_segments);
 /* Bytes that segments were filled with before their use, by all logs of this process, since the
  * last call: for one who adds them up. */

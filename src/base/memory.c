@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "base/budget.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/metric.h"
 
 #define SETTLE_BYTES ((uint64_t)16 << 20)
@@ -62,8 +64,11 @@ void memory_settle(bool resting)
     }
     if (atomic_exchange(&settling, true))
         return; /* somebody does it already */
+    int64_t begin = clock_mono_ns();
     malloc_trim(0);
     atomic_store_explicit(&settled, resident_bytes(), memory_order_relaxed);
+    log_event(LOG_DEBUG, "freed memory returned", LD("took", clock_mono_ns() - begin),
+        LU("bytes", now - MIN(now, resident_bytes())));
     atomic_store(&settling, false);
 }
 

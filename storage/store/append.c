@@ -14,8 +14,7 @@
 
 #include "store_private.h"
 
-#define BUF_KEEP_BYTES_MAX  (4u << 20)
-#define PREPARE_EVERY_BYTES (128u << 10)
+#define BUF_KEEP_BYTES_MAX (4u << 20)
 
 /* Record buffers are reused: a fresh one costs page faults on each request. */
 static void record_buf_take(struct store *s, struct buf *ret)
@@ -200,6 +199,7 @@ struct append {
     struct waiter *waiter;
     bool stored;
     int64_t now_ns;
+    struct ack_times times;
 };
 
 /* tenant.lock. *ret_again: admission rejected more; encode outside the lock and come back. */
@@ -227,20 +227,22 @@ static enum ec append_locked(
         a->encoded_rejects = b->n_rejected;
     }
     TRY(head_reserve(t->head, b, err));
+    int64_t log_begin = clock_mono_ns();
     TRY(wal_append(t->wal, &a->record, &lsn, err));
+    a->times.log_ns = clock_mono_ns() - log_begin;
     head_insert(t->head, b, a->arrival_s, &dups);
     tenant_head_inserted(t, b, lsn, a->arrival_s, dups);
     a->stored = true;
-    a->now_ns = clock_mono_ns();
+    a->now_ns = a->times.stored_ns = clock_mono_ns();
     t->last_append_ns = a->now_ns;
     t->dirty = true;
-    t->append_bytes_unprepared += a->record.n;
     metric_add(store_metrics.written_wal, (double)a->record.n);
     atomic_store_explicit(&t->hot, true, memory_order_relaxed);
     if (s->opt.durability == DURABILITY_COMMIT) {
         struct waiter *w = TAKE_PTR(a->waiter);
         w->lsn = lsn;
         w->deadline_ns = a->now_ns + s->opt.ack_timeout_ns;
+        w->times = a->times;
         ASSERT(t->waiters_last == NULL || t->waiters_last->lsn < lsn);
         *(t->waiters_last == NULL ? &t->waiters : &t->waiters_last->next) = w;
         t->waiters_last = w;
@@ -256,6 +258,7 @@ static void append_after(struct tenant *t, const struct append *a, bool prepare,
     struct store *s = t->store;
     metric_add(t->metrics.received, (double)a->batch->raw.n);
     metric_add(t->metrics.received3, (double)a->batch->raw.n);
+    ack_times_stored(&a->times);
     if (prepare)
         prepare_kick(t);
     if (full || (heads_over(s, 75) && !atomic_exchange(&s->pressure, true)))
@@ -273,13 +276,14 @@ static enum ec append_run(struct tenant *t, struct append *a, struct err *err)
                 t, a->batch, a->arrival_s, a->limits.attr_bytes_max, &a->record, err));
             a->encoded_rejects = a->batch->n_rejected;
         }
+        if (attempt == 0)
+            a->times.begin_ns = clock_mono_ns();
         pthread_mutex_lock(&t->lock);
+        a->times.locked_ns = clock_mono_ns();
         enum ec ec = append_locked(t, a, attempt < 2, &again, err);
         if (a->stored) {
             full = t->head_raw_bytes >= s->opt.block_raw_bytes_max && tenant_seal(t, "size");
-            prepare = t->append_bytes_unprepared >= PREPARE_EVERY_BYTES;
-            if (prepare)
-                t->append_bytes_unprepared = 0;
+            prepare = a->now_ns >= t->prepare_after_ns && wal_prepare_due(t->wal);
         }
         pthread_mutex_unlock(&t->lock);
         if (ec != EC_OK)

@@ -14,6 +14,9 @@
 
 #include "store_private.h"
 
+#define SYNC_SLOW_NS          (20 * NS_PER_MS)
+#define SYNC_SLOW_WAIT_MAX_NS NS_PER_S
+
 void commit_request(struct tenant *t)
 {
     struct store *s = t->store;
@@ -72,8 +75,18 @@ static void sync_failed(struct store *s, const struct tenant *t, const struct er
             LU("in_a_row", in_row));
 }
 
+/* A device that keeps acks waiting is left alone by merges for four times as long. */
+static void sync_took(struct store *s, int64_t now_ns, int64_t took_ns)
+{
+    metric_observe(store_metrics.fsync_seconds, (double)took_ns / 1e9);
+    if (took_ns >= SYNC_SLOW_NS)
+        atomic_store_explicit(&s->sync_slow_until_ns,
+            now_ns + MIN(took_ns * 4, SYNC_SLOW_WAIT_MAX_NS), memory_order_relaxed);
+}
+
 struct sync_outcome {
     uint64_t durable, failed_to;
+    int64_t begin_ns;
     enum ec ec;
     struct err err;
 };
@@ -82,9 +95,10 @@ static void tenant_sync(struct tenant *t, struct wal *w, uint64_t appended, stru
 {
     struct store *s = t->store;
     uint64_t failed_from = 0;
-    int64_t begin = clock_mono_ns();
+    o->begin_ns = clock_mono_ns();
     o->ec = wal_sync(w, &o->durable, &failed_from, &o->failed_to, &o->err);
-    metric_observe(store_metrics.fsync_seconds, (double)(clock_mono_ns() - begin) / 1e9);
+    int64_t now_ns = clock_mono_ns();
+    sync_took(s, now_ns, now_ns - o->begin_ns);
     if (o->ec == EC_OK) {
         if (atomic_load_explicit(&s->failed_syncs, memory_order_relaxed) != 0)
             atomic_store(&s->failed_syncs, 0);
@@ -130,6 +144,7 @@ static void commit_run(struct store *s, struct tenant *t)
         commit_request(t);
     pthread_mutex_unlock(&t->lock);
 
+    ack_times_durable(t, good, o.begin_ns, clock_mono_ns());
     waiters_finish(s, good, EC_OK, NULL);
     if (bad != NULL) {
         enum ec code = ERR(&o.err, EC_UNAVAILABLE, "the log could not be synced: not stored");

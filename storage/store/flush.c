@@ -16,12 +16,27 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "base/memory.h"
 #include "store_private.h"
 
 bool heads_over(const struct store *s, unsigned percent)
 {
     return budget_used(&s->heads) > s->opt.head_bytes_max / 100 * percent;
+}
+
+/* The segment of these records is released with this head; where it is not ended now, with the
+ * next. */
+static void seal_log(struct tenant *t)
+{
+    struct err e = {0};
+    if (t->wal == NULL)
+        return;
+    if (atomic_load_explicit(&t->hot, memory_order_relaxed)) {
+        wal_rotate_soon(t->wal);
+        if (wal_prepare_due(t->wal))
+            prepare_kick(t);
+    } else if (wal_rotate(t->wal, &e) != EC_OK) {
+        log_event(LOG_WARN, "log not rotated at a seal", LS("tenant", t->id), LE(&e));
+    }
 }
 
 bool tenant_seal(struct tenant *t, const char *reason)
@@ -32,12 +47,7 @@ bool tenant_seal(struct tenant *t, const char *reason)
     head_stats(t->head, (uint32_t)(clock_wall_ns() / NS_PER_S), &hs);
     if (hs.n_spans == 0)
         return false;
-    if (t->wal != NULL) {
-        struct err e = {0};
-        /* Not rotated: the segment is released with the next head instead. */
-        if (wal_rotate(t->wal, &e) != EC_OK)
-            log_event(LOG_WARN, "log not rotated at a seal", LS("tenant", t->id), LE(&e));
-    }
+    seal_log(t);
     struct sealed_head *sh = xcalloc(1, sizeof(*sh));
     sh->head = TAKE_PTR(t->head);
     static const uint8_t none[16];
@@ -180,7 +190,7 @@ static enum ec flush_one(struct tenant *t, struct sealed_head *sh, struct err *e
         log_event(LOG_DEBUG, "block flushed", LS("tenant", t->id), LU("spans", facts.n_spans),
             LU("bytes", facts.file_bytes), LD("took", clock_mono_ns() - begin));
         release_wal(t);
-        memory_settle(false);
+        atomic_store(&t->store->settle_want, true);
         metric_inc(store_metrics.cleared);
         metric_inc(metric_series1(&store_families.cleared3, STR("wal")));
     } else {

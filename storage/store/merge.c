@@ -8,6 +8,7 @@
  * One merge at a time in the process (store.compact_lock): its memory is bounded, and ingest goes
  * before it. While it writes it looks up now and then: it ends when the store closes, waits while
  * heads are short of memory, and writes sealed heads itself when it sits on the thread that would.
+ * It also rests while acks wait for a slow device, for most of its time but never all of it.
  *
  * Retention may take an input away meanwhile; then the commit finds it gone (EC_CONFLICT) and the
  * output is dropped. A failed merge leaves its inputs as they were. The output's footer lists its
@@ -20,12 +21,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "base/memory.h"
 #include "storage/compact.h"
 #include "store_private.h"
 
 #define PACE_WAIT_MS     20
 #define PACE_WAIT_ROUNDS 500 /* 10 s a call at most: then memory has to be found otherwise */
+
+/* for each piece written: a device that is always slow gets there, too */
+#define PACE_SYNC_ROUNDS 10
 
 struct merge {
     struct tenant *tenant;
@@ -34,11 +37,31 @@ struct merge {
     uint8_t uuid[16];
 };
 
+static void pace_wait(void)
+{
+    const struct timespec ts = {.tv_nsec = PACE_WAIT_MS * 1000000};
+    nanosleep(&ts, NULL);
+}
+
+static void merge_yield(const struct store *s)
+{
+    int64_t begin = clock_mono_ns();
+    int i = 0;
+    while (i < PACE_SYNC_ROUNDS && atomic_load(&s->state) != STORE_CLOSING &&
+           clock_mono_ns() < atomic_load_explicit(&s->sync_slow_until_ns, memory_order_relaxed)) {
+        pace_wait();
+        i++;
+    }
+    if (i > 0)
+        metric_add(store_metrics.merge_paused, (double)(clock_mono_ns() - begin) / 1e9);
+}
+
 static enum ec merge_pace(void *ctx, uint64_t bytes_written, struct err *err)
 {
     const struct merge *m = ctx;
     struct store *s = m->tenant->store;
     (void)bytes_written;
+    merge_yield(s);
     for (int i = 0; i < PACE_WAIT_ROUNDS; i++) {
         if (atomic_load(&s->state) == STORE_CLOSING)
             return ERR(err, EC_CANCELED, "the store is closing");
@@ -47,8 +70,7 @@ static enum ec merge_pace(void *ctx, uint64_t bytes_written, struct err *err)
         flush_some(s);
         if (!heads_over(s, 75))
             return EC_OK;
-        const struct timespec ts = {.tv_nsec = PACE_WAIT_MS * 1000000};
-        nanosleep(&ts, NULL);
+        pace_wait();
     }
     return EC_OK;
 }
@@ -172,6 +194,7 @@ static enum ec merge_run(const struct merge *m, struct err *err)
     struct block_facts facts;
     uint64_t dups = 0;
     enum ec ec = EC_OK;
+    int64_t begin = clock_mono_ns();
     for (uint32_t i = 0; i < m->n_inputs && ec == EC_OK; i++)
         if ((ec = part_reader_open(m->inputs[i]->part, &s->work, &readers[i], err)) == EC_OK)
             readers[i]->once = true;
@@ -179,7 +202,7 @@ static enum ec merge_run(const struct merge *m, struct err *err)
         ec = merge_write(m, readers, &facts, &dups, err);
     for (uint32_t i = 0; i < m->n_inputs; i++)
         part_reader_close(readers[i]);
-    memory_settle(false);
+    atomic_store(&s->settle_want, true);
     if (ec != EC_OK)
         return ec;
     ec = merge_commit(m, &facts, err);
@@ -187,7 +210,7 @@ static enum ec merge_run(const struct merge *m, struct err *err)
         merge_count(m, &facts, dups);
         log_event(LOG_DEBUG, "blocks merged", LS("tenant", m->tenant->id),
             LU("inputs", m->n_inputs), LU("spans", facts.n_spans), LU("bytes", facts.file_bytes),
-            LU("level", facts.level));
+            LU("level", facts.level), LD("took", clock_mono_ns() - begin));
     }
     block_facts_deinit(&facts);
     return ec;

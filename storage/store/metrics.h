@@ -31,6 +31,8 @@ struct tenant;
     X(compact_spans, COUNTER, "tempodb_compaction_spans_combined_total",                           \
         "Spans that compaction merged away as duplicates")                                         \
     X(compact_errors, COUNTER, "tempodb_compaction_errors_total", "Compactions that failed")       \
+    X(merge_paused, COUNTER, "vivace_compaction_paused_seconds_total",                             \
+        "Seconds that merges rested because log syncs were slow")                                  \
     X(retain_marked, COUNTER, "tempodb_retention_marked_for_deletion_total",                       \
         "Blocks taken from view by retention")                                                     \
     X(retain_deleted, COUNTER, "tempodb_retention_deleted_total", "Block files removed")           \

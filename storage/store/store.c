@@ -138,6 +138,7 @@ enum ec store_open(const struct store_options *opt, struct store **ret, struct e
     ASSERT(opt->wal_dir != NULL);
     ASSERT(opt->data_dir != NULL);
     store_metrics_init();
+    ack_times_init();
     CLEANUP(store_abandonp) struct store *s = store_new(opt);
     TRY(dirs_prepare(s, err));
     disk_check(s);

@@ -82,11 +82,20 @@ struct sealed_head {
     unsigned tries;                  /* guarded by flush_lock */
 };
 
+/* Where the time of an append goes: to tenant.lock, under it to the log and the head, to the sync
+ * that makes it durable. */
+struct ack_times {
+    int64_t begin_ns, locked_ns;
+    int64_t log_ns; /* of it, in the log */
+    int64_t stored_ns;
+};
+
 /* An append that waits for its ack. */
 struct waiter {
     struct waiter *next;
     uint64_t lsn;
     int64_t deadline_ns;
+    struct ack_times times;
     store_done_fn done;
     void *arg;
 };
@@ -125,10 +134,10 @@ struct tenant {
     bool mark_want; /* the idle mark is due */
     bool data_dir_made;
     int64_t last_append_ns;
-    uint64_t append_bytes_unprepared; /* WAL bytes since wal_prepare_next */
-    uint64_t traces_sealed;           /* traces of heads already sealed, for the counter */
-    uint64_t metric_traces_told;      /* guarded by store.collect_lock */
-    struct tenant *commit_next;       /* guarded by store.commit_lock */
+    int64_t prepare_after_ns;    /* wal_prepare_next failed: not before */
+    uint64_t traces_sealed;      /* traces of heads already sealed, for the counter */
+    uint64_t metric_traces_told; /* guarded by store.collect_lock */
+    struct tenant *commit_next;  /* guarded by store.commit_lock */
     struct tenant_metrics metrics;
     _Atomic bool hot;          /* appended to lately: the tick looks at it */
     _Atomic bool prepare_want; /* the next WAL segment should be made ready */
@@ -177,10 +186,12 @@ struct store {
     unsigned n_committers;
     _Atomic uint32_t failed_syncs; /* in a row, over all tenants */
     _Atomic bool ingest_off;
+    _Atomic int64_t sync_slow_until_ns; /* acks wait for the device: merges leave it alone */
 
     pthread_mutex_t tick_lock;
     pthread_cond_t tick_wake, prepare_wake;
     bool tick_stop, tick_now, prepare_now;
+    _Atomic bool settle_want; /* a flush or a merge freed much memory */
     pthread_t tick_thread, prepare_thread;
     bool tick_started, prepare_started;
     int64_t next_check_ns, next_retain_ns, next_compact_ns, next_interval_ns;
@@ -238,6 +249,14 @@ char *path_printf(const char *fmt, ...) PRINTF_LIKE(1, 2); /* malloc'd */
 enum ec tenant_head_ensure(struct tenant *t, struct err *err) MUST_USE; /* tenant.lock */
 void tenant_head_inserted(struct tenant *t, const struct batch *b, uint64_t lsn, uint32_t arrival_s,
     uint32_t dups); /* tenant.lock */
+
+/* ack_times.c */
+void ack_times_init(void); /* idempotent */
+void ack_times_stored(const struct ack_times *times);
+/* These are durable: what they waited for. sync_begin_ns: when the sync that ended now was begun.
+ */
+void ack_times_durable(
+    const struct tenant *t, const struct waiter *list, int64_t sync_begin_ns, int64_t now_ns);
 
 /* commit.c */
 enum ec commit_start(struct store *s, struct err *err) MUST_USE;

@@ -6,6 +6,10 @@
  * writes data itself, so a slow disk does not delay the answers that it owes. While nothing is
  * appended it wakes once a second; while tenants are hot, every 50 ms.
  *
+ * It also gives back what flushes and merges freed. WHY not they themselves: the allocator's locks
+ * are held for milliseconds then, and on a thread of low priority those become a tenth of a second
+ * while every request waits for them.
+ *
  * Segments are prepared (allocated, zeroed, synced) by their own thread: it takes long, and a
  * committer or the low-priority pool thread busy with a merge would make an append wait for it.
  */
@@ -15,9 +19,10 @@
 #include "base/memory.h"
 #include "store_private.h"
 
-#define TICK_HOT_NS  (50 * NS_PER_MS)
-#define TICK_IDLE_NS NS_PER_S
-#define IDLE_MARK_NS (100 * NS_PER_MS)
+#define TICK_HOT_NS      (50 * NS_PER_MS)
+#define TICK_IDLE_NS     NS_PER_S
+#define IDLE_MARK_NS     (100 * NS_PER_MS)
+#define PREPARE_RETRY_NS NS_PER_S
 
 bool store_job(struct store *s, uint64_t key, void (*fn)(void *arg), void *arg)
 {
@@ -65,9 +70,15 @@ static void tenant_prepare(struct tenant *t)
     pthread_mutex_unlock(&t->lock);
     if (w == NULL)
         return;
-    if (wal_prepare_next(w, &e) != EC_OK)
+    int64_t begin = clock_mono_ns();
+    enum ec ec = wal_prepare_next(w, &e);
+    if (ec == EC_OK)
+        log_event(LOG_DEBUG, "log segment prepared", LS("tenant", t->id),
+            LD("took", clock_mono_ns() - begin));
+    else
         log_event(LOG_WARN, "log segment not prepared ahead", LS("tenant", t->id), LE(&e));
     pthread_mutex_lock(&t->lock);
+    t->prepare_after_ns = ec == EC_OK ? 0 : clock_mono_ns() + PREPARE_RETRY_NS;
     t->wal_users--;
     pthread_mutex_unlock(&t->lock);
 }
@@ -190,6 +201,8 @@ static void tick_once(struct store *s, bool now)
         tick_check(s, now_ns, &all);
     }
     tenant_list_free(&all);
+    if (atomic_exchange(&s->settle_want, false))
+        memory_settle(false);
 }
 
 static void *tick_main(void *arg)

@@ -16,6 +16,17 @@ enum ec wal_rotate(struct wal *w, struct err *err)
     return EC_OK;
 }
 
+void wal_rotate_soon(struct wal *w)
+{
+    wal_check(w);
+    pthread_mutex_lock(&w->mu);
+    if (w->cur != NULL && w->prepared != NULL)
+        w->cur->sealed = true;
+    else if (w->cur != NULL)
+        w->rotate_want = true;
+    pthread_mutex_unlock(&w->mu);
+}
+
 /* An idle tenant owns no file: drops the prepared one when nothing else is left. */
 enum ec wal_prepared_drop(struct wal *w, bool only_idle, struct err *err)
 {
@@ -50,13 +61,16 @@ static struct wal_segment *wal_release_next(struct wal *w, uint64_t lsn)
     return s;
 }
 
-/* A sealed tail whose records may all go needs no mark any more; one without records nothing at
- * all. */
+/* A tail that is sealed, or to be, and whose records may all go needs no mark any more; one without
+ * records nothing at all. */
 static void wal_sealed_end(struct wal *w, uint64_t lsn)
 {
     pthread_mutex_lock(&w->tail_mu);
-    struct wal_segment *s = w->cur;
-    if (s != NULL && (s->sealed || s->last_lsn == 0) && s->last_lsn <= lsn)
+    pthread_mutex_lock(&w->mu);
+    const struct wal_segment *s = w->cur;
+    bool end = s != NULL && (s->sealed || w->rotate_want || s->last_lsn == 0) && s->last_lsn <= lsn;
+    pthread_mutex_unlock(&w->mu);
+    if (end)
         wal_tail_end(w);
     pthread_mutex_unlock(&w->tail_mu);
 }
@@ -87,6 +101,37 @@ enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err)
     return ec;
 }
 
+/* WHY early for large ones: at full speed a log fills a segment in a second, and the next one has
+ * to be filled with zeros, beside it, before that. mu held. */
+static bool wal_next_due(const struct wal *w)
+{
+    const struct wal_segment *s = w->cur;
+    if (s == NULL || w->prepared != NULL)
+        return false;
+    return w->rotate_want || s->pos > s->bytes / (s->bytes < WAL_SEGMENT_BYTES_EARLY ? 2 : 8);
+}
+
+bool wal_prepare_due(struct wal *w)
+{
+    wal_check(w);
+    pthread_mutex_lock(&w->mu);
+    bool due = wal_next_due(w);
+    pthread_mutex_unlock(&w->mu);
+    return due;
+}
+
+/* After a full segment one of twice its size; after one that was sealed early, of what it held. mu
+ * held. */
+static uint64_t wal_next_size(const struct wal *w)
+{
+    uint64_t size = w->bytes_min;
+    if (!w->rotate_want)
+        return MIN(w->bytes_max, MAX(w->next_bytes, w->cur->bytes) * 2);
+    while (size < w->cur->pos && size < w->bytes_max)
+        size *= 2;
+    return MIN(size, w->bytes_max);
+}
+
 enum ec wal_prepare_next(struct wal *w, struct err *err)
 {
     struct wal_segment *s = NULL;
@@ -95,8 +140,8 @@ enum ec wal_prepare_next(struct wal *w, struct err *err)
     wal_check(w);
     pthread_mutex_lock(&w->prepare_mu);
     pthread_mutex_lock(&w->mu);
-    bool due = w->cur != NULL && w->prepared == NULL && w->cur->pos > w->cur->bytes / 2;
-    uint64_t size = due ? MIN(w->bytes_max, MAX(w->next_bytes, w->cur->bytes) * 2) : 0;
+    bool due = wal_next_due(w);
+    uint64_t size = due ? wal_next_size(w) : 0;
     uint64_t record_max = w->record_max;
     pthread_mutex_unlock(&w->mu);
     if (due) {
@@ -107,6 +152,8 @@ enum ec wal_prepare_next(struct wal *w, struct err *err)
         w->next_number++;
         pthread_mutex_lock(&w->mu);
         w->prepared = s;
+        if (w->cur != NULL && w->rotate_want)
+            w->cur->sealed = true;
         pthread_mutex_unlock(&w->mu);
     }
     pthread_mutex_unlock(&w->prepare_mu);

@@ -12,6 +12,8 @@
 #define WAL_OBJECT_MAGIC        0x77616c31u
 #define WAL_SEGMENT_BYTES_MIN   (128u << 10)
 #define WAL_SEGMENT_BYTES_MAX   (64u << 20)
+#define WAL_SEGMENT_BYTES_HASTY (1u << 20) /* of one that an append has to wait for */
+#define WAL_SEGMENT_BYTES_EARLY (4u << 20) /* from here on the next one is made early */
 #define WAL_IDLE_NS             (100 * NS_PER_MS)
 #define WAL_START_RECORD_BYTES  (WAL_RECORD_HEADER_BYTES + WAL_START_BODY_BYTES)
 #define WAL_SEGMENT_OVERHEAD    (WAL_DATA_OFFSET + WAL_START_RECORD_BYTES)
@@ -47,6 +49,7 @@ struct wal {
     bool sync_running;
     uint64_t next_bytes; /* size of the next segment */
     uint64_t record_max; /* largest record since the last release of everything */
+    bool rotate_want;    /* cur is to be sealed as soon as another one is prepared */
     enum wal_break_state brk;
     uint64_t brk_sealed, brk_end;
     bool sync_covers_brk;                   /* the running sync makes the START with it durable */

@@ -31,12 +31,13 @@ uint64_t wal_round_up(uint64_t n)
     return (n + WAL_SEGMENT_ALIGN - 1) & ~(uint64_t)(WAL_SEGMENT_ALIGN - 1);
 }
 
-/* Size of a segment that must hold one record of `need` bytes: as planned, larger for large
- * records, and exactly as large as it must be past the maximum. */
+/* Size of a segment that an append needs now, for a record of `need` bytes: as planned unless
+ * that would take long to fill with zeros, larger for large records, and exactly as large as it
+ * must be past the maximum. */
 static uint64_t wal_segment_size(struct wal *w, uint64_t need)
 {
     pthread_mutex_lock(&w->mu);
-    uint64_t size = w->next_bytes;
+    uint64_t size = MIN(w->next_bytes, MAX(w->bytes_min, WAL_SEGMENT_BYTES_HASTY));
     pthread_mutex_unlock(&w->mu);
     while (size < need * WAL_RECORDS_PER_SEGMENT && size < w->bytes_max)
         size *= 2;
@@ -49,7 +50,7 @@ static uint64_t wal_segment_size(struct wal *w, uint64_t need)
 static void wal_next_bytes_plan(struct wal *w, const struct wal_segment *s)
 {
     if (!s->sealed) {
-        w->next_bytes = MIN(w->bytes_max, MAX(w->next_bytes, s->bytes) * 2);
+        w->next_bytes = MIN(w->bytes_max, MAX(w->next_bytes, s->bytes * 2));
         return;
     }
     uint64_t size = w->bytes_min;
@@ -171,6 +172,7 @@ enum ec wal_tail_begin(struct wal *w, uint64_t need, struct err *err)
     s->dirty = true;
     VEC_PUSH(&w->segs, s);
     w->cur = s;
+    w->rotate_want = false;
     pthread_mutex_unlock(&w->mu);
     return EC_OK;
 }

@@ -220,8 +220,11 @@ static void step_release(struct round *r)
     struct err err;
     uint64_t lsn = r->released + rnd(r, r->last - r->released + 1);
 
-    if (rnd(r, 2) == 0)
+    uint64_t how = rnd(r, 4);
+    if (how < 2)
         (void)!wal_rotate(r->w, &err);
+    else if (how == 2)
+        wal_rotate_soon(r->w);
     r->release_tried = MAX(r->release_tried, lsn);
     if (wal_release(r->w, lsn, &err) == EC_OK)
         r->released = MAX(r->released, lsn);

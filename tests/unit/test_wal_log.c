@@ -190,6 +190,69 @@ static void test_log__one_span_tenants_are_small(void **state)
     wal_seen_deinit(&seen);
 }
 
+static void test_log__in_use_it_rotates_onto_a_prepared_segment(void **state)
+{
+    struct wal_seen seen = {0};
+    struct wal_recovery rec;
+    uint64_t bytes, segments;
+    struct err err;
+
+    struct wal *w = open_log(*state, &seen, &rec);
+    wal_util_append(w, 1, 1000, 0);
+    assert_false(wal_prepare_due(w));
+    wal_rotate_soon(w);
+    assert_true(wal_prepare_due(w));
+    wal_util_append(w, 2, 1000, 0); /* does not wait for a file */
+    wal_usage(w, &bytes, &segments);
+    assert_int_equal(segments, 1);
+    assert_int_equal(wal_prepare_next(w, &err), EC_OK);
+    assert_false(wal_prepare_due(w));
+    wal_util_append(w, 3, 1000, 0);
+    wal_usage(w, &bytes, &segments);
+    assert_int_equal(segments, 2);
+    wal_util_sync(w, 3);
+    assert_int_equal(wal_release(w, 1, &err), EC_OK); /* 2 lies in it, too */
+    wal_usage(w, &bytes, &segments);
+    assert_int_equal(segments, 2);
+    assert_int_equal(wal_release(w, 2, &err), EC_OK);
+    wal_usage(w, &bytes, &segments);
+    assert_int_equal(segments, 1);
+    wal_rotate_soon(w); /* everything is in blocks before another one is ready */
+    assert_int_equal(wal_release(w, 3, &err), EC_OK);
+    assert_int_equal(wal_util_files(*state, ""), 0);
+    assert_false(wal_prepare_due(w));
+    wal_util_append(w, 4, 10, 0);
+    assert_int_equal(wal_close(w, &err), EC_OK);
+    w = open_log(*state, &seen, &rec);
+    assert_int_equal(seen.n, 1);
+    wal_seen_check(&seen, 4, 10);
+    assert_int_equal(rec.damaged_records + rec.torn_tails, 0);
+    assert_int_equal(wal_close(w, &err), EC_OK);
+    wal_seen_deinit(&seen);
+}
+
+/* Filling a large file with zeros takes long: an append that finds none ready makes a small one. */
+static void test_log__an_append_never_makes_a_large_segment(void **state)
+{
+    struct wal_seen seen = {0};
+    struct wal_recovery rec;
+    uint64_t bytes, before = 0, segments;
+    struct err err;
+
+    struct wal *w = open_log(*state, &seen, &rec);
+    for (uint64_t lsn = 1; lsn <= 200 || !wal_prepare_due(w); lsn++) {
+        wal_util_append(w, lsn, 100000, 0);
+        wal_usage(w, &bytes, &segments);
+        assert_true(bytes - before <= 1 << 20);
+        before = bytes;
+    }
+    assert_int_equal(wal_prepare_next(w, &err), EC_OK);
+    wal_usage(w, &bytes, &segments);
+    assert_true(bytes - before > 1 << 20); /* the one in the background makes up for it */
+    assert_int_equal(wal_close(w, &err), EC_OK);
+    wal_seen_deinit(&seen);
+}
+
 static void test_log__next_segment_is_prepared_past_half(void **state)
 {
     struct wal_seen seen = {0};
@@ -339,6 +402,8 @@ int main(void)
         T(test_log__released_before_synced_becomes_durable),
         T(test_log__one_span_tenants_are_small),
         T(test_log__next_segment_is_prepared_past_half),
+        T(test_log__in_use_it_rotates_onto_a_prepared_segment),
+        T(test_log__an_append_never_makes_a_large_segment),
         T(test_log__an_idle_log_is_marked_once),
         T(test_log__skip_list_comes_back),
         T(test_log__a_record_over_the_cap_is_refused),

@@ -65,7 +65,10 @@ static void *flusher_main(void *arg)
         wal_usage(s->w, &bytes, &segments);
         if (i % 16 == 0 && s->release_to > 0) {
             pthread_mutex_lock(&s->tenant);
-            (void)!wal_rotate(s->w, &err);
+            if (i % 32 == 0)
+                (void)!wal_rotate(s->w, &err);
+            else
+                wal_rotate_soon(s->w);
             pthread_mutex_unlock(&s->tenant);
             (void)!wal_release(s->w, MIN(s->release_to, s->acked), &err);
         }
