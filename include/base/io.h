@@ -35,6 +35,8 @@ struct io_ops {
     int (*fallocate)(void *ctx, const char *site, int fd, uint64_t off, uint64_t n);
     int (*write_back)(void *ctx, const char *site, int fd, uint64_t off, uint64_t n);
     int (*rename)(void *ctx, const char *site, const char *from, const char *to);
+    /* A second name for a file; NULL: as if it failed with EXDEV. */
+    int (*link)(void *ctx, const char *site, const char *from, const char *to);
     int (*unlink)(void *ctx, const char *site, const char *path);
     int (*mkdir)(void *ctx, const char *site, const char *path, unsigned mode);
     int (*rmdir)(void *ctx, const char *site, const char *path);
@@ -82,6 +84,9 @@ enum ec io_write_back(
     struct io *io, const char *site, int fd, uint64_t off, uint64_t n, struct err *err) MUST_USE;
 enum ec io_rename(
     struct io *io, const char *site, const char *from, const char *to, struct err *err) MUST_USE;
+/* *ret_linked false with EC_OK: another file system, or one without links. */
+enum ec io_link(struct io *io, const char *site, const char *from, const char *to, bool *ret_linked,
+    struct err *err) MUST_USE;
 enum ec io_unlink(struct io *io, const char *site, const char *path, struct err *err) MUST_USE;
 enum ec io_mkdir(struct io *io, const char *site, const char *path, struct err *err)
     MUST_USE; /* exists: EC_OK; 0700 */

@@ -100,6 +100,12 @@ static int real_rename(void *ctx, const char *site, const char *from, const char
     return rename(from, to);
 }
 
+static int real_link(void *ctx, const char *site, const char *from, const char *to)
+{
+    (void)ctx, (void)site;
+    return link(from, to);
+}
+
 static int real_unlink(void *ctx, const char *site, const char *path)
 {
     (void)ctx, (void)site;
@@ -190,6 +196,7 @@ static const struct io_ops real_ops = {
     .fallocate = real_fallocate,
     .write_back = real_write_back,
     .rename = real_rename,
+    .link = real_link,
     .unlink = real_unlink,
     .mkdir = real_mkdir,
     .rmdir = real_rmdir,
@@ -360,6 +367,18 @@ enum ec io_rename(
         return ERR_ERRNO(err, io_code(errnum), errnum, "%s: rename %s to %s", site, from, to);
     }
     return EC_OK;
+}
+
+enum ec io_link(struct io *io, const char *site, const char *from, const char *to, bool *ret_linked,
+    struct err *err)
+{
+    *ret_linked = io->ops->link != NULL && io->ops->link(io->ctx, site, from, to) == 0;
+    if (*ret_linked || io->ops->link == NULL)
+        return EC_OK;
+    int errnum = errno;
+    if (errnum == EXDEV || errnum == EPERM || errnum == EMLINK || errnum == EOPNOTSUPP)
+        return EC_OK;
+    return ERR_ERRNO(err, io_code(errnum), errnum, "%s: link %s to %s", site, from, to);
 }
 
 enum ec io_unlink(struct io *io, const char *site, const char *path, struct err *err)

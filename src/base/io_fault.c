@@ -44,6 +44,7 @@ struct io *io_from_environment(void)
     X(fallocate)    \
     X(write_back)   \
     X(rename)       \
+    X(link)         \
     X(unlink)       \
     X(mkdir)        \
     X(rmdir)        \
@@ -266,6 +267,11 @@ static int fault_write_back(void *ctx, const char *site, int fd, uint64_t off, u
 static int fault_rename(void *ctx, const char *site, const char *from, const char *to)
 {
     WRAP(int, rename, rename(NULL, site, from, to));
+}
+
+static int fault_link(void *ctx, const char *site, const char *from, const char *to)
+{
+    WRAP(int, link, link(NULL, site, from, to));
 }
 
 static int fault_unlink(void *ctx, const char *site, const char *path)

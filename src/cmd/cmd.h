@@ -10,6 +10,7 @@ int cmd_health(const char *url);
 int cmd_fsck(int argc, char **argv);       /* fsck [-repair] -data DIR [-wal DIR] */
 int cmd_wal_dump(int argc, char **argv);   /* wal-dump DIR */
 int cmd_block_dump(int argc, char **argv); /* block-dump FILE... */
+int cmd_snapshot(int argc, char **argv);   /* snapshot [-copy] [-verify] -data DIR [-wal DIR] TO */
 
 /* ---- listeners ---- */
 

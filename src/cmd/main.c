@@ -60,8 +60,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*fn)(int argc, char **argv);
-    } subcommands[] = {
-        {"fsck", cmd_fsck}, {"wal-dump", cmd_wal_dump}, {"block-dump", cmd_block_dump}};
+    } subcommands[] = {{"fsck", cmd_fsck}, {"wal-dump", cmd_wal_dump},
+        {"block-dump", cmd_block_dump}, {"snapshot", cmd_snapshot}};
     for (size_t i = 0; argc > 1 && i < ARRAY_LEN(subcommands); i++)
         if (strcmp(argv[1], subcommands[i].name) == 0)
             return subcommands[i].fn(argc - 1, argv + 1);

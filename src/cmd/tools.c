@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Offline subcommands: fsck, wal-dump, block-dump. They read; only fsck -repair writes. */
+ * Subcommands on a data directory: fsck, wal-dump, block-dump, snapshot. They read; only fsck
+ * -repair writes there. All but snapshot want the server stopped. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/io.h"
 #include "cmd.h"
+#include "storage/backup.h"
 #include "storage/block.h"
 #include "storage/fsck.h"
 #include "storage/wal.h"
@@ -13,6 +15,24 @@ static void print_line(void *ctx, const char *line)
 {
     (void)ctx;
     puts(line);
+}
+
+/* The exit code. */
+static int check(const char *data, const char *wal, bool repair)
+{
+    struct fsck_options opt = {
+        .io = &io_real, .wal_dir = wal, .data_dir = data, .repair = repair, .report = print_line};
+    struct fsck_result r = {0};
+    struct err err = {0};
+    if (fsck_run(&opt, &r, &err) != EC_OK) {
+        fprintf(stderr, "fsck: %s\n", err_msg(&err));
+        return 2;
+    }
+    printf("%llu tenants, %llu segments, %llu records, %llu blocks, %llu spans, %llu problems\n",
+        (unsigned long long)r.tenants, (unsigned long long)r.segments,
+        (unsigned long long)r.records, (unsigned long long)r.blocks, (unsigned long long)r.spans,
+        (unsigned long long)r.problems);
+    return r.problems == 0 ? 0 : 1;
 }
 
 int cmd_fsck(int argc, char **argv)
@@ -38,22 +58,7 @@ int cmd_fsck(int argc, char **argv)
             stderr);
         return 2;
     }
-    struct fsck_options opt = {.io = &io_real,
-        .wal_dir = wal == NULL ? data : wal,
-        .data_dir = data,
-        .repair = repair,
-        .report = print_line};
-    struct fsck_result r = {0};
-    struct err err = {0};
-    if (fsck_run(&opt, &r, &err) != EC_OK) {
-        fprintf(stderr, "fsck: %s\n", err_msg(&err));
-        return 2;
-    }
-    printf("%llu tenants, %llu segments, %llu records, %llu blocks, %llu spans, %llu problems\n",
-        (unsigned long long)r.tenants, (unsigned long long)r.segments,
-        (unsigned long long)r.records, (unsigned long long)r.blocks, (unsigned long long)r.spans,
-        (unsigned long long)r.problems);
-    return r.problems == 0 ? 0 : 1;
+    return check(data, wal == NULL ? data : wal, repair);
 }
 
 static void print_record(void *ctx, const struct wal_dump_record *r)
@@ -103,4 +108,43 @@ int cmd_block_dump(int argc, char **argv)
         buf_deinit(&out);
     }
     return 0;
+}
+
+int cmd_snapshot(int argc, char **argv)
+{
+    struct backup_options opt = {0};
+    bool bad = false, verify = false;
+    for (int i = 1; i < argc && !bad; i++) {
+        if (strcmp(argv[i], "-copy") == 0)
+            opt.copy_blocks = true;
+        else if (strcmp(argv[i], "-verify") == 0)
+            verify = true;
+        else if (strcmp(argv[i], "-data") == 0 && i + 1 < argc)
+            opt.data_dir = argv[++i];
+        else if (strcmp(argv[i], "-wal") == 0 && i + 1 < argc)
+            opt.wal_dir = argv[++i];
+        else if (argv[i][0] != '-' && opt.to == NULL)
+            opt.to = argv[i];
+        else
+            bad = true;
+    }
+    if (bad || opt.data_dir == NULL || opt.to == NULL) {
+        fputs("usage: vivace snapshot [-copy] [-verify] -data DIR [-wal DIR] TO\n"
+              "  DIR: storage.trace.local.path and storage.trace.wal.path; the server may run\n"
+              "  TO:  made new; start from it with both paths set to it\n"
+              "  -copy: share no file with DIR; -verify: read it all back, as fsck does\n",
+            stderr);
+        return 2;
+    }
+    opt.wal_dir = opt.wal_dir == NULL ? opt.data_dir : opt.wal_dir;
+    struct backup_result r;
+    struct err err = {0};
+    if (backup_run(&opt, &r, &err) != EC_OK) {
+        fprintf(stderr, "snapshot: %s\n", err_msg(&err));
+        return 2;
+    }
+    printf("%llu tenants, %llu segments, %llu blocks, %llu bytes, %llu of them linked\n",
+        (unsigned long long)r.tenants, (unsigned long long)r.segments, (unsigned long long)r.blocks,
+        (unsigned long long)r.bytes, (unsigned long long)r.linked_bytes);
+    return verify ? check(opt.to, opt.to, false) : 0;
 }
