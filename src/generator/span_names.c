@@ -115,15 +115,16 @@ bool span_names_apply(struct span_names *x, struct labels *l, bool dry_run, int6
     struct str after = drain_train(x->drain, before, now_ms, &tokens);
     if (tokens != 0)
         metric_observe(x->tokens, tokens);
-    bool changed = !str_eq(before, after);
+    bool changed = label != NULL && !str_eq(before, after);
     if (changed) {
         metric_inc(x->sanitized);
-        label->value = after; /* there is one: an empty name stays as it is */
+        label->value = after;
     }
     labels_close(l); /* moves the label */
     demand_add(&x->demand, hash_mix(l->hash));
-    if (changed && dry_run)
-        name_label(l)->value = before;
+    label = changed && dry_run ? name_label(l) : NULL;
+    if (label != NULL)
+        label->value = before;
     return changed && dry_run;
 }
 
