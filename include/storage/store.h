@@ -64,9 +64,13 @@ struct store_options {
     unsigned commit_threads;   /* 0: 2 */
     uint32_t tenants_open_max; /* 0: 1000 */
     int wal_compress_level;    /* zstd; 0: off */
-    int64_t ack_timeout_ns;    /* 0: 5 s */
+    uint64_t wal_segment_bytes_min, wal_segment_bytes_max; /* 0: as wal.h says */
+    int64_t ack_timeout_ns;                                /* 0: 5 s */
     void (*limits)(void *ctx, struct str tenant, struct tenant_limits *ret);
     void *limits_ctx;
+    /* No thread of its own: the owner calls commit_step, tick_step and prepare_step of
+     * store_private.h, on one thread, and gives no pool. So that simulations are deterministic. */
+    bool stepped;
 };
 
 /* Replays, sweeps, rebuilds the catalog if need be. Refuses with one clear line when the directory

@@ -142,8 +142,12 @@ static enum ec wal_ensure(struct tenant *t, struct err *err)
             return ERR(
                 err, EC_LIMIT, "%u tenants with open logs is the limit", s->opt.tenants_open_max);
     }
-    const struct wal_options opt = {
-        .io = s->opt.io, .dir = t->wal_dir, .tenant = t->id, .lsn_floor = t->lsn_covered};
+    const struct wal_options opt = {.io = s->opt.io,
+        .dir = t->wal_dir,
+        .tenant = t->id,
+        .segment_bytes_min = s->opt.wal_segment_bytes_min,
+        .segment_bytes_max = s->opt.wal_segment_bytes_max,
+        .lsn_floor = t->lsn_covered};
     enum ec ec = io_mkdir(s->opt.io, "wal.tenant_mkdir", t->wal_dir, err);
     if (ec == EC_OK)
         ec = io_fsync_dir(s->opt.io, "wal.tenant_mkdir_sync", s->wal_root, err);

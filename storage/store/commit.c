@@ -153,6 +153,18 @@ static void commit_run(struct store *s, struct tenant *t)
     tenant_unref(t);
 }
 
+/* commit_lock. The first tenant of the queue, or NULL. */
+static struct tenant *commit_take(struct store *s)
+{
+    struct tenant *t = s->commit_first;
+    if (t == NULL)
+        return NULL;
+    s->commit_first = t->commit_next;
+    if (s->commit_first == NULL)
+        s->commit_last = NULL;
+    return t;
+}
+
 static void *commit_main(void *arg)
 {
     struct store *s = arg;
@@ -160,17 +172,23 @@ static void *commit_main(void *arg)
         pthread_mutex_lock(&s->commit_lock);
         while (s->commit_first == NULL && !s->commit_stop)
             pthread_cond_wait(&s->commit_wake, &s->commit_lock);
-        struct tenant *t = s->commit_first;
-        if (t != NULL) {
-            s->commit_first = t->commit_next;
-            if (s->commit_first == NULL)
-                s->commit_last = NULL;
-        }
+        struct tenant *t = commit_take(s);
         pthread_mutex_unlock(&s->commit_lock);
         if (t == NULL)
             return NULL; /* told to stop, and the queue is empty */
         commit_run(s, t);
     }
+}
+
+bool commit_step(struct store *s)
+{
+    ASSERT(s->opt.stepped);
+    pthread_mutex_lock(&s->commit_lock);
+    struct tenant *t = commit_take(s);
+    pthread_mutex_unlock(&s->commit_lock);
+    if (t != NULL)
+        commit_run(s, t);
+    return t != NULL;
 }
 
 void commit_expire(struct tenant *t, int64_t now_ns)
@@ -196,6 +214,8 @@ void commit_expire(struct tenant *t, int64_t now_ns)
 
 enum ec commit_start(struct store *s, struct err *err)
 {
+    if (s->opt.stepped)
+        return EC_OK;
     s->committers = xcalloc(s->opt.commit_threads, sizeof(*s->committers));
     for (unsigned i = 0; i < s->opt.commit_threads; i++) {
         int e = pthread_create(&s->committers[i], NULL, commit_main, s);
@@ -212,6 +232,8 @@ void commit_stop(struct store *s)
     s->commit_stop = true;
     pthread_cond_broadcast(&s->commit_wake);
     pthread_mutex_unlock(&s->commit_lock);
+    while (s->opt.stepped && commit_step(s)) {
+    }
     for (unsigned i = 0; i < s->n_committers; i++)
         pthread_join(s->committers[i], NULL);
     free(s->committers);

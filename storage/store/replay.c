@@ -161,8 +161,12 @@ enum ec tenant_replay(struct tenant *t, struct err *err)
     io_names_free(&names);
     if (empty)
         return EC_OK;
-    const struct wal_options opt = {
-        .io = s->opt.io, .dir = t->wal_dir, .tenant = t->id, .lsn_floor = t->lsn_covered};
+    const struct wal_options opt = {.io = s->opt.io,
+        .dir = t->wal_dir,
+        .tenant = t->id,
+        .segment_bytes_min = s->opt.wal_segment_bytes_min,
+        .segment_bytes_max = s->opt.wal_segment_bytes_max,
+        .lsn_floor = t->lsn_covered};
     struct replay r = {.tenant = t};
     arena_init(&r.arena, &s->work, 64 << 10);
     ec = wal_open(&opt, replay_record, &r, &found, &w, err);

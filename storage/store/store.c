@@ -35,6 +35,7 @@ static void options_defaults(struct store_options *o)
 #undef DEFAULT
     if (o->io == NULL)
         o->io = &io_real;
+    ASSERT(!o->stepped || o->pool == NULL);
     if (o->compaction_inputs_max < 2)
         o->compaction_inputs_max = 2;
 }
@@ -213,7 +214,8 @@ enum ec store_close(struct store *s, bool flush, struct err *err)
         sleep_ms(1);
     /* The tick goes on meanwhile: it is what ends the wait for a log that does not sync. */
     while (atomic_load(&s->n_waiters) > 0)
-        sleep_ms(1);
+        if (!s->opt.stepped || !commit_step(s))
+            sleep_ms(1);
     store_metrics_detach(s);
     tick_stop(s);
     commit_stop(s);

@@ -260,7 +260,8 @@ void ack_times_durable(
 
 /* commit.c */
 enum ec commit_start(struct store *s, struct err *err) MUST_USE;
-void commit_stop(struct store *s);     /* answers what is queued, joins */
+void commit_stop(struct store *s); /* answers what is queued, joins */
+bool commit_step(struct store *s); /* syncs and answers one queued tenant; false: none is queued */
 void commit_request(struct tenant *t); /* tenant.lock; queues the tenant for a sync */
 void commit_expire(struct tenant *t, int64_t now_ns); /* refuses waiters past their deadline */
 void waiters_finish(struct store *s, struct waiter *list, enum ec ec, const struct err *err);
@@ -320,6 +321,8 @@ enum ec tenant_replay(struct tenant *t, struct err *err)
 enum ec tick_start(struct store *s, struct err *err) MUST_USE;
 void tick_stop(struct store *s);
 void tick_kick(struct store *s);
+void tick_step(struct store *s);    /* what the tick thread does once, whatever the time */
+void prepare_step(struct store *s); /* what the preparing thread does once */
 void prepare_kick(struct tenant *t);
 bool store_job(struct store *s, uint64_t key, void (*fn)(void *arg), void *arg);
 void store_job_done(struct store *s);

@@ -83,6 +83,15 @@ static void tenant_prepare(struct tenant *t)
     pthread_mutex_unlock(&t->lock);
 }
 
+void prepare_step(struct store *s)
+{
+    struct tenant_list all;
+    tenant_list(s, &all);
+    for (size_t i = 0; i < all.n; i++)
+        tenant_prepare(all.p[i]);
+    tenant_list_free(&all);
+}
+
 static void *prepare_main(void *arg)
 {
     struct store *s = arg;
@@ -95,11 +104,7 @@ static void *prepare_main(void *arg)
         pthread_mutex_unlock(&s->tick_lock);
         if (stop)
             return NULL;
-        struct tenant_list all;
-        tenant_list(s, &all);
-        for (size_t i = 0; i < all.n; i++)
-            tenant_prepare(all.p[i]);
-        tenant_list_free(&all);
+        prepare_step(s);
     }
 }
 
@@ -205,6 +210,12 @@ static void tick_once(struct store *s, bool now)
         memory_settle(false);
 }
 
+void tick_step(struct store *s)
+{
+    ASSERT(s->opt.stepped);
+    tick_once(s, true);
+}
+
 static void *tick_main(void *arg)
 {
     struct store *s = arg;
@@ -232,6 +243,8 @@ static void *tick_main(void *arg)
 
 enum ec tick_start(struct store *s, struct err *err)
 {
+    if (s->opt.stepped)
+        return EC_OK;
     int e = pthread_create(&s->tick_thread, NULL, tick_main, s);
     if (e != 0)
         return ERR_ERRNO(err, EC_UNAVAILABLE, e, "tick thread");
