@@ -1,111 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The simulated file system. See io_sim.h for the model. */
-#include "io_sim.h"
-
+ * The simulated file system's operations. See io_sim.h for the model. */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdlib.h>
 
-#include "base/buf.h"
-#include "base/hash.h"
+#include "io_sim_private.h"
 
-#define SIM_SECTOR   512u
-#define SIM_FD_FIRST 1000 /* never a real descriptor */
-#define SIM_NAME_MAX 256
-
-struct sim_write { /* an unsynced change of bytes or size */
-    uint64_t off, size_after;
-    size_t n;
-    uint8_t *p;
-};
-
-struct sim_entry {
-    char *name;
-    struct sim_inode *inode;
-};
-typedef VEC(struct sim_entry) sim_names;
-
-struct sim_inode {
-    struct sim_inode *next_all;
-    bool is_dir;
-    struct buf now, safe;
-    VEC(struct sim_write) writes; /* since the last sync, oldest first */
-    sim_names names, safe_names;  /* directories */
-};
-
-/* An unsynced change of names: takes `from` away and puts `to` there; either may be NULL. */
-struct sim_dir_op {
-    struct sim_inode *from_dir, *to_dir, *inode;
-    char *from, *to;
-};
-
-struct sim_fd {
-    struct sim_inode *inode; /* NULL: closed */
-};
-
-struct io_sim {
-    struct io io;
-    pthread_mutex_t mu;
-    uint64_t random, ops, die_at, fail_sync, space;
-    bool dead;
-    struct sim_inode *all, *root;
-    VEC(struct sim_fd) fds;
-    int fd_first; /* grows at each crash, so that old descriptors stay void */
-    VEC(struct sim_dir_op) dir_ops;
-};
-
-static uint64_t sim_random(struct io_sim *s, uint64_t n)
+void sim_writes_forget(struct sim_inode *i)
 {
-    s->random += 0x9e3779b97f4a7c15ULL;
-    return hash_mix(s->random) % n;
+    for (size_t k = 0; k < i->writes.n; k++)
+        free(i->writes.p[k].p);
+    i->writes.n = 0;
 }
 
-/* Names. */
-
-static struct sim_entry *sim_names_find(const sim_names *names, const char *name)
-{
-    for (size_t i = 0; i < names->n; i++) {
-        if (strcmp(names->p[i].name, name) == 0)
-            return &names->p[i];
-    }
-    return NULL;
-}
-
-static void sim_names_del(sim_names *names, const char *name)
-{
-    struct sim_entry *e = sim_names_find(names, name);
-    if (e == NULL)
-        return;
-    free(e->name);
-    *e = names->p[--names->n];
-}
-
-static void sim_names_put(sim_names *names, const char *name, struct sim_inode *inode)
-{
-    sim_names_del(names, name);
-    struct sim_entry e = {xstrdup(name), inode};
-    VEC_PUSH(names, e);
-}
-
-static void sim_names_copy(sim_names *to, const sim_names *from)
-{
-    for (size_t i = 0; i < to->n; i++)
-        free(to->p[i].name);
-    to->n = 0;
-    for (size_t i = 0; i < from->n; i++) {
-        struct sim_entry e = {xstrdup(from->p[i].name), from->p[i].inode};
-        VEC_PUSH(to, e);
-    }
-}
-
-static struct sim_inode *sim_inode_new(struct io_sim *s, bool is_dir)
+struct sim_inode *sim_inode_new(struct io_sim *s, bool is_dir)
 {
     struct sim_inode *i = xcalloc(1, sizeof(*i));
     i->is_dir = is_dir;
+    if (!is_dir) {
+        i->now = sim_blob_new(0);
+        i->safe = sim_blob_ref(i->now);
+    }
     i->next_all = s->all;
     s->all = i;
     return i;
+}
+
+static void sim_inode_free(struct sim_inode *i)
+{
+    sim_writes_forget(i);
+    VEC_FREE(&i->writes);
+    sim_blob_unref(i->now);
+    sim_blob_unref(i->safe);
+    while (i->names.n > 0)
+        free(i->names.p[--i->names.n].name);
+    while (i->safe_names.n > 0)
+        free(i->safe_names.p[--i->safe_names.n].name);
+    VEC_FREE(&i->names);
+    VEC_FREE(&i->safe_names);
+    free(i);
 }
 
 /* Walks to the directory that holds the last component, which is copied to `name` (empty for "/").
@@ -143,7 +75,7 @@ static struct sim_inode *sim_parent(struct io_sim *s, const char *path, char nam
     }
 }
 
-static struct sim_inode *sim_lookup(struct io_sim *s, const char *path)
+struct sim_inode *sim_lookup(struct io_sim *s, const char *path)
 {
     char name[SIM_NAME_MAX];
     struct sim_inode *dir = sim_parent(s, path, name);
@@ -171,7 +103,7 @@ static void sim_dir_change(struct io_sim *s, struct sim_inode *from_dir, const c
     VEC_PUSH(&s->dir_ops, op);
 }
 
-static void sim_dir_op_save(const struct sim_dir_op *op)
+void sim_dir_op_save(const struct sim_dir_op *op)
 {
     if (op->from != NULL)
         sim_names_del(&op->from_dir->safe_names, op->from);
@@ -179,7 +111,7 @@ static void sim_dir_op_save(const struct sim_dir_op *op)
         sim_names_put(&op->to_dir->safe_names, op->to, op->inode);
 }
 
-static void sim_dir_op_free(struct sim_dir_op *op)
+void sim_dir_op_free(struct sim_dir_op *op)
 {
     free(op->from);
     free(op->to);
@@ -203,18 +135,9 @@ static void sim_dir_sync(struct io_sim *s, const struct sim_inode *dir)
 
 /* Bytes. */
 
-static void sim_buf_size(struct buf *b, uint64_t size)
-{
-    if (size > b->n) {
-        ASSERT(buf_reserve(b, (size_t)size - b->n));
-        memset(b->p + b->n, 0, (size_t)size - b->n);
-    }
-    b->n = (size_t)size;
-}
-
 static void sim_write_note(struct sim_inode *i, const void *p, size_t n, uint64_t off)
 {
-    struct sim_write w = {.off = off, .n = n, .size_after = i->now.n};
+    struct sim_write w = {.off = off, .n = n, .size_after = i->now->n};
     if (n > 0) {
         w.p = xmalloc(n);
         memcpy(w.p, p, n);
@@ -222,81 +145,21 @@ static void sim_write_note(struct sim_inode *i, const void *p, size_t n, uint64_
     VEC_PUSH(&i->writes, w);
 }
 
-static void sim_writes_forget(struct sim_inode *i)
+void sim_write_apply(struct sim_blob **to, const struct sim_write *w)
 {
-    for (size_t k = 0; k < i->writes.n; k++)
-        free(i->writes.p[k].p);
-    i->writes.n = 0;
+    if (w->n > 0)
+        memcpy(sim_blob_edit(to, MAX((*to)->n, w->off + w->n)) + w->off, w->p, w->n);
+    if ((*to)->n != w->size_after)
+        sim_blob_edit(to, w->size_after);
 }
 
 static void sim_file_sync(struct sim_inode *i)
 {
     /* Replayed rather than copied: a failed sync has taken writes off this list, and those are not
      * saved by a later one. */
-    for (size_t k = 0; k < i->writes.n; k++) {
-        const struct sim_write *w = &i->writes.p[k];
-        if (w->n > 0) {
-            sim_buf_size(&i->safe, MAX(i->safe.n, w->off + w->n));
-            memcpy(i->safe.p + w->off, w->p, w->n);
-        }
-        sim_buf_size(&i->safe, w->size_after);
-    }
+    for (size_t k = 0; k < i->writes.n; k++)
+        sim_write_apply(&i->safe, &i->writes.p[k]);
     sim_writes_forget(i);
-}
-
-/* One sector of one write: whole, torn, or zeroed. */
-static void sim_sector_apply(struct io_sim *s, struct buf *to, const struct sim_write *w,
-    uint64_t from, uint64_t end, bool last)
-{
-    uint64_t chance = last ? sim_random(s, 8) : 7;
-    uint64_t cut = end;
-
-    if (chance == 0)
-        cut = from + sim_random(s, end - from + 1);
-    for (uint64_t at = from; at < cut && at < to->n; at++)
-        to->p[at] = chance == 1 ? 0 : w->p[at - w->off];
-}
-
-static void sim_sector_settle(struct io_sim *s, struct sim_inode *i, uint64_t sector)
-{
-    uint64_t first = sector * SIM_SECTOR, end = first + SIM_SECTOR, touching = 0;
-
-    for (size_t k = 0; k < i->writes.n; k++) {
-        const struct sim_write *w = &i->writes.p[k];
-        touching += w->off < end && w->off + w->n > first;
-    }
-    if (touching == 0)
-        return;
-    uint64_t keep = sim_random(s, touching + 1);
-    for (size_t k = 0; k < i->writes.n && keep > 0; k++) {
-        const struct sim_write *w = &i->writes.p[k];
-        if (w->off >= end || w->off + w->n <= first)
-            continue;
-        keep--;
-        sim_sector_apply(s, &i->safe, w, MAX(first, w->off), MIN(end, w->off + w->n), keep == 0);
-    }
-}
-
-static void sim_file_settle(struct io_sim *s, struct sim_inode *i)
-{
-    if (i->writes.n > 0) {
-        uint64_t pick = sim_random(s, i->writes.n + 1), end = 0, begin = UINT64_MAX;
-        if (pick > 0)
-            sim_buf_size(&i->safe, i->writes.p[pick - 1].size_after);
-        for (size_t k = 0; k < i->writes.n; k++) {
-            const struct sim_write *w = &i->writes.p[k];
-            end = MAX(end, w->off + w->n);
-            begin = MIN(begin, w->off);
-        }
-        end = MIN(end, i->safe.n);
-        for (uint64_t sector = begin / SIM_SECTOR; sector * SIM_SECTOR < end; sector++)
-            sim_sector_settle(s, i, sector);
-    }
-    sim_writes_forget(i);
-    i->now.n = 0;
-    sim_buf_size(&i->now, i->safe.n);
-    if (i->safe.n > 0)
-        memcpy(i->now.p, i->safe.p, i->safe.n);
 }
 
 /* Operations. */
@@ -310,6 +173,14 @@ static bool sim_enter(struct io_sim *s)
         s->dead = true;
     errno = EIO;
     return s->dead;
+}
+
+/* The same for what changes something: the hook may look before that. */
+static bool sim_enter_change(struct io_sim *s, const char *op, const char *site, const char *path)
+{
+    if (s->hook != NULL)
+        s->hook(s->hook_ctx, op, site, path);
+    return sim_enter(s);
 }
 
 static int sim_leave(struct io_sim *s, int r)
@@ -332,9 +203,9 @@ static int sim_open(void *ctx, const char *site, const char *path, int flags, un
 {
     struct io_sim *s = ctx;
     char name[SIM_NAME_MAX];
-    (void)site, (void)mode;
+    (void)mode;
 
-    if (sim_enter(s))
+    if ((flags & (O_CREAT | O_TRUNC)) != 0 ? sim_enter_change(s, "open", site, path) : sim_enter(s))
         return sim_leave(s, -1);
     struct sim_inode *i = sim_lookup(s, path);
     if (i == NULL) {
@@ -347,7 +218,7 @@ static int sim_open(void *ctx, const char *site, const char *path, int flags, un
         errno = EEXIST;
         return sim_leave(s, -1);
     } else if ((flags & O_TRUNC) != 0 && !i->is_dir) {
-        sim_buf_size(&i->now, 0);
+        sim_blob_edit(&i->now, 0);
         sim_write_note(i, NULL, 0, 0);
     }
     if ((flags & O_DIRECTORY) != 0 && !i->is_dir) {
@@ -378,9 +249,9 @@ static ssize_t sim_pread(void *ctx, const char *site, int fd, void *p, size_t n,
     const struct sim_inode *i = sim_enter(s) ? NULL : sim_fd_inode(s, fd);
     if (i == NULL)
         return sim_leave(s, -1);
-    n = off >= i->now.n ? 0 : MIN(n, i->now.n - (size_t)off);
+    n = off >= i->now->n ? 0 : MIN(n, i->now->n - (size_t)off);
     if (n > 0)
-        memcpy(p, i->now.p + off, n);
+        memcpy(p, i->now->p + off, n);
     sim_leave(s, 0);
     return (ssize_t)n;
 }
@@ -389,14 +260,14 @@ static uint64_t sim_used(const struct io_sim *s)
 {
     uint64_t n = 0;
     for (const struct sim_inode *i = s->all; i != NULL; i = i->next_all)
-        n += i->now.n;
+        n += i->now == NULL ? 0 : i->now->n;
     return n;
 }
 
 /* Room to grow this file to `size`? */
 static bool sim_has_room(const struct io_sim *s, const struct sim_inode *i, uint64_t size)
 {
-    if (s->space == 0 || size <= i->now.n || sim_used(s) + size - i->now.n <= s->space)
+    if (s->space == 0 || size <= i->now->n || sim_used(s) + size - i->now->n <= s->space)
         return true;
     errno = ENOSPC;
     return false;
@@ -407,17 +278,16 @@ static ssize_t sim_pwrite(
 {
     struct io_sim *s = ctx;
     bool was_dead = s->dead;
-    (void)site;
 
-    bool dead = sim_enter(s);
+    bool dead = sim_enter_change(s, "pwrite", site, NULL);
     struct sim_inode *i = was_dead ? NULL : sim_fd_inode(s, fd);
     if (i == NULL || !sim_has_room(s, i, off + n))
         return sim_leave(s, -1);
     if (dead) /* it died in the middle */
-        n = (size_t)sim_random(s, n + 1);
-    sim_buf_size(&i->now, MAX(i->now.n, off + n));
+        n = (size_t)io_sim_random(s, n + 1);
+    sim_blob_edit(&i->now, MAX(i->now->n, off + n));
     if (n > 0)
-        memcpy(i->now.p + off, p, n);
+        memcpy(i->now->p + off, p, n);
     sim_write_note(i, p, n, off);
     errno = EIO;
     sim_leave(s, 0);
@@ -427,9 +297,8 @@ static ssize_t sim_pwrite(
 static int sim_fsync(void *ctx, const char *site, int fd)
 {
     struct io_sim *s = ctx;
-    (void)site;
 
-    struct sim_inode *i = sim_enter(s) ? NULL : sim_fd_inode(s, fd);
+    struct sim_inode *i = sim_enter_change(s, "sync", site, NULL) ? NULL : sim_fd_inode(s, fd);
     if (i == NULL)
         return sim_leave(s, -1);
     if (i->is_dir) {
@@ -440,10 +309,9 @@ static int sim_fsync(void *ctx, const char *site, int fd)
         /* Part of it may have reached the disk; the rest never will by itself. */
         for (size_t k = 0; k < i->writes.n; k++) {
             const struct sim_write *w = &i->writes.p[k];
-            if (w->n > 0 && sim_random(s, 2) == 0) {
-                sim_buf_size(&i->safe, MAX(i->safe.n, w->off + w->n));
-                memcpy(i->safe.p + w->off, w->p, w->n);
-            }
+            if (w->n > 0 && io_sim_random(s, 2) == 0)
+                memcpy(
+                    sim_blob_edit(&i->safe, MAX(i->safe->n, w->off + w->n)) + w->off, w->p, w->n);
         }
         sim_writes_forget(i);
         errno = EIO;
@@ -456,12 +324,11 @@ static int sim_fsync(void *ctx, const char *site, int fd)
 static int sim_ftruncate(void *ctx, const char *site, int fd, uint64_t size)
 {
     struct io_sim *s = ctx;
-    (void)site;
 
-    struct sim_inode *i = sim_enter(s) ? NULL : sim_fd_inode(s, fd);
+    struct sim_inode *i = sim_enter_change(s, "ftruncate", site, NULL) ? NULL : sim_fd_inode(s, fd);
     if (i == NULL || !sim_has_room(s, i, size))
         return sim_leave(s, -1);
-    sim_buf_size(&i->now, size);
+    sim_blob_edit(&i->now, size);
     sim_write_note(i, NULL, 0, 0);
     return sim_leave(s, 0);
 }
@@ -469,12 +336,11 @@ static int sim_ftruncate(void *ctx, const char *site, int fd, uint64_t size)
 static int sim_fallocate(void *ctx, const char *site, int fd, uint64_t off, uint64_t n)
 {
     struct io_sim *s = ctx;
-    (void)site;
 
-    struct sim_inode *i = sim_enter(s) ? NULL : sim_fd_inode(s, fd);
+    struct sim_inode *i = sim_enter_change(s, "fallocate", site, NULL) ? NULL : sim_fd_inode(s, fd);
     if (i == NULL || !sim_has_room(s, i, off + n))
         return sim_leave(s, -1);
-    sim_buf_size(&i->now, MAX(i->now.n, off + n));
+    sim_blob_edit(&i->now, MAX(i->now->n, off + n));
     sim_write_note(i, NULL, 0, 0);
     return sim_leave(s, 0);
 }
@@ -490,9 +356,8 @@ static int sim_rename(void *ctx, const char *site, const char *from, const char 
 {
     struct io_sim *s = ctx;
     char from_name[SIM_NAME_MAX], to_name[SIM_NAME_MAX];
-    (void)site;
 
-    struct sim_inode *i = sim_enter(s) ? NULL : sim_lookup(s, from);
+    struct sim_inode *i = sim_enter_change(s, "rename", site, to) ? NULL : sim_lookup(s, from);
     struct sim_inode *from_dir = i == NULL ? NULL : sim_parent(s, from, from_name);
     struct sim_inode *to_dir = i == NULL ? NULL : sim_parent(s, to, to_name);
     if (from_dir == NULL || to_dir == NULL)
@@ -501,11 +366,12 @@ static int sim_rename(void *ctx, const char *site, const char *from, const char 
     return sim_leave(s, 0);
 }
 
-static int sim_remove(struct io_sim *s, const char *path, bool is_dir)
+static int sim_remove(struct io_sim *s, const char *site, const char *path, bool is_dir)
 {
     char name[SIM_NAME_MAX];
 
-    struct sim_inode *i = sim_enter(s) ? NULL : sim_lookup(s, path);
+    const char *op = is_dir ? "rmdir" : "unlink";
+    struct sim_inode *i = sim_enter_change(s, op, site, path) ? NULL : sim_lookup(s, path);
     if (i == NULL)
         return sim_leave(s, -1);
     if (i->is_dir != is_dir || (is_dir && i->names.n > 0)) {
@@ -519,23 +385,22 @@ static int sim_remove(struct io_sim *s, const char *path, bool is_dir)
 
 static int sim_unlink(void *ctx, const char *site, const char *path)
 {
-    (void)site;
-    return sim_remove(ctx, path, false);
+    return sim_remove(ctx, site, path, false);
 }
 
 static int sim_rmdir(void *ctx, const char *site, const char *path)
 {
-    (void)site;
-    return sim_remove(ctx, path, true);
+    return sim_remove(ctx, site, path, true);
 }
 
 static int sim_mkdir(void *ctx, const char *site, const char *path, unsigned mode)
 {
     struct io_sim *s = ctx;
     char name[SIM_NAME_MAX];
-    (void)site, (void)mode;
+    (void)mode;
 
-    struct sim_inode *dir = sim_enter(s) ? NULL : sim_parent(s, path, name);
+    struct sim_inode *dir =
+        sim_enter_change(s, "mkdir", site, path) ? NULL : sim_parent(s, path, name);
     if (dir == NULL)
         return sim_leave(s, -1);
     if (name[0] == 0 || sim_names_find(&dir->names, name) != NULL) {
@@ -550,7 +415,7 @@ static int sim_stat_inode(struct io_sim *s, const struct sim_inode *i, struct io
 {
     if (i == NULL)
         return sim_leave(s, -1);
-    *ret = (struct io_stat){.size = i->now.n, .is_dir = i->is_dir};
+    *ret = (struct io_stat){.size = i->now == NULL ? 0 : i->now->n, .is_dir = i->is_dir};
     return sim_leave(s, 0);
 }
 
@@ -636,17 +501,7 @@ void io_sim_free(struct io_sim *s)
     while (s->all != NULL) {
         struct sim_inode *i = s->all;
         s->all = i->next_all;
-        sim_writes_forget(i);
-        VEC_FREE(&i->writes);
-        buf_deinit(&i->now);
-        buf_deinit(&i->safe);
-        while (i->names.n > 0)
-            free(i->names.p[--i->names.n].name);
-        while (i->safe_names.n > 0)
-            free(i->safe_names.p[--i->safe_names.n].name);
-        VEC_FREE(&i->names);
-        VEC_FREE(&i->safe_names);
-        free(i);
+        sim_inode_free(i);
     }
     for (size_t k = 0; k < s->dir_ops.n; k++)
         sim_dir_op_free(&s->dir_ops.p[k]);
@@ -692,26 +547,4 @@ void io_sim_kill(struct io_sim *s)
     s->fds.n = 0;
     s->dead = false;
     s->die_at = s->fail_sync = 0;
-}
-
-void io_sim_power_loss(struct io_sim *s)
-{
-    io_sim_kill(s);
-    for (size_t k = 0; k < s->dir_ops.n; k++) {
-        if (sim_random(s, 2) == 0)
-            sim_dir_op_save(&s->dir_ops.p[k]);
-        sim_dir_op_free(&s->dir_ops.p[k]);
-    }
-    s->dir_ops.n = 0;
-    for (struct sim_inode *i = s->all; i != NULL; i = i->next_all) {
-        if (i->is_dir)
-            sim_names_copy(&i->names, &i->safe_names);
-        else
-            sim_file_settle(s, i);
-    }
-}
-
-uint64_t io_sim_random(struct io_sim *s, uint64_t n)
-{
-    return sim_random(s, n);
 }

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Power loss at every operation of a store that lives through everything a store does.
+ *
+ * A life is a store in a simulated machine (sim_world.h), three tenants, and some hundreds of
+ * steps: appends with group commit, rotation, flush, compaction, retention, ticks, clean restarts.
+ * Before each operation that changes the disk the harness takes images of what the disk might hold
+ * were the power lost now, opens each as a store of its own and asks:
+ *   every acknowledged request is there, equal, once for each time it was sent at most     D1 D5 D6
+ *   an unknown request is there whole or not at all                                        D4
+ *   nothing that a finished recovery did not show comes back; nothing is of another tenant D5
+ *   nothing younger than the retention period is missing                                   D7
+ *   no damage is reported, as none was done; fsck agrees                                   D8
+ *   the next append is taken, acknowledged and shown                                       D1 D2
+ * During that recovery, and during the append, the power is lost again, up to DEPTH_MAX times
+ * without a look in between. The catalog of an image is the last one, an earlier one, none, or one
+ * that cannot be read. From time to time the life itself goes on from such an image.
+ *
+ * While a flush, a merge or a sync is in its I/O, now and then something else happens in between,
+ * as on another thread: an append, its sync, retention, a flush.
+ *
+ *     power [--states N] [--images N] [--seed N [--lives 1]] [--jobs N] [--op N] [--lmdb N]
+ *
+ * Everything follows from the seed of the life. A failure prints it, with the operation and the
+ * image: --seed S --op N looks at that operation alone. SIM_LOG=1 shows the store's log,
+ * SIM_FSCK=1 what fsck says.
+ */
+#include <getopt.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "ledger.h"
+
+#define DEPTH_MAX    3
+#define STEPS        220
+#define STEPS_A_LIFE 45 /* between two crashes that the life itself goes through */
+#define TRAIL        24
+#define RETENTION_NS (6 * 3600 * NS_PER_S)
+#define FIXED_IMAGES 6
+
+static struct {
+    uint64_t states, seed, lives, op;
+    unsigned images, jobs, lmdb_every;
+    bool one;
+} option = {.states = 20000, .images = 2, .jobs = 1, .lmdb_every = 50};
+
+struct life {
+    uint64_t seed, rng, op;
+    struct sim_world *w;
+    struct ledger l;
+    VEC(struct ledger_ack *) acks;
+    bool inside; /* a step within a step */
+    bool sound;  /* as a state's */
+    char trail[TRAIL][96];
+    unsigned n_trail;
+    const char *site;
+};
+
+/* One image, opened. */
+struct state {
+    struct sim_world *c;
+    struct ledger l;
+    uint64_t seed, rng, op, crash_at;
+    unsigned depth;
+    bool sound; /* nothing may look wrong: its catalog was the last one, or it has recovered */
+};
+
+static uint64_t n_states, n_lives, n_ops, n_deep;
+
+static uint64_t draw(uint64_t *rng, uint64_t n)
+{
+    *rng += 0x9e3779b97f4a7c15ULL;
+    return hash_mix(*rng) % n;
+}
+
+static struct life *life_now; /* for the report */
+
+static _Noreturn void fail(const struct state *st, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static _Noreturn void fail(const struct state *st, const char *fmt, ...)
+{
+    const struct life *l = life_now;
+    va_list ap;
+    va_start(ap, fmt);
+    printf("power: FAILED: ");
+    vprintf(fmt, ap);
+    printf("\n  life %llu, operation %llu (%s)", (unsigned long long)l->seed,
+        (unsigned long long)l->op, l->site == NULL ? "-" : l->site);
+    if (st != NULL)
+        printf(", image %016llx, depth %u", (unsigned long long)st->seed, st->depth);
+    printf("\n  replay: power --seed %llu --op %llu --images %u\n", (unsigned long long)l->seed,
+        (unsigned long long)l->op, option.images);
+    unsigned n = MIN(l->n_trail, TRAIL);
+    for (unsigned i = l->n_trail - n; i < l->n_trail; i++)
+        printf("    %s\n", l->trail[i % TRAIL]);
+    fflush(stdout);
+    _exit(1);
+}
+
+static void trail(struct life *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void trail(struct life *l, const char *fmt, ...)
+{
+    va_list ap;
+    char *line = l->trail[l->n_trail++ % TRAIL];
+    int n = snprintf(line, sizeof(l->trail[0]), "%llu%s ", (unsigned long long)l->op,
+        l->inside ? " (meanwhile)" : "");
+    va_start(ap, fmt);
+    vsnprintf(line + n, sizeof(l->trail[0]) - (size_t)n, fmt, ap);
+    va_end(ap);
+}
+
+/* ---- one state ---- */
+
+static struct io_sim_loss loss_of(uint64_t *rng, unsigned k)
+{
+    static const struct io_sim_loss fixed[FIXED_IMAGES] = {{SIM_BYTES_NONE, SIM_NAMES_NONE},
+        {SIM_BYTES_ALL, SIM_NAMES_ALL}, {SIM_BYTES_NONE, SIM_NAMES_ALL},
+        {SIM_BYTES_ALL, SIM_NAMES_NONE}, {SIM_BYTES_ZEROS, SIM_NAMES_ALL},
+        {SIM_BYTES_SECTORS, SIM_NAMES_ALL}};
+    if (k < FIXED_IMAGES)
+        return fixed[k];
+    struct io_sim_loss loss = {SIM_BYTES_MIX, SIM_NAMES_ANY};
+    if (draw(rng, 3) == 0)
+        loss.names = SIM_NAMES_FIRST;
+    if (draw(rng, 4) == 0)
+        loss.bytes = SIM_BYTES_SECTORS;
+    return loss;
+}
+
+/* Which catalog an image has; *ret_sound: one after which nothing may look wrong. */
+static size_t catalog_of(const struct sim_world *w, uint64_t *rng, bool *ret_sound)
+{
+    uint64_t chance = draw(rng, 16);
+    *ret_sound = true;
+    if (w->history.n == 0 || chance == 0)
+        return SIM_CATALOG_NONE;
+    if (w->lmdb_dir != NULL && chance == 3 && w->history.n > 1)
+        *ret_sound = false; /* the commit that died may be one whose blocks were removed since */
+    if (w->lmdb_dir != NULL && chance == 3)
+        return SIM_CATALOG_TORN;
+    *ret_sound = chance > 2;
+    if (chance == 1)
+        return SIM_CATALOG_DAMAGED;
+    if (chance == 2)
+        return (size_t)draw(rng, w->history.n);
+    return w->history.n - 1;
+}
+
+static void state_look(struct sim_world *w, const struct ledger *l, uint64_t seed, unsigned k,
+    unsigned depth, bool sound);
+
+static void state_hook(void *ctx, const char *op, const char *site)
+{
+    struct state *st = ctx;
+    (void)op, (void)site;
+    if (++st->op == st->crash_at)
+        state_look(
+            st->c, &st->l, hash_mix(st->seed + st->op), UINT32_MAX, st->depth + 1, st->sound);
+}
+
+static void state_compare(struct state *st, const char *when)
+{
+    char why[256];
+    if (!ledger_check(&st->l, st->c, true, why, sizeof(why)))
+        fail(st, "%s: %s", when, why);
+    if (st->c->disorder != NULL)
+        fail(st, "%s: %s", when, st->c->disorder);
+}
+
+static void state_open(struct state *st)
+{
+    struct err err = {0};
+    st->c->n_errors = 0;
+    if (sim_world_open(st->c, &err) != EC_OK)
+        fail(st, "it does not open: %s", err_msg(&err));
+    if (st->sound && st->c->n_errors > 0)
+        fail(st, "an error was logged, and nothing was damaged: %s", st->c->error);
+    struct store_health h;
+    store_health(st->c->s, &h);
+    if (h.recovery.damaged_records > 0 || h.recovery.set_aside > 0 ||
+        atomic_load(&st->c->s->set_aside) > 0)
+        fail(st, "damage was reported, and none was done");
+}
+
+static void state_append(struct state *st)
+{
+    struct ledger_ack ack;
+    struct err err = {0};
+    if (st->l.n == LEDGER_REQUESTS)
+        return;
+    uint32_t r = st->l.n++;
+    st->l.r[r] = (struct request){.tenant = (uint8_t)draw(&st->rng, LEDGER_TENANTS),
+        .n_spans = 2,
+        .start_ns = (uint64_t)st->c->wall_ns};
+    enum ec ec = ledger_append(&st->l, st->c, r, &ack, &err);
+    if (ec == EC_LIMIT && st->c->opt.tenants_open_max < LEDGER_TENANTS) {
+        /* All logs are in use: an honest answer, and flushes make room. */
+        struct sim_world *before = sim_world_enter(st->c);
+        ec = store_flush(st->c->s, (struct str){0}, &err);
+        sim_world_enter(before);
+        if (ec == EC_OK)
+            ec = ledger_append(&st->l, st->c, r, &ack, &err);
+    }
+    if (ec != EC_OK)
+        fail(st, "the next append was refused: %s", err_msg(&err));
+    sim_world_commit(st->c);
+    if (st->l.r[r].fate != FATE_ACKED)
+        fail(st, "the next append was not acknowledged");
+}
+
+static void state_fsck(struct state *st, const char *when)
+{
+    struct err err = {0};
+    st->c->error[0] = 0;
+    uint64_t problems = sim_world_fsck(st->c, &err);
+    if (problems > 0)
+        fail(st, "%s: fsck: %llu problems: %s%s", when, (unsigned long long)problems, st->c->error,
+            err_msg(&err));
+}
+
+static void state_more(struct state *st, uint64_t what)
+{
+    struct err err = {0};
+    struct sim_world *before = sim_world_enter(st->c);
+    enum ec ec = EC_OK;
+    bool close = what == 1;
+    if (what == 0)
+        ec = store_flush(st->c->s, (struct str){0}, &err);
+    else if (what == 2)
+        ec = store_compact(st->c->s, &err);
+    else if (close)
+        ec = store_close(TAKE_PTR(st->c->s), draw(&st->rng, 2) == 0, &err);
+    sim_world_enter(before);
+    if (ec != EC_OK)
+        fail(st, "afterwards, step %llu failed: %s", (unsigned long long)what, err_msg(&err));
+    if (close) {
+        state_fsck(st, "after a clean stop");
+        state_open(st);
+    }
+    if (what <= 2)
+        state_compare(st, "afterwards");
+}
+
+/* The power is lost now, in w: opens what that leaves, and looks. */
+static void state_look(struct sim_world *w, const struct ledger *l, uint64_t seed, unsigned k,
+    unsigned depth, bool sound)
+{
+    struct state *st = xmalloc(sizeof(*st));
+    *st = (struct state){.seed = seed, .rng = seed, .depth = depth};
+    st->l.n = l->n;
+    memcpy(st->l.r, l->r, l->n * sizeof(l->r[0]));
+    bool sound_catalog, kill = k >= FIXED_IMAGES && draw(&st->rng, 8) == 0;
+    struct io_sim_loss loss = loss_of(&st->rng, k);
+    size_t catalog = catalog_of(w, &st->rng, &sound_catalog);
+    st->sound = sound && sound_catalog;
+    n_states++;
+    n_deep += depth > 0;
+    st->c = sim_world_image(w, kill ? NULL : &loss, catalog, seed);
+    if (depth < DEPTH_MAX && draw(&st->rng, 3) == 0)
+        st->crash_at = 1 + draw(&st->rng, 30);
+    uint64_t what = draw(&st->rng, 24);
+    if (st->sound && what == 3)
+        state_fsck(st, "before the start");
+    sim_world_hook(st->c, state_hook, st);
+    state_open(st);
+    st->sound = true;
+    state_compare(st, "after the start");
+    state_append(st);
+    if (what < 8)
+        state_compare(st, "after the next append");
+    state_more(st, what);
+    sim_world_free(st->c);
+    free(st);
+}
+
+/* ---- a life ---- */
+
+static void life_hook(void *ctx, const char *op, const char *site);
+
+static void life_watch(struct life *l)
+{
+    sim_world_hook(l->w, life_hook, l);
+}
+
+static void life_expect(struct life *l, enum ec ec, const char *what, const struct err *err)
+{
+    (void)l;
+    if (ec != EC_OK)
+        fail(NULL, "%s failed: %s", what, err_msg(err));
+}
+
+static void life_compare(struct life *l)
+{
+    char why[256];
+    if (!ledger_check(&l->l, l->w, false, why, sizeof(why)))
+        fail(NULL, "while it runs: %s", why);
+    if (l->w->disorder != NULL)
+        fail(NULL, "%s", l->w->disorder);
+    if (l->w->n_errors > 0)
+        fail(NULL, "an error was logged: %s", l->w->error);
+}
+
+static void life_append(struct life *l)
+{
+    struct err err = {0};
+    uint32_t r = l->l.n;
+    struct request *q = &l->l.r[r];
+    uint64_t again = 1 + draw(&l->rng, 6);
+    if (r >= again && draw(&l->rng, 10) == 0 &&
+        l->w->wall_ns - l->l.r[r - again].arrival_ns < 10 * NS_PER_S &&
+        l->l.r[r - again].sends < 5) {
+        r -= (uint32_t)again;
+        trail(l, "append %u again", r);
+    } else if (r < LEDGER_REQUESTS - DEPTH_MAX - 2) {
+        l->l.n++;
+        *q = (struct request){.tenant = (uint8_t)(draw(&l->rng, 4) % LEDGER_TENANTS),
+            .n_spans = (uint8_t)(1 + draw(&l->rng, LEDGER_SPANS)),
+            .start_ns = (uint64_t)l->w->wall_ns - draw(&l->rng, 120 * NS_PER_S)};
+        if (draw(&l->rng, 3) == 0)
+            q->payload = (uint32_t)draw(&l->rng, draw(&l->rng, 10) == 0 ? 24000 : 5000);
+        if (draw(&l->rng, 10) == 0)
+            q->start_ns -= draw(&l->rng, 12ull * 3600 * NS_PER_S);
+        trail(l, "append %u to %u, %u bytes", r, q->tenant, q->payload);
+    } else {
+        return;
+    }
+    struct ledger_ack *ack = xcalloc(1, sizeof(*ack));
+    VEC_PUSH(&l->acks, ack);
+    enum ec ec = ledger_append(&l->l, l->w, r, ack, &err);
+    /* All logs are in use, and none can be closed yet: an honest answer. */
+    if (ec != EC_LIMIT || l->w->opt.tenants_open_max >= LEDGER_TENANTS)
+        life_expect(l, ec, "append", &err);
+    if (draw(&l->rng, 10) < 7)
+        sim_world_commit(l->w);
+}
+
+static void life_retain(struct life *l)
+{
+    struct err err = {0};
+    sim_world_pass(l->w, (int64_t)draw(&l->rng, 2 * 3600) * NS_PER_S);
+    trail(l, "retain");
+    ledger_expire(&l->l, l->w->wall_ns - RETENTION_NS);
+    life_expect(l, store_retain(l->w->s, &err), "retention", &err);
+}
+
+static void life_restart(struct life *l)
+{
+    struct err err = {0};
+    bool flush = draw(&l->rng, 2) == 0;
+    trail(l, "restart%s", flush ? ", flushed" : "");
+    sim_world_enter(l->w);
+    life_expect(l, store_close(TAKE_PTR(l->w->s), flush, &err), "close", &err);
+    life_expect(l, sim_world_open(l->w, &err), "open", &err);
+    life_compare(l);
+}
+
+static void life_step(struct life *l)
+{
+    struct err err = {0};
+    uint64_t what = draw(&l->rng, 40);
+    struct str tenant = str_from(ledger_tenants[draw(&l->rng, LEDGER_TENANTS)]);
+    if (what < 24) {
+        life_append(l);
+    } else if (what < 27) {
+        sim_world_commit(l->w);
+    } else if (what < 29) {
+        sim_world_pass(l->w, (int64_t)draw(&l->rng, 3000) * NS_PER_MS);
+        trail(l, "tick");
+        tick_step(l->w->s);
+        sim_world_commit(l->w);
+    } else if (what < 31) {
+        trail(l, "prepare");
+        prepare_step(l->w->s);
+    } else if (what < 35) {
+        trail(l, "flush");
+        life_expect(l, store_flush(l->w->s, draw(&l->rng, 3) == 0 ? (struct str){0} : tenant, &err),
+            "flush", &err);
+    } else if (what < 37) {
+        trail(l, "compact");
+        life_expect(l, store_compact(l->w->s, &err), "compaction", &err);
+    } else if (what < 38) {
+        life_retain(l);
+    } else if (what < 39 && draw(&l->rng, 3) == 0) {
+        life_restart(l);
+    } else {
+        life_compare(l);
+    }
+}
+
+/* Where in the store's I/O another thread could do what: neither the tenant's lock nor one of its
+ * log's is held there. */
+static bool site_is_open(const char *site, bool *ret_blocks_too)
+{
+    static const char *const appends[] = {
+        "catalog.commit", "catalog.committed", "block.del_rename", "block.del_unlink"};
+    static const char *const all[] = {"wal.sync", "block.create", "block.write", "block.fsync",
+        "block.rename", "block.rename_sync", "compact.rename", "compact.rename_sync"};
+    *ret_blocks_too = false;
+    for (size_t i = 0; i < ARRAY_LEN(appends); i++)
+        if (strcmp(site, appends[i]) == 0)
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (strcmp(site, all[i]) == 0)
+            return *ret_blocks_too = true;
+    return false;
+}
+
+static void life_meanwhile(struct life *l, const char *site)
+{
+    bool blocks;
+    if (l->inside || l->w->s == NULL || atomic_load(&l->w->s->state) != STORE_READY ||
+        !site_is_open(site, &blocks) || draw(&l->rng, 6) != 0)
+        return;
+    l->inside = true;
+    if (blocks && draw(&l->rng, 4) == 0)
+        life_retain(l);
+    else
+        life_append(l);
+    l->inside = false;
+}
+
+static void life_hook(void *ctx, const char *op, const char *site)
+{
+    struct life *l = ctx;
+    l->op++;
+    n_ops++;
+    l->site = site;
+    (void)op;
+    for (unsigned k = 0; k < option.images && (option.op == 0 || option.op == l->op); k++) {
+        uint64_t seed = hash_mix(l->seed * 1000003 + l->op) + k;
+        /* Few images an operation: the fixed ones in turn, and one that is drawn. */
+        unsigned kind = option.images > FIXED_IMAGES ? k
+                        : k == 0                     ? (unsigned)(l->op % FIXED_IMAGES)
+                                                     : UINT32_MAX;
+        state_look(l->w, &l->l, hash_mix(seed), kind, 0, l->sound);
+        l->site = site;
+    }
+    life_meanwhile(l, site);
+}
+
+/* The life itself is struck: it goes on from an image. */
+static void life_crash(struct life *l)
+{
+    char why[256];
+    struct err err = {0};
+    uint64_t seed = hash_mix(l->seed + l->op);
+    bool kill = draw(&l->rng, 4) == 0;
+    struct io_sim_loss loss = loss_of(&l->rng, UINT32_MAX);
+    size_t catalog = catalog_of(l->w, &l->rng, &l->sound);
+    trail(l, kill ? "kill" : "power loss");
+    struct sim_world *c = sim_world_image(l->w, kill ? NULL : &loss, catalog, seed);
+    struct ledger *keep = xmalloc(sizeof(*keep));
+    *keep = l->l; /* what the dying store still says, nobody hears */
+    l->w->hook = NULL;
+    sim_world_enter(NULL);
+    sim_world_free(l->w);
+    l->l = *keep;
+    free(keep);
+    l->w = c;
+    life_watch(l);
+    sim_world_enter(c);
+    life_expect(l, sim_world_open(c, &err), "open", &err);
+    if (!l->sound)
+        c->n_errors = 0;
+    l->sound = true;
+    if (!ledger_check(&l->l, c, true, why, sizeof(why)))
+        fail(NULL, "the life's own start: %s", why);
+    life_compare(l);
+}
+
+static void life_options(struct life *l)
+{
+    struct store_options *o = &l->w->opt;
+    o->retention_ns = RETENTION_NS;
+    o->compaction_inputs_max = (uint32_t)(2 + draw(&l->rng, 3));
+    o->wal_compress_level = draw(&l->rng, 2) == 0 ? 0 : -1;
+    if (draw(&l->rng, 3) != 0)
+        o->block_raw_bytes_max = 2048 + draw(&l->rng, 16384);
+    if (draw(&l->rng, 4) == 0)
+        o->tenants_open_max = 2;
+    else
+        o->tenants_open_max = 100;
+}
+
+static void life_run(uint64_t seed)
+{
+    struct life *l = xcalloc(1, sizeof(*l));
+    struct err err = {0};
+    l->seed = seed;
+    l->rng = hash_mix(seed);
+    l->sound = true;
+    life_now = l;
+    l->w = sim_world_new(seed, option.lmdb_every != 0 && seed % option.lmdb_every == 0);
+    life_options(l);
+    life_watch(l);
+    sim_world_enter(l->w);
+    life_expect(l, sim_world_open(l->w, &err), "open", &err);
+    for (unsigned i = 1; i <= STEPS && (option.one || n_states < option.states); i++) {
+        if (i % STEPS_A_LIFE == 0)
+            life_crash(l);
+        life_step(l);
+    }
+    life_compare(l);
+    l->w->hook = NULL;
+    sim_world_enter(NULL);
+    sim_world_free(l->w);
+    for (size_t i = 0; i < l->acks.n; i++)
+        free(l->acks.p[i]);
+    VEC_FREE(&l->acks);
+    free(l);
+    n_lives++;
+}
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int run(uint64_t first, uint64_t step)
+{
+    uint64_t told = 0;
+    for (uint64_t seed = first; n_lives < option.lives || n_states < option.states; seed += step) {
+        life_run(seed);
+        if (option.one && n_lives >= option.lives)
+            break;
+        if (n_states - told >= 100000) {
+            told = n_states;
+            printf(
+                "power: %llu states, %.0f s of CPU\n", (unsigned long long)n_states, cpu_seconds());
+            fflush(stdout);
+        }
+    }
+    printf(
+        "power: seeds from %llu, every %llu: %llu crash states (%llu of them crashes of a "
+        "recovery), %llu operations of %llu lives, 0 failed; %.1f s of CPU, %.0f states a second\n",
+        (unsigned long long)first, (unsigned long long)step, (unsigned long long)n_states,
+        (unsigned long long)n_deep, (unsigned long long)n_ops, (unsigned long long)n_lives,
+        cpu_seconds(), (double)n_states / cpu_seconds());
+    return 0;
+}
+
+static void options_read(int argc, char **argv)
+{
+    static const struct option longs[] = {{"states", 1, NULL, 's'}, {"images", 1, NULL, 'i'},
+        {"seed", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'}, {"op", 1, NULL, 'o'},
+        {"lmdb", 1, NULL, 'l'}, {"lives", 1, NULL, 'n'}, {0}};
+    option.seed = (uint64_t)time(NULL) * 1000;
+    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+        uint64_t v = optarg == NULL ? 0 : strtoull(optarg, NULL, 10);
+        if (c == 's')
+            option.states = v;
+        else if (c == 'i')
+            option.images = (unsigned)v;
+        else if (c == 'j')
+            option.jobs = (unsigned)v;
+        else if (c == 'l')
+            option.lmdb_every = (unsigned)v;
+        else if (c == 'n')
+            option.lives = v;
+        else if (c == 'r' || c == 'o')
+            *(c == 'r' ? &option.seed : &option.op) = v;
+        else
+            exit(2);
+        option.one = option.one || c == 'r';
+    }
+    if (option.one && option.lives == 0)
+        option.lives = 1;
+    if (option.one && option.lives > 1)
+        option.states = 0;
+}
+
+int main(int argc, char **argv)
+{
+    options_read(argc, argv);
+    log_level_min = getenv("SIM_LOG") != NULL ? LOG_DEBUG : LOG_ERROR;
+    mallopt(M_MMAP_THRESHOLD, 64 << 20); /* no page faults for each 256 KiB window */
+    mallopt(M_TRIM_THRESHOLD, 512 << 20);
+    if (option.jobs <= 1)
+        return run(option.seed, 1);
+    option.states /= option.jobs;
+    int bad = 0;
+    for (unsigned i = 0; i < option.jobs; i++)
+        if (fork() == 0)
+            return run(option.seed + i, option.jobs);
+    for (int status; wait(&status) > 0;)
+        bad += status != 0;
+    return bad > 0;
+}
