@@ -98,6 +98,8 @@ enum ec server_reload_tls(struct server *s, struct err *err);
 /* Stop accepting, GOAWAY, refuse new requests with 503; waits up to timeout for exchanges in
  * flight. */
 bool server_drain(struct server *s, int64_t timeout_ns);
+/* Drains, refuses what comes until the connections have closed or half a second after the drain
+ * began has passed, and closes the rest. Waits without a limit for exchanges that handlers own. */
 void server_free(struct server *s);
 unsigned server_connections(const struct server *s);
 /* Asks every transport thread for a sign of life; done runs on one of them when all have given it.

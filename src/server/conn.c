@@ -141,6 +141,8 @@ void conn_start(struct loop *loop, struct message *m)
     c->poll.fn = conn_sniff;
     conn_link(c);
     c->deadline_ns = clock_mono_ns() + (int64_t)c->listener->opt.read_timeout_ms * NS_PER_MS;
+    if (loop->draining)
+        c->deadline_ns = clock_mono_ns() + DRAIN_LINGER_NS;
     if (loop->stop || !loop_watch(loop, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, &c->poll))
         conn_free(c);
 }

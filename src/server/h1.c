@@ -249,7 +249,7 @@ static void h1_completed(
     ex->conn = NULL;
     exchange_unref(ex);
     if (c->loop->draining)
-        shutdown(c->fd, SHUT_RD); /* an idle connection ends; what is still being sent is not cut */
+        h1_drain(c);
 }
 
 static void h1_notify(
@@ -392,10 +392,12 @@ void h1_sweep(struct conn *c)
         shutdown(c->fd, SHUT_RDWR);
 }
 
+/* An idle connection ends a little later: a request that is on its way meanwhile is refused, which
+ * its client can tell from one that may have been stored. */
 void h1_drain(struct conn *c)
 {
     if (c->h1.ex == NULL)
-        shutdown(c->fd, SHUT_RD);
+        c->deadline_ns = c->loop->now_ns + DRAIN_LINGER_NS;
 }
 
 void h1_loop_free(struct loop *loop)

@@ -22,7 +22,6 @@
 #define RESET_RATE        50
 #define CONTROL_BURST     500
 #define CONTROL_RATE      50
-#define DRAIN_NOTICE_NS   (50 * NS_PER_MS)
 
 void h2_mark_dirty(struct conn *c)
 {
@@ -251,8 +250,14 @@ void h2_flush(struct conn *c)
     bool empty = h->out_pos == h->out.n;
     bool over =
         nghttp2_session_want_read(h->session) == 0 && nghttp2_session_want_write(h->session) == 0;
-    if (empty && (over || h->failed))
+    if (!empty || (!over && !h->failed))
+        return;
+    if (h->failed || !h->drained) {
         conn_free(c);
+    } else if (!h->lingers) {
+        h->lingers = true;
+        c->deadline_ns = c->loop->now_ns + DRAIN_LINGER_NS;
+    }
 }
 
 /* No new streams. The notice comes first, so that requests already on the wire are still served. */

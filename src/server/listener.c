@@ -182,6 +182,8 @@ void listener_close(struct listener *l)
             break;
         }
     if (l->fd >= 0) {
+        if (l->accepting) /* who is connected already is told, not cut off */
+            listener_ready(&l->poll, 0);
         close(l->fd);
         l->fd = -1;
         if (l->unix_path != NULL)

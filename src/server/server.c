@@ -11,8 +11,10 @@
 #include "server_int.h"
 #include "tls.h"
 
-#define SWEEP_MIN_NS (10 * NS_PER_MS)
-#define SWEEP_MAX_NS NS_PER_S
+#define SWEEP_MIN_NS    (10 * NS_PER_MS)
+#define GOODBYE_MAX_NS  (500 * NS_PER_MS) /* many times what it takes on a machine with time */
+#define GOODBYE_POLL_NS (2 * NS_PER_MS)
+#define SWEEP_MAX_NS    NS_PER_S
 
 enum ec server_new(const struct server_options *opt, struct server **ret, struct err *err)
 {
@@ -112,7 +114,7 @@ static void drain_loop(struct loop *loop, void *ctx)
         else if (c->kind == CONN_H1)
             h1_drain(c);
         else
-            conn_free(c);
+            c->deadline_ns = loop->now_ns + DRAIN_LINGER_NS;
     }
 }
 
@@ -134,11 +136,22 @@ bool server_drain(struct server *s, int64_t timeout_ns)
     if (!atomic_exchange_explicit(&s->draining, true, memory_order_relaxed)) {
         pthread_mutex_lock(&s->lock);
         atomic_store_explicit(&s->sweep_ns, SWEEP_MIN_NS, memory_order_relaxed);
+        s->drain_ns = clock_mono_ns();
         for (unsigned i = 0; i < s->n_loops; i++)
             loop_call(&s->loops[i], drain_loop, s);
         pthread_mutex_unlock(&s->lock);
     }
     return wait_idle(s, clock_mono_ns() + MAX(timeout_ns, 1));
+}
+
+/* Until every connection has heard that this is the end, and closed. Requests that come meanwhile
+ * are refused. */
+static void wait_goodbye(struct server *s)
+{
+    while (server_connections(s) > 0 && clock_mono_ns() < s->drain_ns + GOODBYE_MAX_NS) {
+        const struct timespec ts = {.tv_nsec = GOODBYE_POLL_NS};
+        nanosleep(&ts, NULL);
+    }
 }
 
 static void abandon_loop(struct loop *loop, void *ctx)
@@ -155,6 +168,7 @@ void server_free(struct server *s)
     bool running = s->n_loops != 0 && s->loops[s->n_loops - 1].started;
     if (running) {
         (void)server_drain(s, 1); /* waited for below, without a limit */
+        wait_goodbye(s);
         atomic_store_explicit(&s->stopping, true, memory_order_relaxed);
         for (unsigned i = 0; i < s->n_loops; i++)
             loop_call(&s->loops[i], abandon_loop, NULL);

@@ -111,6 +111,13 @@ struct listener {
     struct peer_slot *peers; /* open addressing, power of two; guarded by peer_lock */
     size_t peer_cap, n_peers;
 };
+/* From the first word of the end to the last: what was sent before a client could know is still
+ * answered, by a refusal. */
+#define DRAIN_NOTICE_NS (50 * NS_PER_MS)
+/* How long an idle connection then stays: HTTP/1.1 has no word for the end, and a client that was
+ * told by HTTP/2 must be able to read it before what it sends meets a closed socket. */
+#define DRAIN_LINGER_NS (250 * NS_PER_MS)
+
 enum conn_kind { CONN_SNIFF, CONN_H1, CONN_H2 };
 struct conn {
     struct pollable poll;
@@ -285,7 +292,7 @@ struct h2_conn {
     nghttp2_session *session;
     struct conn *conn;
     void *tls; /* gnutls_session_t or NULL */
-    bool handshaking, failed, want_out, closing, drained;
+    bool handshaking, failed, want_out, closing, drained, lingers;
     struct buf out; /* bytes for the socket */
     size_t out_pos;
     struct exchange *streams; /* doubly linked, open streams */
@@ -346,6 +353,7 @@ struct server {
     atomic_bool draining, stopping;
     atomic_uint connections, exchanges, next_loop;
     _Atomic int64_t sweep_ns;  /* how often loops look at deadlines */
+    int64_t drain_ns;          /* when the end began; of the thread that drains and frees */
     pthread_mutex_t idle_lock; /* with idle: exchanges reached zero */
     pthread_cond_t idle;
 };

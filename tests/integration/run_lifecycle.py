@@ -3,9 +3,12 @@
 """Start, stop, signals: SIGTERM within two seconds with everything on disk, SIGHUP, a second process,
 folders that cannot be used, the overrides file.
 """
+import asyncio
 import json
 import os
 import pathlib
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from checks import Checks  # noqa: E402
 from otlp import get, post, request, request_pb, span, window  # noqa: E402
 from server import STOP_SECONDS, Server, program, sanitized  # noqa: E402
+from stop_clients import Clients, Grpc, Http  # noqa: E402
 
 c = Checks()
 PB = "application/x-protobuf"
@@ -69,6 +73,29 @@ def stop_under_load():
         server.start()
         lost = [t for t in acked if get(server, f"/api/traces/{t}").status != 200]
         c.check(f"none of {len(acked)} lost", acked and not lost, lost[:3])
+
+
+def stop_with_a_hundred_clients():
+    """Each of them hears yes or no: nothing acked is lost, nothing is left open, nothing is left to replay."""
+    for kind, port in ((Http, "otlp_http"), (Grpc, "otlp_grpc")):
+        name = kind.__name__.lower()
+        with Server({"overrides": {"defaults": {"ingestion": {"max_traces_per_user": 0}}}}) as server:
+            clients = Clients(kind, getattr(server, port), 100)
+            seconds = asyncio.run(clients.run(server.stop))
+            n = clients.outcomes
+            c.check(f"{name}: in time", seconds < STOP_SECONDS * (5 if sanitized() else 1), seconds)
+            c.check(f"{name}: under way", n["acked"] > 100 and n["refused"] > 0, n)
+            # An instrumented server may be slower than the time that it gives a client to hear.
+            c.check(f"{name}: a yes or a no for each", n["unknown"] == 0 or sanitized(), (n, clients.why[:3]))
+            status, text = server.fsck()
+            c.equal(f"{name}: fsck", status, 0)
+            spans = [int(x) for x in re.findall(r"(\d+) spans", text)]
+            stored = max(spans, default=0) / clients.spans
+            c.check(f"{name}: exactly what was acked", n["acked"] <= stored <= n["acked"] + n["unknown"], (text, n))
+            server.start()
+            c.contains(f"{name}: nothing to replay", server.log_text().rsplit("Starting", 1)[1], "wal_records=0")
+            some = random.sample(clients.acked, min(50, len(clients.acked)))
+            c.equal(f"{name}: all there", [get(server, f"/api/traces/{t}").status for t in some], [200] * len(some))
 
 
 def idle_connections_do_not_delay():
@@ -227,7 +254,7 @@ def retention():
 
 
 def main():
-    for function in (clean_stop, stop_under_load, idle_connections_do_not_delay, signals,
+    for function in (clean_stop, stop_under_load, stop_with_a_hundred_clients, idle_connections_do_not_delay, signals,
                      second_process, bad_folders, command_line, overrides_file, retention):
         c.run(function.__name__, function)
     c.finish()
