@@ -23,14 +23,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
+#include "base/watch.h"
 
 #define QUEUE_MAX_DEFAULT   4096u
 #define STACK_BYTES_DEFAULT ((size_t)512 << 10)
 #define THREADS_MAX         1024u
 #define LOW_NICE            10
-#define KEY_BUCKETS         256u
-#define POOL_MAGIC          0x706f6f6cu
+/* Queries end by their deadlines; merges are bounded in size, but may be slowed down. */
+#define JOB_STUCK_NS (300 * NS_PER_S)
+#define LOW_STUCK_NS (1800 * NS_PER_S)
+#define KEY_BUCKETS  256u
+#define POOL_MAGIC   0x706f6f6cu
 
 struct job {
     struct job *next;
@@ -125,6 +130,7 @@ static void *worker_main(void *arg)
     (void)pthread_setname_np(pthread_self(), name); /* only for people */
     if (start->cls == POOL_LOW) /* on Linux the priority is the thread's; a refusal costs latency */
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOW_NICE);
+    enum pool_class cls = start->cls;
     free(start);
 
     pthread_mutex_lock(&c->lock);
@@ -137,7 +143,10 @@ static void *worker_main(void *arg)
             continue;
         }
         pthread_mutex_unlock(&c->lock);
+        watch_begin(cls == POOL_LOW ? "storage worker" : "query worker", "job",
+            cls == POOL_LOW ? LOW_STUCK_NS : JOB_STUCK_NS);
         j->fn(j->arg);
+        watch_end();
         free(j);
         pthread_mutex_lock(&c->lock);
     }

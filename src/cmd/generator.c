@@ -8,9 +8,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/watch.h"
 #include "remote_write/remote_write.h"
 
-#define TICK (500 * NS_PER_MS)
+#define TICK       (500 * NS_PER_MS)
+#define TICK_STUCK (30 * NS_PER_S)
 
 struct metrics_service {
     const struct config *config;
@@ -182,7 +184,9 @@ static void *tick(void *arg)
     while (!m->stop) {
         struct timespec until;
         pthread_mutex_unlock(&m->lock);
+        watch_begin("metrics generator", "collection", TICK_STUCK);
         generator_tick(m->generator);
+        watch_end();
         int64_t at = clock_mono_ns() + TICK;
         until = (struct timespec){.tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S};
         pthread_mutex_lock(&m->lock);

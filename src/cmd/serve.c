@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/metric.h"
+#include "base/watch.h"
 #include "cmd.h"
 #include "gateway.h"
 #include "gateway/user_limits.h"
@@ -325,6 +326,7 @@ static enum ec start(struct process *p, struct err *err)
 {
     const struct config *c = p->config;
     init_budgets(p);
+    TRY(watch_start(err));
     struct pool_options po = {.n_normal = c->query_workers, .n_low = c->block_workers};
     TRY(pool_new(&po, &p->pool, err));
     struct api_options ao = {
@@ -416,6 +418,7 @@ static int stop(struct process *p, int exit_code)
     metrics_service_free(p->metrics_service);
     overrides_free(p->overrides);
     user_limits_free(p->user_limits);
+    watch_stop();
     log_event(LOG_INFO, "stopped");
     return exit_code;
 }

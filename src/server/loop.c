@@ -12,9 +12,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/watch.h"
 #include "server_int.h"
 
-#define EVENTS_MAX 256
+#define EVENTS_MAX    256
+#define LOOP_STUCK_NS (10 * NS_PER_S)
 
 _Thread_local struct loop *loop_current;
 
@@ -143,6 +145,7 @@ static void *loop_run(void *arg)
     while (!loop->stop) {
         int n = epoll_wait(loop->epfd, events, EVENTS_MAX, loop_wait_ms(loop));
         loop->now_ns = clock_mono_ns();
+        watch_begin("transport", "requests", LOOP_STUCK_NS);
         ASSERT(n >= 0 || errno == EINTR);
         for (int i = 0; i < n; i++) {
             struct pollable *p = events[i].data.ptr;
@@ -155,6 +158,7 @@ static void *loop_run(void *arg)
             loop_sweep(loop);
         loop_flush_dirty(loop);
         loop_free_dead(loop);
+        watch_end();
     }
     while (loop->conns != NULL) {
         struct conn *c = loop->conns;

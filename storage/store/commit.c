@@ -12,8 +12,10 @@
  */
 #include <stdlib.h>
 
+#include "base/watch.h"
 #include "store_private.h"
 
+#define SYNC_STUCK_NS         (15 * NS_PER_S)
 #define SYNC_SLOW_NS          (20 * NS_PER_MS)
 #define SYNC_SLOW_WAIT_MAX_NS NS_PER_S
 
@@ -176,7 +178,9 @@ static void *commit_main(void *arg)
         pthread_mutex_unlock(&s->commit_lock);
         if (t == NULL)
             return NULL; /* told to stop, and the queue is empty */
+        watch_begin("committer", "log sync", SYNC_STUCK_NS);
         commit_run(s, t);
+        watch_end();
     }
 }
 

@@ -17,10 +17,12 @@
 #include <time.h>
 
 #include "base/memory.h"
+#include "base/watch.h"
 #include "store_private.h"
 
 #define TICK_HOT_NS      (50 * NS_PER_MS)
 #define TICK_IDLE_NS     NS_PER_S
+#define TICK_STUCK_NS    (30 * NS_PER_S)
 #define IDLE_MARK_NS     (100 * NS_PER_MS)
 #define PREPARE_RETRY_NS NS_PER_S
 
@@ -104,7 +106,9 @@ static void *prepare_main(void *arg)
         pthread_mutex_unlock(&s->tick_lock);
         if (stop)
             return NULL;
+        watch_begin("log preparation", "next segments", TICK_STUCK_NS);
         prepare_step(s);
+        watch_end();
     }
 }
 
@@ -237,7 +241,9 @@ static void *tick_main(void *arg)
         pthread_mutex_unlock(&s->tick_lock);
         if (stop)
             return NULL;
+        watch_begin("store ticker", "tenants", TICK_STUCK_NS);
         tick_once(s, now);
+        watch_end();
     }
 }
 
