@@ -73,6 +73,10 @@ bool ingest_usage_render(struct ingest *i, struct buf *out);
  * server is drained. NULL allowed. */
 void ingest_stop_delays(struct ingest *i);
 
+/* Lets forwarders send what they have, for that long at most. After the server is drained. NULL
+ * allowed. */
+void ingest_drain(struct ingest *i, int64_t deadline_ns);
+
 /* Runs admission and append on the calling thread. done is called exactly once, with every outcome,
  * at once or from a committer thread. `otlp` must live until ingest_submit returns, not until done.
  * receiver and transport are metric labels ("otlp/otlp_receiver", "grpc"): static strings.

@@ -32,6 +32,7 @@
 #include "generator.h"
 
 #define DRAIN_MAX         (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
+#define FORWARD_MAX       (1100 * NS_PER_MS) /* since the signal: forwarders send what they have */
 #define METRICS_FLUSH_MAX (400 * NS_PER_MS)  /* what is left stays in the queue on disk */
 
 /* Merges of fewer spans than this allows would not be worth having (storage/store/merge.c). */
@@ -386,12 +387,14 @@ static int stop(struct process *p, int exit_code)
 {
     struct err err = {0};
     bool drained = true;
+    int64_t began = clock_mono_ns();
     if (p->api != NULL)
         api_set_state(p->api, API_STOPPING);
     if (p->server != NULL && p->config->shutdown_delay > 0 && exit_code == 0) {
         struct timespec t = {.tv_sec = p->config->shutdown_delay / NS_PER_S,
             .tv_nsec = p->config->shutdown_delay % NS_PER_S};
         nanosleep(&t, NULL);
+        began = clock_mono_ns();
     }
     ingest_stop_delays(p->ingest);
     if (p->server != NULL)
@@ -404,6 +407,7 @@ static int stop(struct process *p, int exit_code)
         exit_code = 1;
     }
     metrics_service_stop(p->metrics_service, drained ? METRICS_FLUSH_MAX : METRICS_FLUSH_MAX / 4);
+    ingest_drain(p->ingest, MAX(began + FORWARD_MAX - clock_mono_ns(), 0));
     if (!drained) { /* a query still runs: everything durable is closed, so leave */
         log_event(LOG_INFO, "stopped with requests in flight");
         _exit(exit_code);

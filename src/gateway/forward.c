@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/budget.h"
 #include "base/clock.h"
@@ -31,6 +32,7 @@ struct forward {
     struct target *targets;
     size_t n_targets;
     struct budget *budget;
+    _Atomic unsigned pending; /* requests in queues and under way */
     _Atomic bool stopping;
 };
 
@@ -156,7 +158,9 @@ static void sending_unref(struct sending *s)
     pthread_mutex_lock(&q->lock);
     q->under_way--;
     pthread_mutex_unlock(&q->lock);
+    struct forward *f = q->forward;
     queue_run(q);
+    (void)atomic_fetch_sub(&f->pending, 1); /* last: from then on it may be stopped */
 }
 
 static void note_failure(struct queue *q, const char *why, struct str text)
@@ -241,6 +245,7 @@ static bool queue_put(struct queue *q, struct payload *p)
     pthread_mutex_lock(&q->lock);
     if (p != NULL && q->n < FORWARD_QUEUE_MAX && !atomic_load(&q->forward->stopping)) {
         (void)atomic_fetch_add(&p->refs, 1);
+        (void)atomic_fetch_add(&q->forward->pending, 1);
         q->ring[(q->first + q->n++) % FORWARD_QUEUE_MAX] = p;
         metric_set(q->length, q->n);
         put = true;
@@ -412,6 +417,17 @@ enum ec forward_new(const struct ingest_forwarder *list, size_t n, struct budget
         metric_register(all[i]);
     *ret = f;
     return EC_OK;
+}
+
+unsigned forward_drain(struct forward *f, int64_t deadline_ns)
+{
+    int64_t until = clock_mono_ns() + deadline_ns;
+    unsigned left = 0;
+    while (f != NULL && (left = atomic_load(&f->pending)) != 0 && clock_mono_ns() < until) {
+        const struct timespec t = {.tv_nsec = 2 * NS_PER_MS};
+        nanosleep(&t, NULL);
+    }
+    return left;
 }
 
 void forward_stop(struct forward *f)

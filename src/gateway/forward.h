@@ -18,6 +18,9 @@ struct forward_tenant;
 
 enum ec forward_new(const struct ingest_forwarder *list, size_t n, struct budget *budget,
     struct forward **ret, struct err *err) MUST_USE;
+/* Waits until all queues are empty and all is answered, at most so long; what is put meanwhile is
+ * waited for as well. The number of requests that are left. */
+unsigned forward_drain(struct forward *f, int64_t deadline_ns);
 /* Ends what is under way; what comes later is dropped. Then the tenants, then forward_free. NULL
  * allowed in all. */
 void forward_stop(struct forward *f);

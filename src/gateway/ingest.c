@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "delay.h"
 #include "forward.h"
 #include "ingest_metrics.h"
@@ -129,6 +130,13 @@ void ingest_free(struct ingest *i)
     forward_free(i->forward);
     ingest_tenants_deinit(&i->tenants);
     free(i);
+}
+
+void ingest_drain(struct ingest *i, int64_t deadline_ns)
+{
+    unsigned left = i == NULL ? 0 : forward_drain(i->forward, deadline_ns);
+    if (left != 0)
+        log_event(LOG_WARN, "requests to forwarders are dropped by the stop", LU("count", left));
 }
 
 struct rendering {

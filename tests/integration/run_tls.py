@@ -11,15 +11,19 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent import futures
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import venv  # noqa: E402
 
 venv.use("requirements.txt")
 
+import grpc  # noqa: E402
 import raw_grpc  # noqa: E402
 from checks import Checks  # noqa: E402
-from otlp import http_request, request, request_pb, span  # noqa: E402
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb  # noqa: E402
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as service  # noqa: E402
+from otlp import http_request, post, request, request_pb, span  # noqa: E402
 from server import Server, ServerError  # noqa: E402
 
 warnings.simplefilter("ignore", DeprecationWarning)  # old TLS is tried on purpose
@@ -185,12 +189,74 @@ def bad_settings(ca, _other, pair):
         server.discard()
 
 
+class Receiver(service.TraceServiceServicer):
+    """gRPC's own server with TLS; keeps (span ids, tenant) of every request."""
+
+    def __init__(self, pair, delay=0.0):
+        self.got, self.delay = [], delay
+        cert, key = (f.read_bytes() for f in pair)
+        self.server = grpc.server(futures.ThreadPoolExecutor(4))
+        self.port = self.server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, cert)]))
+        service.add_TraceServiceServicer_to_server(self, self.server)
+        self.server.start()
+
+    def Export(self, request, context):
+        time.sleep(self.delay)
+        tenant = dict(context.invocation_metadata()).get("x-scope-orgid")
+        for r in request.resource_spans:
+            for s in r.scope_spans:
+                self.got += [(x.span_id.hex(), tenant) for x in s.spans]
+        return pb.ExportTraceServiceResponse()
+
+
+def forwarding(ca, other, pair):
+    """A forwarder checks its receiver's certificate, and a stop waits for what is on its way."""
+    def config(receiver, trusted):
+        return {"distributor": {"forwarders": [{"name": "f", "backend": "otlpgrpc", "otlpgrpc": {
+                    "endpoints": [f"localhost:{receiver.port}"], "tls": {"cert_file": str(trusted.cert)}}}]},
+                "overrides": {"defaults": {"forwarders": ["f"]}}}
+    receiver = Receiver(pair)
+    with Server(config(receiver, ca)) as server:
+        sent = [span() for _ in range(3)]
+        for s in sent:
+            post(server, request([s]))
+        end = time.monotonic() + 10
+        while len(receiver.got) < 3 and time.monotonic() < end:
+            time.sleep(0.02)
+        c.equal("forwarded over TLS", sorted(receiver.got), sorted((s["spanId"], "single-tenant") for s in sent))
+    with Server(config(receiver, other)) as server:
+        post(server, request([span()]))
+        end = time.monotonic() + 10
+        while "failed to forward batches" not in server.log_text() and time.monotonic() < end:
+            time.sleep(0.02)
+        c.contains("another authority", server.log_text(), "failed to forward batches")
+        c.equal("nothing went there", len(receiver.got), 3)
+    receiver.server.stop(None)
+    slow = Receiver(pair, 0.05)
+    with Server(config(slow, ca)) as server:
+        sent = [span() for _ in range(20)]
+        for s in sent:
+            post(server, request([s]))
+        before = len(slow.got)
+        server.stop()
+        c.check("some waited", before < 20, before)
+        c.equal("a stop sends the rest", sorted(x for x, _ in slow.got), sorted(s["spanId"] for s in sent))
+    slow.server.stop(None)
+    stuck = Receiver(pair, 5)
+    with Server(config(stuck, ca)) as server:
+        for _ in range(3):
+            post(server, request([span()]))
+        server.stop()
+        c.contains("not for ever, and says so", server.log_text(), "requests to forwarders are dropped by the stop")
+    stuck.server.stop(None)
+
+
 def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="vivace-tls-"))
     try:
         ca, other = Authority(folder, "ca"), Authority(folder, "other-ca")
         pair = ca.issue("server")
-        for function in (one_way, mutual, query_port, reload, bad_settings):
+        for function in (one_way, mutual, query_port, reload, bad_settings, forwarding):
             c.run(function.__name__, function, ca, other, pair)
     except ServerError as e:
         c.check("server", False, e)
