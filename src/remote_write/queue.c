@@ -94,6 +94,8 @@ static enum ec segment_scan(struct queue *q, struct segment *s, struct err *err)
         ec = io_pread(q->opt.io, "rw.segment", fd, p, HEAD_BYTES, s->bytes, err);
         if (ec != EC_OK || !head_get(p, &h) || st.size - s->bytes - HEAD_BYTES < h.bytes)
             break;
+        if (s->bytes + HEAD_BYTES + h.bytes > UINT32_MAX) /* positions have 32 bits; never ours */
+            break;
         s->bytes += HEAD_BYTES + h.bytes;
         s->entries += h.entries;
     }

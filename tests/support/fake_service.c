@@ -58,6 +58,7 @@ void fake_start(struct fake_service *f, const char *cert_pem, const char *key_pe
         .address = "127.0.0.1:0",
         .http1 = true,
         .http2 = true,
+        .encodings = ENC_GZIP | ENC_SNAPPY,
         .tls = {.cert_pem = cert_pem, .key_pem = key_pem},
         .handler = on_request,
         .ctx = f};
