@@ -167,7 +167,8 @@ enum ec watch_start(struct err *err)
     pthread_cond_init(&monitor.wake, &attr);
     pthread_condattr_destroy(&attr);
     monitor.stop = false;
-    sigfillset(&all); /* signals are the main thread's */
+    (void)watch_look(clock_mono_ns()); /* shows the gauge from the start */
+    sigfillset(&all);                  /* signals are the main thread's */
     pthread_sigmask(SIG_BLOCK, &all, &old);
     int e = pthread_create(&monitor.thread, NULL, monitor_main, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

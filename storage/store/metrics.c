@@ -58,6 +58,10 @@ static void metrics_register(void)
 #undef X
     metric_add(metric_series1(&store_families.compact_dedup, STR("1")), 0);
     metric_add(metric_series1(&store_families.back_pressure3, STR("memory")), 0);
+    /* Of alerts: a counter that does not exist before its first event shows no increase by it. */
+    static const char *const kinds[] = {"wal", "block", "catalog", "missing_block"};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        metric_add(metric_series1(&store_families.corruptions, str_from(kinds[i])), 0);
     store_metrics.written_wal = metric_series1(&store_families.bytes_written, STR("wal"));
     store_metrics.written_flush = metric_series1(&store_families.bytes_written, STR("flush"));
     store_metrics.written_compact = metric_series1(&store_families.bytes_written, STR("compact"));
