@@ -256,6 +256,27 @@ static void sort_ids(struct shared_set *s)
     s->n = n;
 }
 
+/* A trace that two parts share is assembled of all parts. So it is marked in the others as well
+ * where it has a piece that no pair told of: outside the other pieces' time, or past a query's
+ * share. */
+static enum ec mark_others(struct collect *c, const struct query_ctx *ctx, struct err *err)
+{
+    const struct shared_set *s = c->set;
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        TRY(query_check_alive(ctx, err));
+        for (size_t n = 0; n < s->n && c->peers[i].r != NULL; n++) {
+            uint32_t trace;
+            enum ec ec = part_trace_find(c->peers[i].r, &s->ids[n], &trace, err);
+            if (source_unreadable(ec))
+                break;
+            TRY(ec);
+            if (trace != PART_NONE && trace < c->peers[i].info.n_traces)
+                TRY(mark(c, i, trace, err));
+        }
+    }
+    return EC_OK;
+}
+
 static enum ec open_peers(struct collect *c, const struct query_ctx *ctx, uint64_t start_ns,
     uint64_t end_ns, struct err *err)
 {
@@ -288,8 +309,10 @@ enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t
     enum ec ec = open_peers(&c, ctx, start_ns, end_ns, err);
     if (ec == EC_OK)
         ec = shared_find(ctx, c.peers, NULL, collect_one, &c, err);
+    sort_ids(ret);
+    if (ec == EC_OK && ctx->n_parts > 2)
+        ec = mark_others(&c, ctx, err);
     for (size_t i = 0; i < ctx->n_parts; i++)
         part_reader_close(c.peers[i].r);
-    sort_ids(ret);
     return ec;
 }
