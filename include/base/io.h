@@ -61,6 +61,15 @@ extern struct io io_real;
  * separated by ','; op as in io_ops) and kill points (CRASH_AT="site:nth": raise SIGKILL just after
  * the nth call at that site). Only in builds with -Dfault_points=true; otherwise &io_real. */
 struct io *io_from_environment(void);
+/* A kill point of its own, where a library writes by itself. Nothing in other builds. */
+#ifdef VIVACE_FAULT_POINTS
+void io_kill_point(const char *site);
+#else
+static inline void io_kill_point(const char *site)
+{
+    (void)site;
+}
+#endif
 
 enum ec io_open(struct io *io, const char *site, const char *path, int flags, unsigned mode,
     int *ret_fd, struct err *err) MUST_USE;

@@ -20,8 +20,11 @@ static void print_line(void *ctx, const char *line)
 /* The exit code. */
 static int check(const char *data, const char *wal, bool repair)
 {
-    struct fsck_options opt = {
-        .io = &io_real, .wal_dir = wal, .data_dir = data, .repair = repair, .report = print_line};
+    struct fsck_options opt = {.io = io_from_environment(),
+        .wal_dir = wal,
+        .data_dir = data,
+        .repair = repair,
+        .report = print_line};
     struct fsck_result r = {0};
     struct err err = {0};
     if (fsck_run(&opt, &r, &err) != EC_OK) {
@@ -112,7 +115,7 @@ int cmd_block_dump(int argc, char **argv)
 
 int cmd_snapshot(int argc, char **argv)
 {
-    struct backup_options opt = {0};
+    struct backup_options opt = {.io = io_from_environment()};
     bool bad = false, verify = false;
     for (int i = 1; i < argc && !bad; i++) {
         if (strcmp(argv[i], "-copy") == 0)

@@ -324,6 +324,7 @@ enum ec catalog_change(struct store *s, struct str tenant, const struct block_fa
 {
     pthread_mutex_lock(&s->catalog_lock);
     enum ec ec = EC_CORRUPT;
+    io_kill_point("catalog.commit");
     if (s->catalog != NULL)
         ec = catalog_commit(s->catalog, tenant, adds, n_adds, removes, n_removes, err);
     if (ec == EC_CORRUPT) {
@@ -333,6 +334,7 @@ enum ec catalog_change(struct store *s, struct str tenant, const struct block_fa
         if (ec == EC_OK)
             ec = catalog_commit(s->catalog, tenant, adds, n_adds, removes, n_removes, err);
     }
+    io_kill_point("catalog.committed");
     pthread_mutex_unlock(&s->catalog_lock);
     if (ec != EC_OK)
         (void)err_prefix(err, "catalog commit for tenant " STR_FMT, STR_ARG(tenant));

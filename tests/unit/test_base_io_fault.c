@@ -126,6 +126,7 @@ static int all_ops(const char *dir)
         n_bad++;
         (void)rename(path, moved);
     }
+    n_bad += io_link(io, "t", moved, path, NULL) != EC_OK;
     n_bad += io_unlink(io, "t", moved, NULL) != EC_OK;
     n_bad += io_rmdir(io, "t", tmpdir_path(dir, "d"), NULL) != EC_OK;
     return n_bad;
