@@ -11,9 +11,11 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/defect.h"
 #include "base/log.h"
 #include "delay.h"
 #include "forward.h"
+#include "gateway/tenant.h"
 #include "ingest_metrics.h"
 #include "log_spans.h"
 #include "refuse.h"
@@ -285,6 +287,20 @@ static enum ec admit(
     return EC_OK;
 }
 
+/* The tenant itself, but for a planted defect: now and then the one of the thread's call before. */
+static struct str tenant_kept(struct str tenant)
+{
+    static _Thread_local char last[TENANT_ID_MAX];
+    static _Thread_local size_t last_n, n_calls;
+    if (!DEFECT(DEFECT_LOSE_TENANT))
+        return tenant;
+    if (++n_calls % 16 == 0)
+        return str_n(last, last_n);
+    last_n = MIN(tenant.n, sizeof(last));
+    memcpy(last, tenant.p, last_n);
+    return tenant;
+}
+
 /* Decodes, admits, appends. EC_OK with *ret_waiting: committed() is or will be called by the
  * store. */
 static enum ec submit(struct pending *p, struct str tenant, struct bytes otlp, struct arena *arena,
@@ -308,7 +324,7 @@ static enum ec submit(struct pending *p, struct str tenant, struct bytes otlp, s
     TRY(admit(p, tenant, &b, &l, err));
     refuse_note_truncated(&i->refuse_log, p->tenant, tenant, &b, bl.attr_bytes_max);
     uint32_t n_bad_ids = b.n_rejected; /* so far */
-    TRY(store_append(i->opt.store, tenant, &b, committed, p, err));
+    TRY(store_append(i->opt.store, tenant_kept(tenant), &b, committed, p, err));
     *ret_waiting = true;
     if (i->opt.accepted != NULL)
         i->opt.accepted(i->opt.accepted_ctx, tenant, &b, p->no_metrics);

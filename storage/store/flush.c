@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "base/defect.h"
 #include "store_private.h"
 
 bool heads_over(const struct store *s, unsigned percent)
@@ -123,6 +124,8 @@ static enum ec flush_write(
         return ec;
     ASSERT(ret->lsn_last == sh->lsn_last);
     ASSERT(memcmp(ret->uuid, sh->uuid, 16) == 0);
+    if (DEFECT(DEFECT_CATALOG_BEFORE_RENAME))
+        TRY(catalog_change(s, t->id, ret, 1, NULL, 0, err));
     ec = io_rename(s->opt.io, "block.rename", tmp, final, err);
     if (ec == EC_OK)
         ec = io_fsync_dir(s->opt.io, "block.rename_sync", t->data_dir, err);

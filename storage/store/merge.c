@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/defect.h"
 #include "storage/compact.h"
 #include "store_private.h"
 
@@ -84,6 +85,15 @@ static int block_by_arrival(const void *a, const void *b)
     return memcmp((*x)->facts.uuid, (*y)->facts.uuid, 16);
 }
 
+/* A planted defect: nothing holds the spans until the output has its name. */
+static void inputs_delete(const struct merge *m)
+{
+    for (uint32_t i = 0; i < m->n_inputs; i++) {
+        CLEANUP(freep) char *path = block_path(m->tenant, "", m->inputs[i]->facts.uuid, ".block");
+        file_discard(m->tenant, "block.del_unlink", path);
+    }
+}
+
 static enum ec merge_write(const struct merge *m, struct part_reader *const *readers,
     struct block_facts *ret, uint64_t *ret_dups, struct err *err)
 {
@@ -111,6 +121,8 @@ static enum ec merge_write(const struct merge *m, struct part_reader *const *rea
     }
     TRY(block_write(&opt, readers, m->n_inputs, ret, ret_dups, err));
     ASSERT(ret->n_inputs == m->n_inputs);
+    if (DEFECT(DEFECT_DELETE_BEFORE_COMMIT))
+        inputs_delete(m);
     enum ec ec = io_rename(s->opt.io, "compact.rename", tmp, final, err);
     if (ec == EC_OK)
         ec = io_fsync_dir(s->opt.io, "compact.rename_sync", t->data_dir, err);

@@ -6,6 +6,7 @@
  * ingest does. Damage is counted and told; the files that it is in were set aside by the log
  * itself.
  */
+#include "base/defect.h"
 #include "store_private.h"
 
 struct replay {
@@ -81,7 +82,7 @@ static enum ec replay_record(void *ctx, const struct wal_record *rec, struct err
     struct replay *r = ctx;
     struct tenant *t = r->tenant;
     struct batch b;
-    if (rec->lsn <= t->lsn_covered)
+    if (rec->lsn <= t->lsn_covered + DEFECT(DEFECT_DROP_ON_ROTATION))
         return EC_OK;
     arena_reset(&r->arena);
     const struct batch_limits limits = {
