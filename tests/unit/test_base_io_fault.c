@@ -99,6 +99,7 @@ static int all_ops(const char *dir)
     struct io_names names = {0};
     struct io_stat st;
     uint64_t avail, total;
+    bool linked;
     int fd = -1, n_bad = 0;
     char back[1];
     const char *path = tmpdir_path(dir, "f"), *moved = tmpdir_path(dir, "g");
@@ -126,7 +127,7 @@ static int all_ops(const char *dir)
         n_bad++;
         (void)rename(path, moved);
     }
-    n_bad += io_link(io, "t", moved, path, NULL) != EC_OK;
+    n_bad += io_link(io, "t", moved, path, &linked, NULL) != EC_OK;
     n_bad += io_unlink(io, "t", moved, NULL) != EC_OK;
     n_bad += io_rmdir(io, "t", tmpdir_path(dir, "d"), NULL) != EC_OK;
     return n_bad;
