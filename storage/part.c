@@ -2,6 +2,40 @@
  * Reference counting and dispatch of parts, and the table of fixed columns. */
 #include "storage/part.h"
 
+#include <pthread.h>
+
+static struct {
+    pthread_rwlock_t lock; /* ranks below all but those that gone() takes */
+    struct part_watcher *first;
+} watchers = {.lock = PTHREAD_RWLOCK_INITIALIZER};
+
+void part_watch(struct part_watcher *w)
+{
+    pthread_rwlock_wrlock(&watchers.lock);
+    w->next = watchers.first;
+    watchers.first = w;
+    pthread_rwlock_unlock(&watchers.lock);
+}
+
+void part_unwatch(struct part_watcher *w)
+{
+    pthread_rwlock_wrlock(&watchers.lock);
+    struct part_watcher **at = &watchers.first;
+    while (*at != NULL && *at != w)
+        at = &(*at)->next;
+    ASSERT(*at == w);
+    *at = w->next;
+    pthread_rwlock_unlock(&watchers.lock);
+}
+
+static void tell_gone(const struct part *p)
+{
+    pthread_rwlock_rdlock(&watchers.lock);
+    for (struct part_watcher *w = watchers.first; w != NULL; w = w->next)
+        w->gone(w, p);
+    pthread_rwlock_unlock(&watchers.lock);
+}
+
 struct part *part_ref(struct part *p)
 {
     atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
@@ -14,8 +48,10 @@ void part_unref(struct part *p)
         return;
     uint32_t before = atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel);
     ASSERT(before > 0);
-    if (before == 1)
-        p->ops->destroy(p);
+    if (before > 1)
+        return;
+    tell_gone(p);
+    p->ops->destroy(p);
 }
 
 enum ec part_reader_open(

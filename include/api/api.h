@@ -22,8 +22,9 @@ struct api_options {
     struct overrides *overrides;
     struct ingest *ingest;
     struct pool *pool;
-    struct budget *query_budget; /* of all queries together */
-    uint64_t query_bytes_max;    /* of one query; 0: 64 MiB */
+    struct budget *query_budget;     /* of all queries together */
+    uint64_t query_bytes_max;        /* of one query; 0: 64 MiB */
+    struct query_cache *query_cache; /* of the caller, who frees it after api_free; may be NULL */
     const char *version, *revision, *branch, *build_user, *build_date;
 };
 

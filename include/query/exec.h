@@ -14,6 +14,7 @@
 #include "storage/part.h"
 #include "storage/span_read.h"
 
+struct query_cache; /* query/cache.h */
 struct query_stream;
 
 /* The parts of one or more tenants (several when X-Scope-OrgID was "a|b"), newest first. */
@@ -28,6 +29,7 @@ struct query_ctx {
     bool (*canceled)(void *arg);
     void *canceled_arg;
     struct query_stream *stream; /* who wants to see a long query's progress, or NULL */
+    struct query_cache *cache;   /* of results of blocks, or NULL: nothing is kept */
 };
 
 struct query_stats {

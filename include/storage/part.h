@@ -222,6 +222,16 @@ struct part {
 struct part *part_ref(struct part *p);
 void part_unref(struct part *p); /* NULL allowed */
 
+/* Whoever keeps something about parts is told when one is gone: its last reference was given back,
+ * and its memory may be that of another part soon. `gone` runs on any thread, under the locks of
+ * whoever gave the reference back; it must not block and must not take or give references. */
+struct part_watcher {
+    void (*gone)(struct part_watcher *w, const struct part *p);
+    struct part_watcher *next;
+};
+void part_watch(struct part_watcher *w);
+void part_unwatch(struct part_watcher *w); /* when it returns, gone does not run any more */
+
 /* A reader pins what its views need and carries the snapshot of a head's row count. Its memory
  * (decoded pages not already cached, value copies) is charged to `budget`: EC_LIMIT when it
  * refuses. Holds a reference to the part. */

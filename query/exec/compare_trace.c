@@ -206,8 +206,10 @@ enum ec roots_shared(struct compare *x, struct err *err)
     enum ec ec = roots_open(x, r, err);
     if (ec == EC_OK)
         ec = find_shared(x, r, ctx->n_parts, err);
-    for (size_t i = 0; i < ctx->n_parts && r->sources != NULL; i++)
+    for (size_t i = 0; i < ctx->n_parts && r->sources != NULL; i++) {
+        x->c->unsure = x->c->unsure || r->sources[i].damaged;
         source_close(&r->sources[i]);
+    }
     arena_deinit(&r->scratch);
     return ec;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "metrics_cached.h"
 #include "metrics_finish.h"
 #include "stream.h"
 
@@ -74,21 +75,27 @@ static enum ec add_slice(
     return EC_OK;
 }
 
-/* A part that overlaps the range becomes slices of whole groups. */
-static enum ec add_part(struct collector *total, size_t part, struct slices *l, struct err *err)
+/* When the spans of a block's slice start; if that cannot be read, at any time. */
+static void slice_starts(struct part_reader *r, struct slice *s)
+{
+    uint64_t min = UINT64_MAX, max = 0;
+    for (uint32_t g = s->group_from; g < s->group_to; g++) {
+        struct part_group pg;
+        if (part_group(r, g, &pg, NULL) != EC_OK)
+            return;
+        min = MIN(min, pg.min_start_ns);
+        max = MAX(max, pg.max_start_ns);
+    }
+    s->min_start_ns = min;
+    s->max_start_ns = max;
+}
+
+static enum ec add_slices(
+    struct collector *total, size_t part, struct part_reader *r, struct slices *l, struct err *err)
 {
     const struct query_ctx *ctx = total->ctx;
     struct part_info info;
-    struct part_reader *r;
-    enum ec ec = part_reader_open(ctx->parts[part], ctx->budget, &r, err);
-    if (source_unreadable(ec) || ec == EC_NOT_FOUND) {
-        total->damaged[part] = true;
-        total->n_damaged++;
-        return EC_OK;
-    }
-    TRY(ec);
     part_info(r, &info);
-    part_reader_close(r);
     total->stats.total_jobs += info.n_groups;
     total->stats.total_blocks += !ctx->parts[part]->is_head;
     total->stats.total_block_bytes += ctx->parts[part]->is_head ? 0 : info.bytes;
@@ -97,10 +104,29 @@ static enum ec add_part(struct collector *total, size_t part, struct slices *l, 
         return EC_OK;
     uint64_t per_group = MAX(info.n_rows / info.n_groups, 1u);
     uint32_t n = (uint32_t)MAX(SLICE_ROWS / per_group, 1u);
-    for (uint32_t g = 0; g < info.n_groups; g += MIN(n, info.n_groups - g))
-        TRY(add_slice(
-            ctx, l, (struct slice){part, g, g + MIN(n, info.n_groups - g), info.max_end_ns}, err));
+    for (uint32_t g = 0; g < info.n_groups; g += MIN(n, info.n_groups - g)) {
+        struct slice s = {part, g, g + MIN(n, info.n_groups - g), info.max_end_ns, 0, UINT64_MAX};
+        if (!ctx->parts[part]->is_head)
+            slice_starts(r, &s);
+        TRY(add_slice(ctx, l, s, err));
+    }
     return EC_OK;
+}
+
+/* A part that overlaps the range becomes slices of whole groups. */
+static enum ec add_part(struct collector *total, size_t part, struct slices *l, struct err *err)
+{
+    struct part_reader *r;
+    enum ec ec = part_reader_open(total->ctx->parts[part], total->ctx->budget, &r, err);
+    if (source_unreadable(ec) || ec == EC_NOT_FOUND) {
+        total->damaged[part] = true;
+        total->n_damaged++;
+        return EC_OK;
+    }
+    TRY(ec);
+    ec = add_slices(total, part, r, l, err);
+    part_reader_close(r);
+    return ec;
 }
 
 void collect_damage(struct collector *total, const struct collector *c)
@@ -111,19 +137,51 @@ void collect_damage(struct collector *total, const struct collector *c)
     total->n_damaged++;
 }
 
+struct wave { /* slices whose results are held at a time */
+    struct collector all[WAVE];
+    struct cached *known[WAVE]; /* found in the cache: nothing to collect */
+    uint32_t todo[WAVE];
+    size_t n, n_todo;
+    const struct partials *partials;
+};
+
 static void collect_one(void *arg, size_t i)
 {
-    struct collector *c = &((struct collector *)arg)[i];
+    struct wave *w = arg;
+    struct collector *c = &w->all[w->todo[i]];
     c->ec = collect_slice(c, &c->err);
     collector_close(c);
+    partial_keep(w->partials, c);
+}
+
+static void wave_begin(
+    struct wave *w, const struct collector *total, const struct slice *slices, size_t n)
+{
+    w->n = n;
+    w->n_todo = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct collector *c = &w->all[i];
+        w->known[i] = partial_find(w->partials, &slices[i]);
+        if (w->known[i] != NULL)
+            continue;
+        collector_init(c, total->ctx, total->req, &total->grid);
+        c->slice = slices[i];
+        c->shared = total->shared;
+        picks_after(&c->picks, &total->picks);
+        w->todo[w->n_todo++] = (uint32_t)i;
+    }
 }
 
 /* Adds up what a wave found, in the order of the slices, so that sums and exemplars do not depend
  * on the threads. */
-static enum ec merge_wave(struct collector *total, struct collector *all, size_t n, struct err *err)
+static enum ec wave_merge(struct wave *w, struct collector *total, struct err *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        struct collector *c = &all[i];
+    for (size_t i = 0; i < w->n; i++) {
+        struct collector *c = &w->all[i];
+        if (w->known[i] != NULL) {
+            TRY(partial_merge(w->partials, w->known[i], total, err));
+            continue;
+        }
         if (c->ec != EC_OK)
             return ERR(err, c->ec, "%s", err_msg(&c->err));
         TRY(collect_slice_merge(total, c, err));
@@ -132,31 +190,60 @@ static enum ec merge_wave(struct collector *total, struct collector *all, size_t
     return EC_OK;
 }
 
+static void wave_end(struct wave *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        query_cache_release(w->partials->cache, w->known[i]);
+    for (size_t i = 0; i < w->n_todo; i++)
+        collector_deinit(&w->all[w->todo[i]]);
+}
+
+static enum ec waves(
+    struct collector *total, struct slices *l, const struct partials *partials, struct err *err)
+{
+    const struct query_ctx *ctx = total->ctx;
+    enum ec ec = total->shared->n == 0 ? EC_OK : collect_shared(total, err);
+    struct wave *w = ARENA_NEW(ctx->arena, struct wave);
+    if (w == NULL)
+        return ERR(err, EC_LIMIT, "query is over its memory budget");
+    w->partials = partials;
+    for (size_t at = 0, n; at < l->n && ec == EC_OK; at += n) {
+        n = MIN(ctx->stream == NULL ? WAVE : WAVE_TOLD, l->n - at);
+        wave_begin(w, total, l->p + at, n);
+        if (w->n_todo != 0)
+            pool_parallel(ctx->pool, ctx->key, 8, w->n_todo, collect_one, w);
+        ec = wave_merge(w, total, err);
+        wave_end(w);
+        if (ec == EC_OK && query_stream_due(ctx))
+            metrics_tell_slices(total, l->p + at + n, l->n - at - n);
+    }
+    return ec;
+}
+
 static enum ec by_span(struct collector *total, struct slices *l, struct err *err)
 {
     const struct query_ctx *ctx = total->ctx;
     struct shared_set shared;
-    struct collector *all = ARENA_ARRAY(ctx->arena, WAVE, struct collector);
-    if (all == NULL)
-        return ERR(err, EC_LIMIT, "query is over its memory budget");
+    struct partials partials;
     TRY(shared_set_find(ctx, total->grid.start_ns, total->grid.end_ns, ctx->arena, &shared, err));
     total->shared = &shared;
-    enum ec ec = shared.n == 0 ? EC_OK : collect_shared(total, err);
-    for (size_t at = 0, n; at < l->n && ec == EC_OK; at += n) {
-        n = MIN(ctx->stream == NULL ? WAVE : WAVE_TOLD, l->n - at);
-        for (size_t i = 0; i < n; i++) {
-            collector_init(&all[i], ctx, total->req, &total->grid);
-            all[i].slice = l->p[at + i];
-            all[i].shared = &shared;
-            picks_after(&all[i].picks, &total->picks);
-        }
-        pool_parallel(ctx->pool, ctx->key, 8, n, collect_one, all);
-        ec = merge_wave(total, all, n, err);
-        for (size_t i = 0; i < n; i++)
-            collector_deinit(&all[i]);
-        if (ec == EC_OK && query_stream_due(ctx))
-            metrics_tell_slices(total, l->p + at + n, l->n - at - n);
-    }
+    partials_init(&partials, ctx, total->req, &total->grid, &shared);
+    enum ec ec = waves(total, l, &partials, err);
+    partials_deinit(&partials);
+    return ec;
+}
+
+static enum ec by_comparison(struct collector *total, struct slices *l, struct err *err)
+{
+    struct partials partials;
+    bool found = false;
+    partials_init(&partials, total->ctx, total->req, &total->grid, NULL);
+    enum ec ec = compared_find(&partials, total, &found, err);
+    if (ec == EC_OK && !found)
+        ec = collect_compare(total, l->p, l->n, err);
+    if (ec == EC_OK && !found)
+        compared_keep(&partials, total);
+    partials_deinit(&partials);
     return ec;
 }
 
@@ -175,7 +262,7 @@ static enum ec collect(struct collector *total, struct err *err)
         return ERR(err, EC_LIMIT, "query is over its memory budget");
     for (size_t i = 0; i < ctx->n_parts; i++)
         TRY(add_part(total, i, &l, err));
-    return compares ? collect_compare(total, l.p, l.n, err) : by_span(total, &l, err);
+    return compares ? by_comparison(total, &l, err) : by_span(total, &l, err);
 }
 
 static void fill_stats(

@@ -18,6 +18,8 @@ struct slice {
     size_t part;
     uint32_t group_from, group_to;
     uint64_t last_ns; /* no span of it starts later */
+    /* Of blocks: what its groups say of the starts of their spans. */
+    uint64_t min_start_ns, max_start_ns;
 };
 
 struct series_list {
@@ -41,6 +43,7 @@ struct collector {
     struct query_stats stats;
     uint32_t n_damaged;          /* parts that could not be read in full */
     bool *damaged;               /* of the total: by part, counted already */
+    bool unsure;                 /* something else was unreadable: not an answer to be kept */
     struct series_list compared; /* collect_compare: the series of the answer */
     bool fast_compare;
     struct compare_part *compare; /* per source; NULL until compare() needs it */
@@ -72,6 +75,12 @@ enum ec collect_slice(struct collector *c, struct err *err) MUST_USE;
 /* Moves what collect_slice found in `from` into `into`. */
 enum ec collect_slice_merge(struct collector *into, struct collector *from, struct err *err)
     MUST_USE;
+/* What collect_slice found: cells by series and bucket, the first of which is *ret_base of the
+ * grid; NULL: nothing. And its series one by one: *at is 0 at first. */
+struct cells;
+const struct cells *collect_slice_cells(const struct collector *c, uint32_t *ret_base);
+bool collect_slice_next(
+    const struct collector *c, uint32_t *at, uint32_t *ret_series, struct qval *labels);
 void fast_deinit(struct fast *f); /* NULL allowed */
 
 /* metrics_stream.c: progress of a query that collects by span: what `total` holds of the buckets

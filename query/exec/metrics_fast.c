@@ -373,25 +373,44 @@ enum ec collect_slice(struct collector *c, struct err *err)
     return slice_groups(c, err);
 }
 
+bool collect_slice_next(
+    const struct collector *c, uint32_t *at, uint32_t *ret_series, struct qval *labels)
+{
+    const struct fast *k = c->fast;
+    uint32_t n = k == NULL ? 0 : k->cells.n_series;
+    while (*at < n && !cells_any(&k->cells, *at))
+        ++*at;
+    if (*at >= n)
+        return false;
+    labels_of(k, c->m, *at, labels);
+    *ret_series = (*at)++;
+    return true;
+}
+
+const struct cells *collect_slice_cells(const struct collector *c, uint32_t *ret_base)
+{
+    const struct fast *k = c->fast;
+    if (k == NULL || k->cells.n_series == 0)
+        return NULL;
+    *ret_base = k->base;
+    return &k->cells;
+}
+
 static enum ec merge_cells(struct collector *into, const struct collector *from, struct err *err)
 {
-    const struct fast *k = from->fast;
-    for (uint32_t i = 0; i < k->cells.n_series; i++) {
-        struct qval labels[ACC_LABELS_MAX];
+    struct qval labels[ACC_LABELS_MAX];
+    uint32_t series;
+    for (uint32_t at = 0; collect_slice_next(from, &at, &series, labels);) {
         struct acc_series *s = NULL;
-        if (!cells_any(&k->cells, i))
-            continue;
-        labels_of(k, from->m, i, labels);
         TRY(acc_series(&into->acc, labels, &s, err));
-        cells_merge(&k->cells, i, &into->acc, s, k->base);
+        cells_merge(&from->fast->cells, series, &into->acc, s, from->fast->base);
     }
     return EC_OK;
 }
 
 enum ec collect_slice_merge(struct collector *into, struct collector *from, struct err *err)
 {
-    if (from->fast != NULL)
-        TRY(merge_cells(into, from, err));
+    TRY(merge_cells(into, from, err));
     into->stats.inspected_spans += from->stats.inspected_spans;
     into->stats.inspected_bytes += from->stats.inspected_bytes;
     return picks_merge(&into->picks, &from->picks, err);

@@ -185,6 +185,7 @@ enum ec job_open(struct query_job *job, struct err *err)
         .deadline_mono_ns = job_deadline(job),
         .canceled = exchange_gone,
         .canceled_arg = job->ex,
+        .cache = job->api->opt.query_cache,
     };
     if (job->grpc != NULL) {
         job->stream.period_ns = STREAM_PERIOD;

@@ -30,6 +30,7 @@
 #include "gateway.h"
 #include "gateway/user_limits.h"
 #include "generator.h"
+#include "query/cache.h"
 
 #define DRAIN_MAX         (1500 * NS_PER_MS) /* SIGTERM ends the process within 2 s */
 #define FORWARD_MAX       (1100 * NS_PER_MS) /* since the signal: forwarders send what they have */
@@ -49,6 +50,7 @@ struct process {
     struct overrides *overrides;
     struct store *store;
     struct ingest *ingest;
+    struct query_cache *query_cache;
     struct api *api;
     struct server *server;
     struct gateway *gateway;
@@ -328,6 +330,7 @@ static enum ec start(struct process *p, struct err *err)
     const struct config *c = p->config;
     init_budgets(p);
     TRY(watch_start(err));
+    p->query_cache = query_cache_new(&p->memory, MAX(c->memory_budget / 64, 1u << 20));
     struct pool_options po = {.n_normal = c->query_workers, .n_low = c->block_workers};
     TRY(pool_new(&po, &p->pool, err));
     struct api_options ao = {
@@ -335,6 +338,7 @@ static enum ec start(struct process *p, struct err *err)
         .pool = p->pool,
         .query_budget = &p->queries,
         .query_bytes_max = MAX(c->memory_budget / 8, 16u << 20),
+        .query_cache = p->query_cache,
         .version = VIVACE_VERSION,
         .revision = VIVACE_VERSION,
         .branch = "vivace",
@@ -418,6 +422,7 @@ static int stop(struct process *p, int exit_code)
     gateway_free(p->gateway);
     receivers_free(p->receivers);
     api_free(p->api);
+    query_cache_free(p->query_cache);
     ingest_free(p->ingest);
     metrics_service_free(p->metrics_service);
     overrides_free(p->overrides);

@@ -35,6 +35,16 @@ DEFECTS = [
      "if ((*ba)->facts.lsn_first != (*bb)->facts.lsn_first)",
      "if (false && (*ba)->facts.lsn_first != (*bb)->facts.lsn_first)",
      "parts are not in the order of arrival"),
+    ("query/exec/metrics_cached.c", "    buf_put(&p->question, &step, sizeof(step));\n", "",
+     "what is kept of a query is found with any step"),
+    ("query/exec/metrics_cached.c", "    tql_print_query(&p->question, req->q);\n", "",
+     "what is kept of a query is found by any other"),
+    ("query/exec/metrics_cached.c", "    query_cache_key_part(key, p->ctx->parts[s->part]);\n",
+     "    buf_put(key, \"x\", 1);\n", "what is kept of a block is found of any block"),
+    ("query/exec/metrics_cached.c", "    buf_put(key, cut, sizeof(cut));\n", "",
+     "what is kept of a part of a block is taken for the block"),
+    ("query/exec/metrics_cached.c", "    put_shared(p, key, s->part);\n", "",
+     "what is kept of a block does not know which traces others have, too"),
     ("query/exec/metrics.c", "if (start > step)\n        start -= step;", "", "no leading bucket"),
 ]
 

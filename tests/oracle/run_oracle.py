@@ -5,7 +5,8 @@
 A round is one server with many tenants, one data set each. The epochs of a data set are sent with a
 restart between them that writes heads to blocks, so that traces lie in several parts. Every pair of
 (data set, query) is asked several times: of heads and blocks mixed, of blocks, of merged blocks. The
-answer expected is one and the same.
+answer expected is one and the same. Metrics queries are asked twice in a row, the second time of what
+the server has kept of the first, and some again with a window that has moved, or with another step.
 
     run_oracle.py [PAIRS]              default 4000, one half from a fixed seed, one from the time
     SEED=n run_oracle.py 100000        one seed; JOBS=2 processes
@@ -68,14 +69,10 @@ class Case:
             self.step = r.choice([7, 10, 30, 60, 0.25, 3600]) if r.random() < 0.75 else None
             if self.step and (self.end - self.start) / 1e9 / self.step > 400:
                 self.step = 10
-            if self.step is None:
-                self.start |= 1
-                self.path = client.path("metrics/query", q=self.text, start=self.start,
-                                        end=self.end)
-            else:
-                self.path = client.path("metrics/query_range", q=self.text, start=self.start,
-                                        end=self.end, step=self.step)
+            self.metrics_path()
+            self.repeats = [self] + ([self.moved()] if r.random() < 0.4 else [])
         else:
+            self.repeats = []
             self.limit = r.choice([1, 3, 20, 20, 20, 100])
             self.spss = r.choice([1, 3, 3, 100, 100])
             self.from_s, self.to_s = base // 10**9 - 10**6 // 2, base // 10**9 + 3600
@@ -87,7 +84,31 @@ class Case:
             self.path = client.path("search", q=self.text, limit=self.limit, spss=self.spss,
                                     start=self.from_s, end=self.to_s)
 
+    def metrics_path(self):
+        if self.step is None:
+            self.start |= 1
+            self.path = client.path("metrics/query", q=self.text, start=self.start, end=self.end)
+        else:
+            self.path = client.path("metrics/query_range", q=self.text, start=self.start,
+                                    end=self.end, step=self.step)
+
+    def moved(self):
+        """The same question of another window, as a dashboard asks it."""
+        c, r = copy.copy(self), self.r
+        if self.step is None:
+            c.start, c.end = c.start - r.choice([0, 5]) * 10**9, c.end + r.choice([0, 7]) * 10**9
+        elif r.random() < 0.3:
+            c.step = self.step * r.choice([2, 3])
+        else:
+            by = int(r.choice([0.3, 1, 2, 5]) * self.step * 1e9)
+            c.start, c.end = c.start + r.choice([0, by, -by]), c.end + by
+        c.metrics_path()
+        c.repeats = []
+        return c
+
     def expect(self):
+        for c in self.repeats[1:]:
+            c.expect()
         if self.is_metric:
             step = int(self.step * 1e9) if self.step else None
             self.want, self.times, self.error, self.fuzzy = metrics.metrics(
@@ -221,11 +242,21 @@ class Round:
     def ask(self, server, phase):
         c = client.Client(server.http_port)
         for tenant, _, _, cases in self.sets:
+            cases = [x for case in cases for x in [case] + case.repeats]
             for case, (status, body) in zip(cases, c.ask([(x.path, x.agent) for x in cases], tenant)):
                 self.asked += 1
                 problem = case.compare(status, body)
                 if problem:
                     self.failures.append((tenant, case.number, phase, case.text, case.path, problem))
+        c.close()
+
+    def warm(self, server):
+        """Answers about what was sent so far, not judged: what is kept of them must not be taken for
+        answers once traces of these blocks have gone on elsewhere."""
+        c = client.Client(server.http_port)
+        for tenant, _, _, cases in self.sets:
+            for _ in c.ask([(x.path, x.agent) for x in cases if x.is_metric], tenant):
+                pass
         c.close()
 
     def merge(self, server):
@@ -240,6 +271,7 @@ class Round:
                 if epoch:
                     server.stop(limit=20)
                     server.start(timeout=20)
+                    self.warm(server)
                 self.send(server, epoch)
             if "mixed" in phases:
                 self.ask(server, "mixed")
@@ -290,6 +322,7 @@ class Again:
         case.query, case.text, case.traces = query, lang.Printer().query(query), data.assemble(epochs)
         case.path = re.sub(r"q=[^&]*", lambda _: urllib.parse.urlencode({"q": case.text}),
                            case.path, count=1)
+        case.repeats = [case] if case.repeats else []
         self.whole.sets, self.whole.failures = [(self.tenant, epochs, case.traces, [case])], []
         try:
             case.expect()

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Metrics answers out of the cache are those that are counted anew, to the last bit: on random
+ * data, of windows that stand still, move on, and cut blocks; with traces shared between blocks,
+ * under limits, and never of a head. */
+#include <math.h>
+
+#include "block_fixture.h"
+#include "otlp_fixture.h"
+#include "query/cache.h"
+#include "query/metrics.h"
+#include "unit.h"
+
+static struct err err;
+
+struct run {
+    struct arena arena;
+    struct budget budget;
+    struct metrics_result r;
+};
+
+static enum ec try_query(struct run *u, struct query_cache *cache, struct part *const *parts,
+    size_t n, const char *text, struct metrics_request req, uint64_t budget_bytes)
+{
+    struct tql_query *q;
+    budget_init(&u->budget, NULL, "test", 0);
+    arena_init(&u->arena, &u->budget, 0);
+    assert_ok(tql_compile(str_from(text), &u->arena, &q, NULL, &err), err);
+    struct query_ctx ctx = {
+        .parts = parts, .n_parts = n, .arena = &u->arena, .budget = &u->budget, .cache = cache};
+    req.q = q;
+    if (budget_bytes != 0) /* on top of what the query's text took */
+        atomic_store(&u->budget.cap, budget_used(&u->budget) + budget_bytes);
+    return query_metrics(&ctx, &req, &u->r, &err);
+}
+
+static void query(struct run *u, struct query_cache *cache, struct part *const *parts, size_t n,
+    const char *text, struct metrics_request req)
+{
+    assert_ok(try_query(u, cache, parts, n, text, req, 0), err);
+}
+
+static void run_end(struct run *u)
+{
+    arena_deinit(&u->arena);
+    budget_deinit(&u->budget);
+}
+
+static bool same_value(const struct value *a, const struct value *b)
+{
+    if (a->type != b->type)
+        return false;
+    if (a->type == VALUE_STR || a->type == VALUE_ARRAY)
+        return str_eq(a->s, b->s);
+    if (a->type == VALUE_BOOL)
+        return a->b == b->b;
+    return a->i == b->i || a->type == VALUE_EMPTY;
+}
+
+static void same_labels(const char *text, const struct result_attr *a, uint32_t n,
+    const struct result_attr *b, uint32_t m)
+{
+    if (n != m)
+        fail_msg("%s: %u labels, not %u", text, m, n);
+    for (uint32_t i = 0; i < n; i++)
+        if (!str_eq(a[i].key, b[i].key) || !same_value(&a[i].value, &b[i].value))
+            fail_msg("%s: label " STR_FMT " is another", text, STR_ARG(a[i].key));
+}
+
+static bool same_double(double a, double b)
+{
+    return isnan(a) ? isnan(b) : memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+static void same_result(const char *text, bool exemplars, const struct metrics_result *a,
+    const struct metrics_result *b)
+{
+    if (a->n != b->n || a->n_buckets != b->n_buckets || a->first_ns != b->first_ns)
+        fail_msg("%s: %zu series, cached %zu", text, a->n, b->n);
+    assert_int_equal(a->truncated, b->truncated);
+    assert_int_equal(a->stats.inspected_spans, b->stats.inspected_spans);
+    assert_int_equal(a->stats.total_jobs, b->stats.total_jobs);
+    for (size_t k = 0; k < a->n; k++) {
+        const struct metrics_series *x = &a->series[k], *y = &b->series[k];
+        same_labels(text, x->labels, x->n_labels, y->labels, y->n_labels);
+        for (uint32_t i = 0; i < a->n_buckets; i++)
+            if (!same_double(x->values[i], y->values[i]))
+                fail_msg("%s: series %zu bucket %u: %.17g, cached %.17g", text, k, i, x->values[i],
+                    y->values[i]);
+        if (!exemplars)
+            continue;
+        assert_int_equal(x->n_exemplars, y->n_exemplars);
+        for (uint32_t i = 0; i < x->n_exemplars; i++) {
+            const struct metrics_exemplar *e = &x->exemplars[i], *f = &y->exemplars[i];
+            assert_int_equal(e->start_ns, f->start_ns);
+            assert_true(same_double(e->value, f->value));
+            same_labels(text, e->labels, e->n_labels, f->labels, f->n_labels);
+        }
+    }
+}
+
+#define T0    UINT64_C(1700000000000000000) /* where random spans start, a few at 0 */
+#define RANGE UINT64_C(70000000)
+
+static struct part *block_of(struct block_fixture *f, struct head *h)
+{
+    struct part *p = fixture_write(f, (struct part *[]){head_part(h)}, 1);
+    part_unref(head_part(h));
+    return p;
+}
+
+static struct part *random_block(struct block_fixture *f, uint64_t seed, uint32_t n)
+{
+    return block_of(f, fixture_head(seed, n));
+}
+
+/* Spans that all start within the range: a block that windows hold whole. */
+static struct head *plain_head(uint64_t seed, uint32_t n)
+{
+    static const char *const names[] = {"GET /", "checkout", "SELECT"};
+    struct rng r = {seed};
+    struct buf b = BUF_INIT;
+    size_t rs = pb_begin(&b, 1), resource = pb_begin(&b, 1);
+    fx_attr_str(&b, 1, "service.name", "cart");
+    pb_end(&b, resource);
+    size_t ss = pb_begin(&b, 2);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t start = T0 + rng_below(&r, (uint32_t)RANGE);
+        size_t span = pb_begin(&b, 2);
+        fx_ids(&b, (uint8_t)(i / 4 + seed), seed << 32 | (i + 1));
+        pb_put_bytes(&b, 5, str_from(names[rng_below(&r, 3)]));
+        pb_put_varint(&b, 6, 1 + rng_below(&r, 3));
+        pb_put_fixed64(&b, 7, start);
+        pb_put_fixed64(&b, 8, start + rng_below(&r, 1u << 30));
+        fx_attr_int(&b, 9, "http.status_code", (int64_t)rng_below(&r, 5) - 1);
+        fx_attr_str(&b, 9, "k2", names[rng_below(&r, 3)]);
+        pb_end(&b, span);
+    }
+    pb_end(&b, ss);
+    pb_end(&b, rs);
+    struct head *h = head_of_request(buf_bytes(&b), 1);
+    buf_deinit(&b);
+    return h;
+}
+
+static struct part *plain_block(struct block_fixture *f, uint64_t seed, uint32_t n)
+{
+    return block_of(f, plain_head(seed, n));
+}
+
+static const char *const filters[] = {
+    "", "status = error", "duration > 1ms", "resource.service.name = \"cart\"", "span.k2 > 1.5"};
+static const char *const fns[] = {"rate()", "count_over_time() by (name)",
+    "count_over_time() by (resource.service.name, status, kind)", "avg_over_time(duration)",
+    "min_over_time(duration) by (kind)", "sum_over_time(span.http.status_code)",
+    "sum_over_time(span.k2) by (span.list)", "avg_over_time(span.k2) by (.k1, resource.k2)",
+    "quantile_over_time(duration, .5, .99) by (kind)", "histogram_over_time(duration) by (name)",
+    "count_over_time() by (event:name, instrumentation:name)", "rate() by (name) | topk(2)",
+    "max_over_time(span.k1) by (.http.method) > 1", "rate() by (name) with(exemplars=3)",
+    "rate() by (name, span.k2, .k3, span:id)", "compare({ status = error })",
+    "compare({ span.http.status_code > 2 }, 3)"};
+
+/* Windows asked one after the other: the same again, moved by steps, with other steps, cut. */
+struct window {
+    int start, end, step; /* hundredths of the range */
+    bool instant;
+    uint32_t exemplars;
+};
+static const struct window windows[] = {{-10, 130, 7, false, 10}, {-10, 130, 7, false, 10},
+    {-3, 137, 7, false, 10}, {-10, 130, 7, false, 0}, {-3, 130, 7, false, 0},
+    {-10, 130, 9, false, 10}, {30, 60, 7, false, 10}, {31, 60, 7, false, 10}, {30, 61, 7, false, 0},
+    {30, 75, 7, false, 0}, {30, 60, 7, true, 0}, {31, 60, 7, true, 0}, {-10, 130, 7, true, 0},
+    {-20, 150, 7, true, 0}, {-10, 130, 7, false, 10}};
+
+static struct metrics_request request_of(const struct window *w)
+{
+    const uint64_t percent = RANGE / 100;
+    return (struct metrics_request){.start_ns = T0 + (uint64_t)w->start * percent,
+        .end_ns = T0 + (uint64_t)w->end * percent,
+        .step_ns = (uint64_t)w->step * percent,
+        .instant = w->instant,
+        .exemplars = w->exemplars};
+}
+
+static const struct metrics_request whole = {
+    .start_ns = T0 - 1, .end_ns = T0 + RANGE, .step_ns = RANGE / 20, .exemplars = 10};
+
+static void check_windows(struct part *const *parts, size_t n, const char *text)
+{
+    struct query_cache *cache = query_cache_new(NULL, 16 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
+        struct metrics_request req = request_of(&windows[i]);
+        struct run plain, first, again;
+        query(&plain, NULL, parts, n, text, req);
+        query(&first, cache, parts, n, text, req);
+        query(&again, cache, parts, n, text, req);
+        same_result(text, i == 0, &plain.r, &first.r);
+        same_result(text, true, &first.r, &again.r);
+        run_end(&plain);
+        run_end(&first);
+        run_end(&again);
+    }
+    query_cache_free(cache);
+}
+
+static void test_cached__is_what_is_counted(void **state)
+{
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[] = {
+        random_block(f, 21, 500), plain_block(f, 22, 300), random_block(f, 23, 300)};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(fns); k++) {
+            char text[300];
+            snprintf(text, sizeof(text), "{ %s } | %s", filters[i], fns[k]);
+            check_windows(parts, ARRAY_LEN(parts), text);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        part_unref(parts[i]);
+    block_fixture_free(f);
+}
+
+/* One cache for everything, as in a server: keys must tell all of it apart. */
+static void test_cached__questions_do_not_mix(void **state)
+{
+    struct query_cache *cache = query_cache_new(NULL, 16 << 20);
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[] = {
+        plain_block(f, 31, 300), plain_block(f, 32, 300), random_block(f, 33, 300)};
+    (void)state;
+    for (size_t w = 0; w < ARRAY_LEN(windows); w++) {
+        for (size_t i = 0; i < ARRAY_LEN(filters) * ARRAY_LEN(fns); i++) {
+            struct metrics_request req = request_of(&windows[w]);
+            struct run plain, cached;
+            char text[300];
+            snprintf(text, sizeof(text), "{ %s } | %s", filters[i % ARRAY_LEN(filters)],
+                fns[i / ARRAY_LEN(filters)]);
+            for (size_t p = 0; p < ARRAY_LEN(parts); p++) {
+                query(&plain, NULL, &parts[p], 1, text, req);
+                query(&cached, cache, &parts[p], 1, text, req);
+                same_result(text, false, &plain.r, &cached.r);
+                run_end(&plain);
+                run_end(&cached);
+            }
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        part_unref(parts[i]);
+    assert_int_equal(query_cache_entries(cache), 0);
+    query_cache_free(cache);
+    block_fixture_free(f);
+}
+
+static void test_windows__that_move_find_whole_blocks_again(void **state)
+{
+    static const char text[] = "{ } | rate() by (name)";
+    struct query_cache *cache = query_cache_new(NULL, 16 << 20);
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[] = {plain_block(f, 41, 300), plain_block(f, 42, 300)};
+    struct run u;
+    (void)state;
+    /* a dashboard: the window moves, by less than a step even */
+    for (uint64_t i = 0; i < 10; i++) {
+        struct metrics_request req = {.start_ns = T0 - RANGE / 2 + i * (RANGE / 50),
+            .end_ns = T0 + RANGE * 2 + i * (RANGE / 50),
+            .step_ns = RANGE / 10,
+            .exemplars = i % 2 == 0 ? 0 : 10};
+        query(&u, cache, parts, 2, text, req);
+        assert_int_equal(query_cache_entries(cache), i == 0 ? 2 : 4);
+        run_end(&u);
+    }
+    query(&u, cache, parts, 2, text, /* one that cuts is another question */
+        (struct metrics_request){
+            .start_ns = T0 + RANGE / 2, .end_ns = T0 + RANGE * 2, .step_ns = RANGE / 10});
+    run_end(&u);
+    assert_int_equal(query_cache_entries(cache), 6);
+    query_cache_free(cache);
+    part_unref(parts[0]);
+    part_unref(parts[1]);
+    block_fixture_free(f);
+}
+
+static void test_heads__are_never_kept(void **state)
+{
+    static const char *const texts[] = {"{ } | rate() by (name)", "{ } | compare({ status = ok })"};
+    struct query_cache *cache = query_cache_new(NULL, 16 << 20);
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = plain_head(51, 300), *empty;
+    assert_ok(head_new(NULL, &empty, &err), err);
+    struct part *parts[] = {head_part(h), plain_block(f, 52, 300), head_part(empty)};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct run u;
+        query(&u, cache, parts, 1, texts[i], whole);
+        run_end(&u);
+        assert_int_equal(query_cache_entries(cache), 0);
+    }
+    struct run u;
+    query(&u, cache, parts, 2, texts[0], whole); /* of the block alone */
+    run_end(&u);
+    assert_int_equal(query_cache_entries(cache), 1);
+    query(&u, cache, parts, 2, texts[1], whole);
+    run_end(&u);
+    assert_int_equal(query_cache_entries(cache), 1);
+    query(&u, cache, parts + 1, 2, texts[1], whole); /* a head without spans is no obstacle */
+    run_end(&u);
+    assert_int_equal(query_cache_entries(cache), 2);
+    query_cache_free(cache);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        part_unref(parts[i]);
+    block_fixture_free(f);
+}
+
+/* Blocks 0 and 1 hold the same spans, 2 others: what is counted of one depends on who else is
+ * there. */
+static void test_shared_traces__are_not_in_a_partial(void **state)
+{
+    struct query_cache *cache = query_cache_new(NULL, 16 << 20);
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[] = {
+        plain_block(f, 61, 200), plain_block(f, 61, 200), random_block(f, 62, 200)};
+    static const struct {
+        size_t from, n;
+    } sets[] = {{0, 1}, {0, 2}, {1, 1}, {1, 2}, {0, 3}, {0, 1}, {0, 2}, {0, 3}, {2, 1}};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(fns); k++) {
+            char text[300];
+            struct run plain, cached;
+            snprintf(text, sizeof(text), "{ } | %s", fns[k]);
+            query(&plain, NULL, parts + sets[i].from, sets[i].n, text, whole);
+            query(&cached, cache, parts + sets[i].from, sets[i].n, text, whole);
+            same_result(text, false, &plain.r, &cached.r);
+            run_end(&plain);
+            run_end(&cached);
+        }
+    }
+    query_cache_free(cache);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        part_unref(parts[i]);
+    block_fixture_free(f);
+}
+
+/* Fewer were asked for before: that is no reason to show fewer. */
+static void test_exemplars__are_as_many_as_asked_for(void **state)
+{
+    static const uint32_t limits[] = {0, 2, 100, 2, 0};
+    struct query_cache *cache = query_cache_new(NULL, 16 << 20);
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[] = {plain_block(f, 81, 400)};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+        struct metrics_request req = whole;
+        struct run u;
+        req.exemplars = limits[i];
+        query(&u, cache, parts, 1, "{ } | rate()", req);
+        uint32_t n = u.r.series[0].n_exemplars;
+        assert_true(limits[i] < 100 ? n == limits[i] : n > 20);
+        run_end(&u);
+    }
+    query_cache_free(cache);
+    part_unref(parts[0]);
+    block_fixture_free(f);
+}
+
+static void test_limits__hold_for_what_is_kept(void **state)
+{
+    static const char *const texts[] = {"{ } | rate() by (span:id)", "{ } | compare({ true })"};
+    struct query_cache *cache = query_cache_new(NULL, 64 << 20);
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[] = {plain_block(f, 71, 400)};
+    struct metrics_request req = whole, few = whole;
+    (void)state;
+    few.max_series = 3;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct run u;
+        query(&u, cache, parts, 1, texts[i], req);
+        assert_true(u.r.n > 3 && !u.r.truncated);
+        run_end(&u);
+        assert_int_equal(query_cache_entries(cache), i + 1);
+        query(&u, cache, parts, 1, texts[i], few);
+        assert_true(u.r.n == 3 && u.r.truncated);
+        run_end(&u);
+        assert_int_equal(query_cache_entries(cache), i + 1);
+        assert_ec(try_query(&u, cache, parts, 1, texts[i], req, 16 << 10), EC_LIMIT);
+        run_end(&u);
+    }
+    query_cache_free(cache);
+    part_unref(parts[0]);
+    block_fixture_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cached__is_what_is_counted),
+        cmocka_unit_test(test_cached__questions_do_not_mix),
+        cmocka_unit_test(test_windows__that_move_find_whole_blocks_again),
+        cmocka_unit_test(test_heads__are_never_kept),
+        cmocka_unit_test(test_shared_traces__are_not_in_a_partial),
+        cmocka_unit_test(test_exemplars__are_as_many_as_asked_for),
+        cmocka_unit_test(test_limits__hold_for_what_is_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
