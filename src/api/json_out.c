@@ -127,8 +127,12 @@ void json_double(struct buf *b, double v)
         buf_putz(b, "\"NaN\"");
     else if (isinf(v))
         buf_putz(b, v > 0 ? "\"Infinity\"" : "\"-Infinity\"");
-    else
+    else if (v > 0 && v < 1e15 && v == (double)(uint64_t)v) { /* counts: without a point */
+        size_t at = digits(text, sizeof(text), (uint64_t)v);
+        buf_put(b, text + at, sizeof(text) - at);
+    } else {
         buf_put(b, text, format_float_json(text, v));
+    }
 }
 
 void json_base64(struct buf *b, const void *p, size_t n)

@@ -231,25 +231,64 @@ static void put_point(struct buf *out, bool *first, uint64_t ns, double value, b
     }
 }
 
-static void put_range_series(
-    struct buf *out, const struct metrics_result *r, const struct metrics_series *s)
+/* What every series says of a bucket, made once: `,{"timestampMs":"..."`. */
+struct stamps {
+    struct buf text;
+    struct buf ends; /* u32 by bucket */
+};
+
+static void stamps_make(struct stamps *t, struct budget *budget, const struct metrics_result *r)
 {
-    bool f = true, any = false;
-    buf_putc(out, '{');
-    put_labels(out, &f, s->labels, s->n_labels);
+    buf_init(&t->text, budget);
+    buf_init(&t->ends, budget);
     for (uint32_t i = 0; i < r->n_buckets; i++) {
-        bool pf = true;
-        if (isnan(s->values[i]))
+        bool first = true;
+        buf_putz(&t->text, ",{");
+        put_point(&t->text, &first, r->first_ns + i * r->step_ns, 0, false);
+        uint32_t end = (uint32_t)t->text.n;
+        buf_put(&t->ends, &end, sizeof(end));
+    }
+}
+
+static void stamps_free(struct stamps *t)
+{
+    buf_deinit(&t->text);
+    buf_deinit(&t->ends);
+}
+
+static void put_samples(
+    struct buf *out, bool *first, const struct stamps *t, const double *values, uint32_t n)
+{
+    const uint32_t *ends = (const uint32_t *)(const void *)t->ends.p;
+    bool any = false;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t from = i == 0 ? 0 : ends[i - 1];
+        if (isnan(values[i]))
             continue;
-        if (!any)
-            json_key(out, &f, "samples");
-        buf_putz(out, any ? ",{" : "[{");
-        put_point(out, &pf, r->first_ns + i * r->step_ns, s->values[i], false);
+        if (!any) {
+            json_key(out, first, "samples");
+            buf_putc(out, '[');
+        }
+        from += any ? 0 : 1; /* the comma */
+        buf_put(out, t->text.p + from, ends[i] - from);
+        if (values[i] != 0) {
+            buf_putz(out, t->text.p[ends[i] - 1] == '{' ? "\"value\":" : ",\"value\":");
+            json_double(out, values[i]);
+        }
         buf_putc(out, '}');
         any = true;
     }
     if (any)
         buf_putc(out, ']');
+}
+
+static void put_range_series(struct buf *out, const struct stamps *stamps,
+    const struct metrics_result *r, const struct metrics_series *s)
+{
+    bool f = true;
+    buf_putc(out, '{');
+    put_labels(out, &f, s->labels, s->n_labels);
+    put_samples(out, &f, stamps, s->values, r->n_buckets);
     for (uint32_t i = 0; i < s->n_exemplars; i++) {
         const struct metrics_exemplar *e = &s->exemplars[i];
         bool ef = true;
@@ -278,14 +317,19 @@ static void put_instant_series(struct buf *out, const struct metrics_series *s)
 static void put_answer(struct buf *out, bool instant, const struct metrics_request *req,
     const struct metrics_result *r)
 {
+    struct stamps stamps;
+    stamps_make(&stamps, out->budget, r);
+    if (buf_failed(&stamps.text) || buf_failed(&stamps.ends))
+        out->failed = true;
     buf_putc(out, '{');
-    for (size_t i = 0; i < r->n; i++) {
+    for (size_t i = 0; i < r->n && !buf_failed(out); i++) {
         buf_putz(out, i == 0 ? "\"series\":[" : ",");
         if (instant)
             put_instant_series(out, &r->series[i]);
         else
-            put_range_series(out, r, &r->series[i]);
+            put_range_series(out, &stamps, r, &r->series[i]);
     }
+    stamps_free(&stamps);
     if (r->n != 0)
         buf_putz(out, "],");
     else if (!instant) /* an instant answer omits it when empty */
