@@ -31,6 +31,11 @@ static struct tagset_entry *probe_free(struct tagset_entry *slots, size_t cap, u
     return &slots[at];
 }
 
+uint64_t tagset_cost(const struct tagset *t, const struct tagset_entry *e)
+{
+    return e->s.n + (t->kind_names != NULL ? strlen(t->kind_names[e->kind]) : 0);
+}
+
 enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, struct err *err)
 {
     if ((t->n + 1) * 2 > t->cap) {
@@ -48,7 +53,7 @@ enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, 
         .s = s, .kind = kind, .hash = (uint32_t)hash64_seed(s.p, s.n, kind), .used = true};
     struct tagset_entry *e = probe(t->slots, t->cap, &want);
     bool is_new = !e->used;
-    uint64_t cost = s.n + (t->kind_names != NULL ? strlen(t->kind_names[kind]) : 0);
+    uint64_t cost = tagset_cost(t, &want);
     if (is_new && t->bytes_max != 0 && t->bytes + cost > t->bytes_max) {
         t->full = true;
         is_new = false;
@@ -66,12 +71,16 @@ enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, 
     return EC_OK;
 }
 
+int tagset_order(const struct tagset_entry *a, const struct tagset_entry *b)
+{
+    if (a->kind != b->kind)
+        return a->kind < b->kind ? -1 : 1;
+    return str_cmp(a->s, b->s);
+}
+
 static int cmp_entry(const void *a, const void *b)
 {
-    const struct tagset_entry *x = a, *y = b;
-    if (x->kind != y->kind)
-        return x->kind < y->kind ? -1 : 1;
-    return str_cmp(x->s, y->s);
+    return tagset_order(a, b);
 }
 
 /* ---- sorting: by eight bytes behind what all strings have in common ---- */

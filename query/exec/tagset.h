@@ -28,5 +28,8 @@ enum ec tagset_add(struct tagset *t, uint8_t kind, struct str s, bool *ret_new, 
  * marked. */
 bool tagset_fresh(struct tagset *t, struct arena *arena, struct tagset_entry **ret, size_t *ret_n)
     MUST_USE;
+int tagset_order(const struct tagset_entry *a, const struct tagset_entry *b);
+/* What an entry is worth in bytes. */
+uint64_t tagset_cost(const struct tagset *t, const struct tagset_entry *e);
 /* Entries sorted by kind, then string. */
 enum ec tagset_sorted(const struct tagset *t, struct tagset_entry **ret, struct err *err) MUST_USE;

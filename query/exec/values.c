@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "candidates.h"
+#include "numset.h"
 #include "query/exec.h"
 #include "query/format.h"
 #include "query/lower.h"
@@ -17,6 +18,7 @@
 #include "stream.h"
 #include "tagset.h"
 #include "trace.h"
+#include "values_cached.h"
 
 /* Sorted by name: the order of the answer. */
 enum kind { KIND_BOOL, KIND_FLOAT, KIND_INT, KIND_KEYWORD, KIND_STRING };
@@ -230,52 +232,18 @@ static enum ec add_codes(struct values *v, const struct col_view *view, enum val
     return EC_OK;
 }
 
-struct seen_numbers {
-    uint64_t *slots;
-    bool *used;
-    size_t n, cap;
-};
-
-/* True when the number is new. */
-static bool number_is_new(struct values *v, struct seen_numbers *s, uint64_t raw, bool *ret_ok)
-{
-    if ((s->n + 1) * 2 > s->cap) {
-        struct seen_numbers old = *s;
-        s->cap = old.cap == 0 ? 256 : old.cap * 2;
-        s->slots = ARENA_ARRAY(v->set.arena, s->cap, uint64_t);
-        s->used = ARENA_ARRAY(v->set.arena, s->cap, bool);
-        s->n = 0;
-        *ret_ok = s->slots != NULL && s->used != NULL;
-        if (!*ret_ok)
-            return false;
-        for (size_t i = 0; i < old.cap; i++)
-            if (old.used[i])
-                (void)number_is_new(v, s, old.slots[i], ret_ok);
-    }
-    size_t at = (size_t)hash_mix(raw) & (s->cap - 1);
-    while (s->used[at] && s->slots[at] != raw)
-        at = (at + 1) & (s->cap - 1);
-    if (s->used[at])
-        return false;
-    s->used[at] = true;
-    s->slots[at] = raw;
-    s->n++;
-    return true;
-}
-
 static enum ec add_numbers(struct values *v, const struct col_view *view, enum value_type type,
-    const struct row_filter *f, struct seen_numbers *seen, struct err *err)
+    const struct row_filter *f, struct numset *seen, struct err *err)
 {
     bool ok = true;
     for (uint32_t i = 0; i < view->n && !full(v); i++) {
         if (!kept(f, view->rows == NULL ? i : view->rows[i]))
             continue;
         uint64_t raw = type == VALUE_BOOL ? view->u8[i] : view->u64[i];
-        bool is_new = number_is_new(v, seen, raw, &ok);
+        if (!numset_add(seen, v->set.arena, raw, &ok))
+            continue;
         if (!ok)
             return over_budget(err);
-        if (!is_new)
-            continue;
         struct qval q = type == VALUE_INT    ? qval_int(view->i64[i])
                         : type == VALUE_BOOL ? qval_bool(view->u8[i] != 0)
                                              : (struct qval){.kind = QV_FLOAT, .f = view->f64[i]};
@@ -291,7 +259,7 @@ struct target {
     enum value_type type;
     uint32_t slot;
     struct seen_codes codes;
-    struct seen_numbers numbers;
+    struct numset numbers;
 };
 #define TARGETS_MAX (3 * VALUE_TYPES + 1)
 
@@ -547,12 +515,6 @@ static const struct tql_static *pinned(
     return NULL;
 }
 
-static bool outside(const struct values_request *r, const struct part_info *info)
-{
-    return (r->start_ns != 0 || r->end_ns != 0) &&
-           (info->min_start_ns > r->end_ns || info->max_end_ns < r->start_ns);
-}
-
 static enum ec source_values(struct values *v, struct source *s, struct err *err)
 {
     const struct values_request *r = v->req;
@@ -573,7 +535,7 @@ static enum ec source_values(struct values *v, struct source *s, struct err *err
         for (size_t i = 0; i < ts->n;
              i++) { /* another filter: other rows of the same codes count */
             ts->t[i].codes = (struct seen_codes){0};
-            ts->t[i].numbers = (struct seen_numbers){0};
+            ts->t[i].numbers = (struct numset){0};
         }
         TRY(matching_values(v, s, &r->filter->groups[k], ts, &roots, err));
     }
@@ -625,7 +587,7 @@ static bool is_nested(const struct tql_attr *attr)
 }
 
 static enum ec trace_numbers(struct values *v, struct source *sources, const struct trace_id *id,
-    struct arena *scratch, struct seen_numbers *seen, struct err *err)
+    struct arena *scratch, struct numset *seen, struct err *err)
 {
     struct qtrace t;
     bool ok = true;
@@ -636,11 +598,11 @@ static enum ec trace_numbers(struct values *v, struct source *sources, const str
         struct qval q = qval_int(v->req->attr->intrinsic == TQL_I_NESTED_SET_LEFT    ? n->left
                                  : v->req->attr->intrinsic == TQL_I_NESTED_SET_RIGHT ? n->right
                                                                                      : n->parent);
-        bool is_new = number_is_new(v, seen, (uint64_t)q.i, &ok);
+        if (!numset_add(seen, v->set.arena, (uint64_t)q.i, &ok))
+            continue;
         if (!ok)
             return over_budget(err);
-        if (is_new)
-            TRY(add_qval(v, &q, err));
+        TRY(add_qval(v, &q, err));
     }
     return EC_OK;
 }
@@ -648,7 +610,7 @@ static enum ec trace_numbers(struct values *v, struct source *sources, const str
 /* Of all traces, whatever the filter: nobody completes these by hand. */
 static enum ec nested_values(struct values *v, struct source *sources, struct err *err)
 {
-    struct seen_numbers seen = {0};
+    struct numset seen = {0};
     struct arena scratch;
     enum ec ec = EC_OK;
     arena_init(&scratch, v->ctx->budget, 16u << 10);
@@ -657,7 +619,7 @@ static enum ec nested_values(struct values *v, struct source *sources, struct er
         struct source *s = &sources[k];
         v->groups_done = done;
         done += s->info.n_groups;
-        if (s->part == NULL || outside(v->req, &s->info))
+        if (s->part == NULL || values_outside(v->req, &s->info))
             continue;
         for (uint32_t i = 0; i < s->info.n_traces && ec == EC_OK && !full(v); i++) {
             struct part_trace pt;
@@ -679,61 +641,136 @@ static enum ec nested_values(struct values *v, struct source *sources, struct er
     return ec;
 }
 
-static enum ec fill(struct values *v, struct values_result *ret, struct err *err)
+/* ---- the answer ---- */
+
+static enum ec fill(struct values *v, struct values_list *list, struct values_result *ret,
+    uint64_t *ret_bytes, struct err *err)
 {
-    struct tagset_entry *all;
-    TRY(tagset_sorted(&v->set, &all, err));
-    size_t n = v->req->limit == 0 ? v->set.n : MIN(v->set.n, v->req->limit);
-    struct tag_value *out = ARENA_ARRAY(v->set.arena, n, struct tag_value);
-    if (out == NULL)
-        return over_budget(err);
-    for (size_t i = 0; i < n; i++)
-        out[i] = (struct tag_value){kind_names[all[i].kind], all[i].s};
-    ret->values = out;
-    ret->n = n;
+    TRY(values_merge(&v->set, list, kind_names, ret, ret_bytes, err));
+    if (v->req->limit != 0 && ret->n > v->req->limit)
+        ret->n = v->req->limit;
     return EC_OK;
+}
+
+enum which { OF_HEADS = 1, OF_BLOCKS = 2 };
+
+/* Adds the values of those parts. */
+static enum ec parts_values(struct values *v, unsigned which, struct err *err)
+{
+    const struct query_ctx *ctx = v->ctx;
+    uint32_t groups = 0;
+    enum ec ec = EC_OK;
+    for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++) {
+        struct source *s = &v->sources[i];
+        v->groups_done = groups;
+        groups += s->info.n_groups;
+        if (s->part == NULL || values_outside(v->req, &s->info) ||
+            ((s->part->is_head ? OF_HEADS : OF_BLOCKS) & which) == 0)
+            continue;
+        ec = query_check_alive(ctx, err);
+        if (ec == EC_OK)
+            ec = source_values(v, s, err);
+        if (source_unreadable(source_note(s, ec)))
+            ec = EC_OK;
+    }
+    return ec;
+}
+
+/* The values of blocks alone, sorted, and kept for the next query. */
+static enum ec blocks_values(struct values *v, struct values_cached *k, enum values_found *ret,
+    struct values_list *list, struct err *err)
+{
+    struct tagset others = v->set;
+    struct tagset_entry *all = NULL;
+    bool damaged = false;
+    v->set = (struct tagset){
+        .arena = others.arena, .bytes_max = others.bytes_max, .kind_names = others.kind_names};
+    TRY(parts_values(v, OF_BLOCKS, err));
+    for (size_t i = 0; i < v->ctx->n_parts; i++)
+        damaged = damaged || v->sources[i].damaged;
+    if (!full(v))
+        TRY(tagset_sorted(&v->set, &all, err));
+    *list = (struct values_list){.entries = all, .n = v->set.n, .bytes = v->set.bytes};
+    *ret = all == NULL ? VALUES_TOO_MANY : VALUES_FOUND;
+    if (!damaged)
+        values_cached_keep(k, v->ctx, list);
+    v->set = others;
+    return EC_OK;
+}
+
+/* With what is kept of blocks. *ret_filled: false: the answer has to be found without. */
+static enum ec cached_values(
+    struct values *v, struct values_result *ret, bool *ret_filled, struct err *err)
+{
+    const struct query_ctx *ctx = v->ctx;
+    enum values_found found = VALUES_UNKNOWN;
+    struct values_cached k;
+    struct values_list list;
+    uint64_t bytes;
+    *ret_filled = false;
+    values_cached_init(&k, ctx, v->req, v->sources);
+    enum ec ec = values_cached_find(&k, ctx, &found, &list, err);
+    /* Who listens wants to hear of the values as they are found: not of this list, then. */
+    if (ec == EC_OK && found == VALUES_UNKNOWN && k.cache != NULL && ctx->stream == NULL)
+        ec = blocks_values(v, &k, &found, &list, err);
+    values_cached_deinit(&k);
+    if (ec != EC_OK || found != VALUES_FOUND)
+        return ec;
+    TRY(parts_values(v, OF_HEADS, err));
+    TRY(fill(v, &list, ret, &bytes, err));
+    /* Which values are left out when there are too many depends on the order of the parts. */
+    *ret_filled = !full(v) && (v->set.bytes_max == 0 || bytes <= v->set.bytes_max);
+    return EC_OK;
+}
+
+/* *ret_done: no part has to be looked at. */
+static enum ec begin(struct values *v, bool *ret_done, struct err *err)
+{
+    enum ec ec;
+    v->set = (struct tagset){.arena = v->ctx->arena,
+        .bytes_max = v->req->bytes_max,
+        .kind_names = v->req->attr != NULL ? kind_names : NULL};
+    *ret_done = fixed_values(v, &ec, err);
+    TRY(ec);
+    return *ret_done ? EC_OK : add_pinned(v, err);
+}
+
+static enum ec stored_values(struct values *v, struct values_result *ret, struct err *err)
+{
+    bool filled = false;
+    uint64_t bytes;
+    if (is_nested(v->req->attr)) {
+        TRY(nested_values(v, v->sources, err));
+        return fill(v, NULL, ret, &bytes, err);
+    }
+    if (v->ctx->cache != NULL) {
+        TRY(cached_values(v, ret, &filled, err));
+        if (filled)
+            return EC_OK;
+        TRY(begin(v, &filled, err));
+    }
+    TRY(parts_values(v, OF_HEADS | OF_BLOCKS, err));
+    return fill(v, NULL, ret, &bytes, err);
 }
 
 enum ec query_values(const struct query_ctx *ctx, const struct values_request *req,
     struct values_result *ret, struct err *err)
 {
-    struct values v = {.ctx = ctx,
-        .req = req,
-        .set = {.arena = ctx->arena,
-            .bytes_max = req->bytes_max,
-            .kind_names = req->attr != NULL ? kind_names : NULL},
-        .v1 = req->attr == NULL};
-    struct source *sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
-    enum ec ec;
-    if (sources == NULL)
+    struct values v = {.ctx = ctx, .req = req, .v1 = req->attr == NULL};
+    uint64_t bytes;
+    bool done;
+    v.sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
+    if (v.sources == NULL)
         return over_budget(err);
     *ret = (struct values_result){0};
-    bool done = fixed_values(&v, &ec, err);
-    if (ec == EC_OK && !done)
-        ec = add_pinned(&v, err);
-    v.sources = sources;
+    enum ec ec = begin(&v, &done, err);
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK && !done; i++)
-        ec = query_source_open(ctx, &sources[i], ctx->parts[i], err);
-    uint32_t groups = 0;
-    for (size_t i = 0; i < ctx->n_parts && ec == EC_OK && !done; i++) {
-        struct source *s = &sources[i];
-        v.groups_done = groups;
-        groups += s->info.n_groups;
-        if (s->part == NULL || outside(req, &s->info) || is_nested(req->attr))
-            continue;
-        ec = query_check_alive(ctx, err);
-        if (ec == EC_OK)
-            ec = source_values(&v, s, err);
-        if (source_unreadable(source_note(s, ec)))
-            ec = EC_OK;
-    }
-    if (ec == EC_OK && is_nested(req->attr))
-        ec = nested_values(&v, sources, err);
+        ec = query_source_open(ctx, &v.sources[i], ctx->parts[i], err);
     if (ec == EC_OK)
-        ec = fill(&v, ret, err);
+        ec = done ? fill(&v, NULL, ret, &bytes, err) : stored_values(&v, ret, err);
     if (ec == EC_OK)
-        query_stats_fill(ctx, sources, &ret->stats);
+        query_stats_fill(ctx, v.sources, &ret->stats);
     for (size_t i = 0; i < ctx->n_parts; i++)
-        source_close(&sources[i]);
+        source_close(&v.sources[i]);
     return ec;
 }

@@ -71,6 +71,40 @@ static size_t put_special(struct buf *b, const char *p, size_t n)
     return len;
 }
 
+/* Some byte of x is c, which all bytes of `all` are: exact where no byte of x is above 0x7f. */
+static uint64_t has_byte(uint64_t x, uint64_t all)
+{
+    x ^= all;
+    return x - 0x0101010101010101u;
+}
+
+/* Eight bytes are plain. Never wrongly yes: a byte from 0x80 on is refused by itself, and among
+ * others the highest bit of a difference says that it went below zero. */
+static bool plain_word(uint64_t x)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t low = x - ones * 0x20, high = x + ones;
+    uint64_t bad = has_byte(x, ones * '"') | has_byte(x, ones * '\\') | has_byte(x, ones * '<') |
+                   has_byte(x, ones * '>') | has_byte(x, ones * '&');
+    return ((x | low | high | bad) & ones * 0x80) == 0;
+}
+
+bool json_plain(struct str s)
+{
+    uint64_t w = 0x6161616161616161u;
+    size_t i = 0;
+    for (; s.n - i >= sizeof(w); i += sizeof(w)) {
+        memcpy(&w, s.p + i, sizeof(w));
+        if (!plain_word(w))
+            return false;
+    }
+    if (i == s.n)
+        return true;
+    w = 0x6161616161616161u;
+    memcpy(&w, s.p + i, s.n - i);
+    return plain_word(w);
+}
+
 void json_str(struct buf *b, struct str s)
 {
     buf_putc(b, '"');

@@ -8,6 +8,8 @@
 #include "model/value.h"
 
 void json_str(struct buf *b, struct str s);
+/* True: json_str writes the bytes as they are, between quotes. False: perhaps not. */
+bool json_plain(struct str s);
 void json_u64(struct buf *b, uint64_t v);     /* 123 */
 void json_u64_str(struct buf *b, uint64_t v); /* "123" with quotes */
 void json_i64_str(struct buf *b, int64_t v);

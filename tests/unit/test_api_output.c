@@ -27,6 +27,34 @@ static void test_json__strings(void **state)
     expect_str(str_n("a\0b", 3), "\"a\\u0000b\"");
 }
 
+/* Any byte at any place of a string of any length: plain is what is written as it is. */
+static void test_json__plain_strings_need_no_escaping(void **state)
+{
+    (void)state;
+    size_t n_plain = 0;
+    for (size_t n = 1; n <= 20; n++) {
+        for (size_t at = 0; at < n; at++) {
+            for (unsigned c = 0; c < 256; c++) {
+                char text[20];
+                struct buf b = BUF_INIT;
+                memset(text, "a~ "[n % 3], sizeof(text));
+                text[at] = (char)c;
+                json_str(&b, str_n(text, n));
+                if (json_plain(str_n(text, n))) {
+                    assert_int_equal(b.n, n + 2);
+                    assert_memory_equal(b.p + 1, text, n);
+                    n_plain++;
+                } else {
+                    assert_true(c < 0x20 || c >= 0x7f || strchr("\"\\<>&", (int)c) != NULL);
+                }
+                buf_deinit(&b);
+            }
+        }
+    }
+    assert_true(n_plain > 210 * 89);
+    assert_true(json_plain(STR("")));
+}
+
 static void expect_double(double v, const char *json)
 {
     struct buf b = BUF_INIT;
@@ -40,6 +68,12 @@ static void test_json__doubles(void **state)
     (void)state;
     expect_double(0, "0");
     expect_double(0.1, "0.1");
+    expect_double(1, "1");
+    expect_double(-0.0, "-0");
+    expect_double(4503599627370497, "4503599627370497");
+    expect_double(999999999999999, "999999999999999");
+    expect_double(1e15, "1000000000000000");
+    expect_double(0.99999999, "0.99999999");
     expect_double(1e21, "1e+21");
     expect_double(123456789012345680000.0, "123456789012345680000");
     expect_double(1e-7, "1e-7");
@@ -148,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json__strings),
+        cmocka_unit_test(test_json__plain_strings_need_no_escaping),
         cmocka_unit_test(test_json__doubles),
         cmocka_unit_test(test_json__values),
         cmocka_unit_test(test_group__by_resource_then_scope),
