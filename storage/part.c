@@ -146,6 +146,31 @@ uint64_t part_reader_bytes(const struct part_reader *r)
     return r->part->ops->bytes_read == NULL ? 0 : r->part->ops->bytes_read(r);
 }
 
+bool part_peek(struct part *p, struct part_info *ret)
+{
+    return p->ops->peek != NULL && p->ops->peek(p, ret);
+}
+
+bool part_may_hold(struct part *p, const struct trace_id *id)
+{
+    return p->ops->may_hold == NULL || p->ops->may_hold(p, id);
+}
+
+bool part_may_equal(struct part *p, enum part_table t, struct str key, col_id col, struct str value)
+{
+    return p->ops->may_equal == NULL || p->ops->may_equal(p, t, key, col, value);
+}
+
+bool part_may_key(struct part *p, enum part_table t, struct str key, bool array)
+{
+    return p->ops->may_key == NULL || p->ops->may_key(p, t, key, array);
+}
+
+bool part_names(struct part *p, uint64_t ret[TABLE_COUNT])
+{
+    return p->ops->names != NULL && p->ops->names(p, ret);
+}
+
 bool part_col_fixed(
     col_id col, enum part_table *ret_table, enum col_phys *ret_phys, const char **ret_name)
 {

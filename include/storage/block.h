@@ -53,6 +53,9 @@ struct block_cache;
 /* Decoded pages and footers, bytes charged to a child of `budget` capped at cap_bytes. */
 struct block_cache *block_cache_new(struct budget *budget, uint64_t cap_bytes);
 void block_cache_free(struct block_cache *c); /* after the last block is closed */
+/* Drops what is not in use. Before all blocks are closed: each looks through the cache for its
+ * pages, which is the square of their number otherwise. */
+void block_cache_clear(struct block_cache *c);
 struct budget *block_cache_budget(struct block_cache *c);
 void block_cache_stats(
     struct block_cache *c, uint64_t *ret_bytes, uint64_t *ret_hits, uint64_t *ret_misses);

@@ -113,6 +113,10 @@ bool scan_bits_any(const struct scan_bits *b);
 /* The first row >= from whose bit is set, or b->n. */
 uint32_t scan_bits_next(const struct scan_bits *b, uint32_t from);
 
+/* True: no span of the part can match, as far as its filters say without a reader (part.h). `depth`
+ * is 0. */
+bool scan_hopeless(struct part *p, const struct scan_expr *x, uint32_t depth);
+
 struct scan;
 
 /* Binds a tree to a reader. The tree, its keys and literals must outlive the scan. Memory (of the

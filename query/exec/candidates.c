@@ -154,6 +154,13 @@ static enum ec hopeless(
         TRY(hopeless(c, src, need->l, ret, err));
         return *ret ? hopeless(c, src, need->r, ret, err) : EC_OK;
     }
+    struct source *s = &c->filters->sources[src];
+    for (uint32_t i = 0; i < need->n && !*ret && s->r == NULL; i++)
+        *ret = scan_hopeless(s->part, c->filters->f[need->first + i].x, 0);
+    if (*ret)
+        return EC_OK;
+    TRY(source_groups(s, &side, err));
+    *ret = !side;
     for (uint32_t i = 0; i < need->n && !*ret; i++) {
         TRY(filters_none(c->filters, src, need->first + i, &side, err));
         *ret = side;
@@ -343,9 +350,11 @@ static enum ec refill(struct candidates *c, struct cursor *k, uint32_t src, stru
     if (!k->opened) {
         bool none = false;
         k->opened = true;
+        bool ok = false;
         ec = hopeless(c, src, c->need, &none, err);
-        if (ec != EC_OK || none)
-            k->groups_left = 0;
+        if (ec == EC_OK && !none)
+            ec = source_groups(k->s, &ok, err);
+        k->groups_left = ec == EC_OK && ok ? k->s->info.n_groups : 0;
         if (source_unreadable(source_note(k->s, ec)))
             return EC_OK;
         TRY(ec);

@@ -12,17 +12,27 @@ static enum ec over_budget(struct err *err)
     return ERR(err, EC_LIMIT, "query is over its memory budget");
 }
 
-enum ec query_source_open(
-    const struct query_ctx *ctx, struct source *s, struct part *part, struct err *err)
+static enum ec source_opened(struct source *s, enum ec ec)
 {
-    TRY(query_check_alive(ctx, err));
-    enum ec ec = source_open(s, part, ctx->arena, ctx->budget, err);
     if (ec == EC_CORRUPT || ec == EC_IO || ec == EC_NOT_FOUND) {
         source_close(s);
         s->damaged = true;
         return EC_OK;
     }
     return ec;
+}
+
+enum ec query_source_open(
+    const struct query_ctx *ctx, struct source *s, struct part *part, struct err *err)
+{
+    TRY(query_check_alive(ctx, err));
+    return source_opened(s, source_open(s, part, ctx->arena, ctx->budget, err));
+}
+
+enum ec query_source_open_lazy(
+    const struct query_ctx *ctx, struct source *s, struct part *part, struct err *err)
+{
+    return source_opened(s, source_open_lazy(s, part, ctx->arena, ctx->budget, err));
 }
 
 void query_stats_fill(

@@ -13,6 +13,9 @@ enum ec result_sets_fill(struct eval *ev, struct sset_list sets, uint32_t spss, 
 
 /* Opens a part; a damaged one is left out (part NULL, damaged set) and the answer becomes
  * partial. */
+/* As source_open_lazy. */
+enum ec query_source_open_lazy(
+    const struct query_ctx *ctx, struct source *s, struct part *part, struct err *err) MUST_USE;
 enum ec query_source_open(
     const struct query_ctx *ctx, struct source *s, struct part *part, struct err *err) MUST_USE;
 void query_stats_fill(

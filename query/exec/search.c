@@ -327,7 +327,7 @@ static enum ec visit_pieces(struct search *s, struct err *err)
         return over_budget(err);
     for (size_t i = 0; i < ctx->n_parts; i++)
         if (s->sources[i].part != NULL)
-            peers[i] = (struct shared_peer){.r = s->sources[i].r, .info = s->sources[i].info};
+            peers[i] = (struct shared_peer){.source = &s->sources[i], .info = s->sources[i].info};
     TRY(shared_find(ctx, peers, pair_wanted, add_piece, &p, err));
     for (size_t i = 0; i < p.n; i++) { /* visits may replace the readers */
         if (i % 64 == 0)
@@ -374,8 +374,8 @@ static enum ec open_sources(struct search *s, struct err *err)
     if (s->sources == NULL)
         return over_budget(err);
     for (size_t i = 0; i < ctx->n_parts; i++)
-        TRY(query_source_open(ctx, &s->sources[i], ctx->parts[i], err));
-    return EC_OK;
+        TRY(query_source_open_lazy(ctx, &s->sources[i], ctx->parts[i], err));
+    return query_check_alive(ctx, err);
 }
 
 enum ec query_search(const struct query_ctx *ctx, const struct search_request *req,

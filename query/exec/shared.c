@@ -91,6 +91,22 @@ struct finder {
     uint32_t n_lookups;
 };
 
+static bool peer_absent(const struct shared_peer *p)
+{
+    return p->r == NULL && (p->source == NULL || p->source->part == NULL || p->source->lost);
+}
+
+/* NULL: it cannot be read. */
+static enum ec peer_reader(struct finder *f, size_t i, struct part_reader **ret, struct err *err)
+{
+    const struct shared_peer *p = &f->peers[i];
+    bool ok = true;
+    if (p->r == NULL)
+        TRY(source_reader(p->source, &ok, err));
+    *ret = !ok ? NULL : p->r != NULL ? p->r : p->source->r;
+    return EC_OK;
+}
+
 static enum ec tell(
     struct finder *f, size_t i, size_t k, const struct pair_trace *t, struct err *err)
 {
@@ -100,7 +116,11 @@ static enum ec tell(
         struct part_trace pt;
         if (t->trace[n] >= f->peers[parts[n]].info.n_traces)
             return EC_OK; /* a head that this query saw earlier than another one did */
-        TRY(part_trace(f->peers[parts[n]].r, t->trace[n], &pt, err));
+        struct part_reader *r;
+        TRY(peer_reader(f, parts[n], &r, err));
+        if (r == NULL)
+            return EC_OK;
+        TRY(part_trace(r, t->trace[n], &pt, err));
         both.trace[n] = t->trace[n];
         both.start_ns[n] = pt.start_ns;
         both.end_ns[n] = pt.end_ns;
@@ -112,7 +132,11 @@ static enum ec tell(
 static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t last_ns,
     struct memo *m, struct err *err)
 {
-    struct part_reader *r = f->peers[later].r, *other = f->peers[earlier].r;
+    struct part_reader *r, *other;
+    TRY(peer_reader(f, later, &r, err));
+    TRY(peer_reader(f, earlier, &other, err));
+    if (r == NULL || other == NULL)
+        return EC_OK;
     uint32_t n_traces = f->peers[later].info.n_traces;
     size_t l = later < earlier ? 0 : 1;
     for (; m->n_done < n_traces; m->n_done++) {
@@ -127,6 +151,8 @@ static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t 
         }
         if (++f->n_lookups > LOOKUPS_MAX)
             return EC_OK;
+        if (!part_may_hold(part_reader_part(other), &pt.id))
+            continue;
         TRY(part_trace_find(other, &pt.id, &found, err));
         if (found == PART_NONE || found >= f->peers[earlier].info.n_traces)
             continue;
@@ -184,8 +210,8 @@ enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers
 {
     struct finder f = {.ctx = ctx, .peers = peers, .tell = fn, .arg = arg};
     for (size_t i = 0; i < ctx->n_parts; i++) {
-        for (size_t k = i + 1; k < ctx->n_parts && peers[i].r != NULL; k++) {
-            if (peers[k].r == NULL ||
+        for (size_t k = i + 1; k < ctx->n_parts && !peer_absent(&peers[i]); k++) {
+            if (peer_absent(&peers[k]) ||
                 (wanted != NULL && !wanted(arg, &peers[i].info, &peers[k].info)))
                 continue;
             enum ec ec = pair(&f, i, k, err);

@@ -12,7 +12,7 @@
  * lookups does not reach. Thread-safe. */
 #pragma once
 
-#include "query/exec.h"
+#include "source.h"
 
 struct shared_trace { /* pieces in two parts */
     struct trace_id id;
@@ -25,7 +25,8 @@ typedef enum ec (*shared_fn)(
     void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *err);
 
 struct shared_peer {       /* one part */
-    struct part_reader *r; /* NULL: not to be looked at */
+    struct part_reader *r; /* NULL: opened by way of the source, or not to be looked at */
+    struct source *source; /* or NULL */
     struct part_info info;
 };
 

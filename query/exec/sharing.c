@@ -38,7 +38,9 @@ static enum ec add_source(struct sharing *s, struct source *of, uint64_t *once, 
 {
     struct trace_id ids[PART_IDS_MAX];
     uint32_t n;
-    for (uint32_t at = 0;; at += n) {
+    bool ok = false;
+    TRY(source_reader(of, &ok, err));
+    for (uint32_t at = 0; ok; at += n) {
         TRY(source_note(of, part_trace_ids(of->r, at, ids, &n, err)));
         if (n == 0)
             return EC_OK;
@@ -53,6 +55,7 @@ static enum ec add_source(struct sharing *s, struct source *of, uint64_t *once, 
             *p.b |= p.bit_b;
         }
     }
+    return EC_OK;
 }
 
 static enum ec build(struct sharing *s, struct err *err)
@@ -93,10 +96,14 @@ enum ec sharing_ask(
         return EC_OK;
     }
     for (size_t i = 0; i < s->n_sources && !*ret; i++) {
+        struct source *of = &s->sources[i];
         uint32_t trace = PART_NONE;
-        if (i == src || s->sources[i].part == NULL)
+        bool ok = false;
+        if (i == src || of->part == NULL || !part_may_hold(of->part, id))
             continue;
-        TRY(source_note(&s->sources[i], part_trace_find(s->sources[i].r, id, &trace, err)));
+        TRY(source_reader(of, &ok, err));
+        if (ok)
+            TRY(source_note(of, part_trace_find(of->r, id, &trace, err)));
         *ret = trace != PART_NONE;
     }
     return EC_OK;

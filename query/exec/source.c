@@ -2,19 +2,68 @@
  * Readers, groups and views of one part. */
 #include "source.h"
 
+static enum ec reader_open(struct source *s, struct err *err)
+{
+    TRY(part_reader_open(s->part, &s->budget, &s->r, err));
+    part_info(s->r, &s->info);
+    return EC_OK;
+}
+
+static enum ec groups_load(struct source *s, struct err *err)
+{
+    struct part_group *groups = ARENA_ARRAY(s->arena, s->info.n_groups, struct part_group);
+    if (groups == NULL)
+        return ERR(err, EC_LIMIT, "query is over its memory budget");
+    for (uint32_t g = 0; g < s->info.n_groups; g++)
+        TRY(part_group(s->r, g, &groups[g], err));
+    s->groups = groups;
+    return EC_OK;
+}
+
 enum ec source_open(struct source *s, struct part *part, struct arena *arena, struct budget *budget,
     struct err *err)
 {
     *s = (struct source){.part = part, .arena = arena};
     budget_init(&s->budget, budget, "reader", 0);
-    TRY(part_reader_open(part, &s->budget, &s->r, err));
-    part_info(s->r, &s->info);
-    s->groups = ARENA_ARRAY(arena, s->info.n_groups, struct part_group);
-    if (s->groups == NULL)
-        return ERR(err, EC_LIMIT, "query is over its memory budget");
-    for (uint32_t g = 0; g < s->info.n_groups; g++)
-        TRY(part_group(s->r, g, &s->groups[g], err));
+    TRY(reader_open(s, err));
+    return groups_load(s, err);
+}
+
+enum ec source_open_lazy(struct source *s, struct part *part, struct arena *arena,
+    struct budget *budget, struct err *err)
+{
+    struct part_info info;
+    if (!part_peek(part, &info))
+        return source_open(s, part, arena, budget, err);
+    *s = (struct source){.part = part, .arena = arena, .info = info};
+    budget_init(&s->budget, budget, "reader", 0);
     return EC_OK;
+}
+
+/* The outcome of opening: what cannot be read has no spans. */
+static enum ec opened(struct source *s, enum ec ec, bool *ret)
+{
+    *ret = ec == EC_OK;
+    if (!source_unreadable(ec) && ec != EC_NOT_FOUND)
+        return ec;
+    s->damaged = s->lost = true;
+    return EC_OK;
+}
+
+enum ec source_reader(struct source *s, bool *ret, struct err *err)
+{
+    *ret = !s->lost;
+    if (LIKELY(s->r != NULL) || s->lost)
+        return EC_OK;
+    return opened(s, reader_open(s, err), ret);
+}
+
+enum ec source_groups(struct source *s, bool *ret, struct err *err)
+{
+    TRY(source_reader(s, ret, err));
+    if (LIKELY(s->groups != NULL) || !*ret)
+        return EC_OK;
+    return opened(s, groups_load(s, err), ret);
 }
 
 void source_close(struct source *s)
@@ -35,7 +84,7 @@ enum ec source_note(struct source *s, enum ec ec)
 
 enum ec source_recycle(struct source *s, uint64_t keep, struct err *err)
 {
-    if (budget_used(&s->budget) <= keep)
+    if (s->r == NULL || budget_used(&s->budget) <= keep)
         return EC_OK;
     s->bytes_read += part_reader_bytes(s->r);
     part_reader_close(s->r);

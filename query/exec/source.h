@@ -29,12 +29,21 @@ struct source {
     uint32_t fixed[COL_FIXED_MAX]; /* 1 + slot of a fixed column; 0: none yet */
     uint64_t bytes_read;           /* of readers already closed */
     bool damaged;                  /* something in it could not be read */
+    bool lost;                     /* not even a reader could be opened: it has nothing */
 };
 
 #define SOURCE_NO_SLOT UINT32_MAX
 
 enum ec source_open(struct source *s, struct part *part, struct arena *arena, struct budget *budget,
     struct err *err) MUST_USE;
+/* Opens nothing yet where the part can tell its times without: r and groups are NULL then, and the
+ * counts of info guesses, until source_reader or source_groups is called. */
+enum ec source_open_lazy(struct source *s, struct part *part, struct arena *arena,
+    struct budget *budget, struct err *err) MUST_USE;
+/* Opens the reader, and the table of groups, if need be. *ret false: the part cannot be read, which
+ * is noted; the source is then treated as one without spans. */
+enum ec source_reader(struct source *s, bool *ret, struct err *err) MUST_USE;
+enum ec source_groups(struct source *s, bool *ret, struct err *err) MUST_USE;
 void source_close(struct source *s); /* safe on zeroed */
 /* Damage of data, which makes an answer partial; any other failure ends the query. */
 static inline bool source_unreadable(enum ec ec)

@@ -319,7 +319,9 @@ enum ec query_trace(const struct query_ctx *ctx, const struct trace_id *id, uint
     arena_init(&scratch, ctx->budget, 16u << 10);
     *ret = (struct trace_result){0};
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++)
-        ec = query_source_open(ctx, &sources[i], ctx->parts[i], err);
+        ec = query_source_open_lazy(ctx, &sources[i], ctx->parts[i], err);
+    if (ec == EC_OK)
+        ec = query_check_alive(ctx, err);
     if (ec == EC_OK)
         ec = read_parts(ctx, sources, id, max_bytes, &scratch, ret, err);
     if (ec == EC_OK)

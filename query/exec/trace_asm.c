@@ -164,8 +164,15 @@ static enum ec add_source(struct qtrace *t, size_t k, struct part_trace *ret_par
 {
     struct part_trace pt;
     uint32_t trace, before = t->n;
+    bool ok = part_may_hold(t->sources[k].part, &t->id);
+    if (ok)
+        TRY(source_reader(&t->sources[k], &ok, err));
+    if (!ok)
+        return EC_OK;
     TRY(part_trace_find(t->sources[k].r, &t->id, &trace, err));
-    if (trace == PART_NONE)
+    if (trace != PART_NONE)
+        TRY(source_groups(&t->sources[k], &ok, err));
+    if (trace == PART_NONE || !ok)
         return EC_OK;
     TRY(part_trace(t->sources[k].r, trace, &pt, err));
     TRY(add_rows(t, (uint32_t)k, trace, &pt, err));

@@ -206,6 +206,11 @@ void block_cache_shrink(struct block_cache *c, uint64_t bytes)
         freed += shard_evict(&c->shards[i], bytes - freed);
 }
 
+void block_cache_clear(struct block_cache *c)
+{
+    block_cache_shrink(c, UINT64_MAX);
+}
+
 static bool cache_make_room(struct block_cache *c, uint64_t bytes)
 {
     if (budget_take(&c->budget, bytes))

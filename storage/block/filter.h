@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Split-block Bloom filters over the values of a high-cardinality string column.
+ * Split-block Bloom filters: over the trace ids of a block, over its keys and strings, and (format
+ * version 1) over the strings of a column.
  *
  * Pages of 32-byte blocks; a value sets one bit in each of the eight words of one block, so a test
  * touches one cache line of one small page. About 12 bits a value: one false answer in some 250.
@@ -7,13 +8,46 @@
 #pragma once
 
 #include "base/hash.h"
+#include "storage/part.h"
 
 #define FILTER_PAGE_BYTES     8192u
+#define FILTER_STORED_MAX     (FILTER_PAGE_BYTES + 16) /* a raw section */
 #define FILTER_BITS_PER_VALUE 12u
+#define FILTER_BITS_PER_ID    16u /* of a thousand blocks less than one reads a page in vain */
 
 static inline uint64_t filter_hash(struct str s)
 {
     return hash64_seed(s.p, s.n, 0x66696c746572ULL);
+}
+
+/* Hashes of the block's filters (FORMAT.md section 7). */
+static inline uint64_t block_id_hash(const struct trace_id *id)
+{
+    return hash_mix(get_u64le(id->b) ^ hash_mix(get_u64le(id->b + 8)));
+}
+
+enum block_filter_what { BLOCK_HAS_STRING = 0, BLOCK_HAS_KEY = 1, BLOCK_HAS_ARRAY = 2 };
+
+static inline uint64_t block_attr_seed(
+    enum part_table t, struct str key, enum block_filter_what what)
+{
+    return hash64_seed(key.p, key.n, (uint64_t)what << 16 | (uint64_t)t << 8 | 1);
+}
+
+static inline uint64_t block_col_seed(col_id col) /* a fixed column of strings */
+{
+    return hash_mix(col | (uint64_t)1 << 63);
+}
+
+static inline uint64_t block_value_hash(uint64_t seed, uint64_t string_hash)
+{
+    return hash_mix(string_hash ^ seed);
+}
+
+/* The hash of a table's distinct keys, one after the other in order. */
+static inline uint64_t block_names_add(uint64_t hash, struct str key)
+{
+    return hash64_seed(key.p, key.n, hash + 1);
 }
 
 static inline uint32_t filter_page_of(uint64_t hash, uint32_t n_pages)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "filter.h"
 
 uint64_t block_salt(const uint8_t uuid[16])
 {
@@ -27,6 +28,14 @@ void block_header_put(uint8_t out[BLOCK_HEADER_BYTES], const uint8_t uuid[16])
     put_u64le(out + 56, hash64(out, 56));
 }
 
+static enum ec version_check(const char *where, uint32_t version, struct err *err)
+{
+    if (version == 0 || version > BLOCK_VERSION)
+        return ERR(err, EC_UNSUPPORTED, "%s: version %u, this program reads up to %u", where,
+            version, BLOCK_VERSION);
+    return EC_OK;
+}
+
 enum ec block_header_check(
     const uint8_t in[BLOCK_HEADER_BYTES], const uint8_t uuid[16], struct err *err)
 {
@@ -34,9 +43,7 @@ enum ec block_header_check(
         return ERR(err, EC_CORRUPT, "header: not a block");
     if (get_u64le(in + 56) != hash64(in, 56))
         return ERR(err, EC_CORRUPT, "header: checksum does not match");
-    if (get_u32le(in + 8) != BLOCK_VERSION)
-        return ERR(err, EC_UNSUPPORTED, "header: version %u, this program reads %u",
-            get_u32le(in + 8), BLOCK_VERSION);
+    TRY(version_check("header", get_u32le(in + 8), err));
     if (memcmp(in + 16, uuid, 16) != 0)
         return ERR(err, EC_CORRUPT, "header: another block's id");
     return EC_OK;
@@ -66,9 +73,7 @@ enum ec block_trailer_get(const uint8_t in[BLOCK_TRAILER_BYTES], uint64_t file_b
         return ERR(err, EC_CORRUPT, "trailer: not a block, or cut short");
     if (get_u64le(in + 48) != hash64(in, 48))
         return ERR(err, EC_CORRUPT, "trailer: checksum does not match");
-    if (get_u32le(in + 40) != BLOCK_VERSION)
-        return ERR(err, EC_UNSUPPORTED, "trailer: version %u, this program reads %u",
-            get_u32le(in + 40), BLOCK_VERSION);
+    TRY(version_check("trailer", get_u32le(in + 40), err));
     if (get_u64le(in + 24) != file_bytes)
         return ERR(err, EC_CORRUPT, "trailer: written as %llu bytes, the file has %llu",
             (unsigned long long)get_u64le(in + 24), (unsigned long long)file_bytes);
@@ -138,6 +143,16 @@ void block_root_encode(struct buf *out, const struct block_root *r)
         buf_put(out, r->id_pages[i].first.b, 16);
         page_ref_put(out, &r->id_pages[i].page);
     }
+    if (!r->has_names)
+        return; /* of version 1 */
+    buf_put_varint(out, r->ids.n_pages);
+    buf_put_varint(out, r->values.n_pages);
+    for (uint32_t i = 0; i < r->ids.n_pages; i++)
+        page_ref_put(out, &r->ids.pages[i]);
+    for (uint32_t i = 0; i < r->values.n_pages; i++)
+        page_ref_put(out, &r->values.pages[i]);
+    for (unsigned t = 0; t < TABLE_COUNT; t++)
+        buf_put_u64le(out, r->names[t]);
 }
 
 /* The scalars at the start: needs no memory, and bounds what follows. Strings stay views into c. */
@@ -203,7 +218,44 @@ static enum ec root_get_pages(
         if (i > 0 && trace_id_cmp(&r->id_pages[i - 1].first, &r->id_pages[i].first) >= 0)
             return ERR(err, EC_CORRUPT, "footer: id page %u is out of order", i);
     }
-    if (c->p != c->end)
+    return EC_OK;
+}
+
+static enum ec root_get_filter(
+    struct cur *c, uint64_t file_bytes, struct block_filter *f, struct err *err)
+{
+    for (uint32_t i = 0; i < f->n_pages; i++) {
+        struct page_ref p = page_ref_get(c, file_bytes);
+        if (c->bad || p.raw == 0 || p.raw % 32 != 0 || p.raw > FILTER_PAGE_BYTES ||
+            p.stored > FILTER_STORED_MAX || (i > 0 && p.raw != f->pages[0].raw))
+            return ERR(err, EC_CORRUPT, "footer: filter page %u", i);
+        f->pages[i] = p;
+    }
+    return EC_OK;
+}
+
+/* What version 2 has behind the page index. */
+static enum ec root_get_filters(struct cur *c, uint64_t file_bytes, struct block_root *r,
+    struct budget *budget, struct err *err)
+{
+    if (c->p == c->end)
+        return EC_OK;
+    uint64_t n_ids = cur_u32(c), n_values = cur_u32(c);
+    if (c->bad || (n_ids + n_values) * 11 + 8ULL * TABLE_COUNT > cur_left(c))
+        return ERR(err, EC_CORRUPT, "footer: filters are cut short");
+    uint64_t bytes = (n_ids + n_values) * sizeof(struct page_ref);
+    if (!budget_take(budget, bytes))
+        return ERR(err, EC_LIMIT, "filter index of %llu bytes is over the memory budget",
+            (unsigned long long)bytes);
+    r->filter_bytes = bytes;
+    r->ids = (struct block_filter){(uint32_t)n_ids, xmalloc(bytes + 1)};
+    r->values = (struct block_filter){(uint32_t)n_values, r->ids.pages + n_ids};
+    TRY(root_get_filter(c, file_bytes, &r->ids, err));
+    TRY(root_get_filter(c, file_bytes, &r->values, err));
+    for (unsigned t = 0; t < TABLE_COUNT; t++)
+        r->names[t] = cur_u64le(c);
+    r->has_names = true;
+    if (c->bad || c->p != c->end)
         return ERR(err, EC_CORRUPT, "footer: %zu bytes after the root", cur_left(c));
     return EC_OK;
 }
@@ -248,6 +300,8 @@ enum ec block_root_decode(struct bytes raw, uint64_t file_bytes, uint64_t salt,
     mem[tenant_off + head.tenant.n] = 0;
     r->tenant = str_n((const char *)mem + tenant_off, head.tenant.n);
     enum ec ec = root_get_pages(&c, file_bytes, r, err);
+    if (ec == EC_OK)
+        ec = root_get_filters(&c, file_bytes, r, budget, err);
     if (ec != EC_OK) {
         block_root_free(r, budget);
         return ec;
@@ -260,7 +314,8 @@ void block_root_free(struct block_root *r, struct budget *budget)
 {
     if (r == NULL)
         return;
-    budget_give(budget, r->bytes);
+    budget_give(budget, r->bytes + r->filter_bytes);
+    free(r->ids.pages);
     free(r);
 }
 

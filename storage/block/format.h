@@ -15,7 +15,7 @@
 #include "storage/block.h"
 
 #define BLOCK_MAGIC         "VIVBLOCK"
-#define BLOCK_VERSION       1u
+#define BLOCK_VERSION       2u /* written; 1 is read, too */
 #define BLOCK_HEADER_BYTES  64u
 #define BLOCK_TRAILER_BYTES 64u
 #define BLOCK_ID_PAGE       256u  /* traces in a page of the id index */
@@ -40,6 +40,11 @@ struct id_page {
     struct page_ref page;
 };
 
+struct block_filter { /* split-block Bloom filter (filter.h); 0 pages: not known */
+    uint32_t n_pages;
+    struct page_ref *pages; /* of one size */
+};
+
 struct block_root {
     struct block_facts facts; /* owned inputs */
     struct str tenant;        /* points behind the struct */
@@ -51,7 +56,12 @@ struct block_root {
     struct page_ref *trace_pages;
     uint32_t *trace_page_rows; /* n_trace_pages + 1: first row of each */
     struct id_page *id_pages;
-    uint64_t bytes; /* memory of all this */
+    /* Since version 2. Over trace ids; over keys and strings (block_*_hash in filter.h). */
+    struct block_filter ids, values;
+    bool has_names;
+    uint64_t names[TABLE_COUNT]; /* hash of the attribute keys of a table */
+    uint64_t bytes;              /* memory of all this */
+    uint64_t filter_bytes;       /* and of the pages of the filters */
 };
 
 enum column_flags {

@@ -43,6 +43,13 @@ enum ec block_open(const struct block_open_options *opt, struct part **ret, stru
     /* A copy even when empty: NULL means "any tenant" (block_facts_read). */
     b->tenant =
         str_n(xstrndup(opt->tenant.n == 0 ? "" : opt->tenant.p, opt->tenant.n), opt->tenant.n);
+    const struct block_facts *f = opt->facts;
+    b->brief = (struct part_info){.n_rows = (uint32_t)f->n_spans,
+        .n_groups = (uint32_t)((f->n_spans + BLOCK_GROUP_ROWS - 1) / BLOCK_GROUP_ROWS),
+        .n_traces = (uint32_t)f->n_traces,
+        .min_start_ns = f->min_start_ns,
+        .max_end_ns = f->max_end_ns,
+        .bytes = f->file_bytes};
     b->on_corrupt = opt->on_corrupt;
     b->on_corrupt_ctx = opt->on_corrupt_ctx;
     *ret = &b->part;

@@ -28,15 +28,22 @@ static enum ec page_read_once(
     return EC_OK;
 }
 
+enum ec block_page_pread(
+    struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p, struct err *err)
+{
+    struct err first = {0};
+    if (page_read_once(b, ref, salt, p, &first) == EC_OK)
+        return EC_OK;
+    return page_read_once(b, ref, salt, p, err);
+}
+
 static enum ec page_read(
     struct block *b, const struct page_ref *ref, uint64_t salt, struct buf *into, struct err *err)
 {
     buf_reset(into);
     if (!buf_reserve(into, ref->stored + 8))
         return ERR(err, EC_LIMIT, "page of %u bytes is over the memory budget", ref->stored);
-    struct err first = {0};
-    if (page_read_once(b, ref, salt, into->p, &first) != EC_OK)
-        TRY(page_read_once(b, ref, salt, into->p, err));
+    TRY(block_page_pread(b, ref, salt, into->p, err));
     into->n = ref->stored;
     return EC_OK;
 }

@@ -375,8 +375,14 @@ static bool block_may_have(struct part_reader *base, col_id col, struct str valu
         uint32_t code;
         return block_load_dict(r, k, &d, NULL) != EC_OK || dict_find(&d->dict.dict, value, &code);
     }
-    if (k->n_filter_pages == 0)
-        return true;
+    if (k->n_filter_pages == 0) {
+        const struct part_attr *a =
+            col < COL_FIXED_MAX ? NULL : &r->schema->attrs[col - COL_FIXED_MAX];
+        if (a == NULL)
+            return block_may_equal(&r->b->part, table, str_n(NULL, 0), col, value);
+        /* A view of the schema is never NULL, even when empty: it is an attribute. */
+        return a->type != VALUE_STR || block_may_equal(&r->b->part, table, a->key, 0, value);
+    }
     uint64_t hash = filter_hash(value);
     const struct filter_object *f;
     uint32_t page = k->filter_page_first + filter_page_of(hash, k->n_filter_pages);
@@ -422,4 +428,9 @@ const struct part_ops block_part_ops = {
     .trace_ids = block_trace_ids,
     .may_have = block_may_have,
     .bytes_read = block_bytes_read,
+    .peek = block_peek,
+    .may_hold = block_may_hold,
+    .may_equal = block_may_equal,
+    .may_key = block_may_key,
+    .names = block_names,
 };

@@ -14,12 +14,14 @@
 
 /* Kinds of objects: the high byte of a cache key; the low bits are an index. */
 enum object_kind {
-    OBJECT_SCHEMA = 1, /* 0 */
-    OBJECT_TRACES = 2, /* trace page */
-    OBJECT_IDS = 3,    /* id page */
-    OBJECT_CHUNK = 4,  /* chunk in the schema */
-    OBJECT_DICT = 5,   /* column in the schema */
-    OBJECT_FILTER = 6, /* page in the schema */
+    OBJECT_SCHEMA = 1,       /* 0 */
+    OBJECT_TRACES = 2,       /* trace page */
+    OBJECT_IDS = 3,          /* id page */
+    OBJECT_CHUNK = 4,        /* chunk in the schema */
+    OBJECT_DICT = 5,         /* column in the schema */
+    OBJECT_FILTER = 6,       /* page in the schema */
+    OBJECT_ID_FILTER = 7,    /* page of root.ids */
+    OBJECT_VALUE_FILTER = 8, /* page of root.values */
 };
 
 struct block {
@@ -36,6 +38,7 @@ struct block {
     _Atomic(struct block_root *) root; /* release after fd is set; acquire by readers */
     int fd;
     uint64_t file_bytes;
+    struct part_info brief; /* from the catalog; n_rows 0: not known */
 };
 
 struct schema_object {
@@ -131,6 +134,17 @@ enum ec block_page_read(struct block_reader *r, const struct page_ref *ref, stru
 /* Tells the owner of the block about damage, once. Returns ec. */
 enum ec block_damaged(struct block *b, enum ec ec, const struct err *err);
 enum ec block_root_load(struct block *b, struct err *err) MUST_USE;
+/* The stored bytes of a page into memory of that size; read again when the checksum is wrong. */
+enum ec block_page_pread(struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p,
+    struct err *err) MUST_USE;
+
+/* probe.c: what part.h answers without a reader. */
+bool block_peek(struct part *p, struct part_info *ret);
+bool block_may_hold(struct part *p, const struct trace_id *id);
+bool block_may_equal(
+    struct part *p, enum part_table t, struct str key, col_id col, struct str value);
+bool block_may_key(struct part *p, enum part_table t, struct str key, bool array);
+bool block_names(struct part *p, uint64_t ret[TABLE_COUNT]);
 
 /* load.c: pinned, checked objects. */
 enum ec block_load_schema(struct block_reader *r, struct err *err) MUST_USE;

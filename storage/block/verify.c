@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "filter.h"
 #include "tool.h"
 
 struct verify {
@@ -65,6 +66,34 @@ static void verify_pages(struct verify *v)
     }
 }
 
+/* Filters of the block: pages, and that they know what is there (traces: verify_traces; strings:
+ * verify_dict). */
+static void verify_filters(struct verify *v)
+{
+    const struct block_root *root = v->r->root;
+    const struct block_schema *s = v->r->schema;
+    const struct block_filter *const all[] = {&root->ids, &root->values};
+    uint64_t names[TABLE_COUNT] = {0};
+    for (size_t k = 0; k < ARRAY_LEN(all); k++) {
+        for (uint32_t i = 0; i < all[k]->n_pages; i++) {
+            struct err err = {0};
+            struct bytes stored;
+            (void)good(v, block_page_read(v->r, &all[k]->pages[i], &stored, &err), &err);
+        }
+    }
+    for (uint32_t i = 0; i < s->n_attrs; i++) {
+        const struct part_attr *a = &s->attrs[i];
+        bool again = i > 0 && a[-1].table == a->table && str_eq(a[-1].key, a->key);
+        if (!again)
+            names[a->table] = block_names_add(names[a->table], a->key);
+        if (!part_may_key(&v->r->b->part, a->table, a->key, false) ||
+            (a->type == VALUE_ARRAY && !part_may_key(&v->r->b->part, a->table, a->key, true)))
+            report(v, "the filter of keys does not know attribute column %u", a->col);
+    }
+    if (root->has_names && memcmp(names, root->names, sizeof(names)) != 0)
+        report(v, "the footer has another hash of the attribute keys");
+}
+
 /* Traces: both directions of the id index, order by start and id. */
 static void verify_traces(struct verify *v)
 {
@@ -83,6 +112,8 @@ static void verify_traces(struct verify *v)
             continue;
         if (found != i)
             report(v, "trace %u: its id is found as trace %u", i, found);
+        if (!part_may_hold(&v->r->b->part, &t.id))
+            report(v, "trace %u: the filter of ids does not know it", i);
         if (t.end_ns < t.start_ns)
             report(v, "trace %u ends before it starts", i);
         if (i > 0 && (t.start_ns < prev.start_ns ||
@@ -211,6 +242,7 @@ static void verify_all(struct verify *v)
         return;
     v->attr_values = xcalloc(v->r->schema->n_attrs + 1ULL, sizeof(uint64_t));
     verify_pages(v);
+    verify_filters(v);
     verify_traces(v);
     if (!verify_reader(v))
         return;

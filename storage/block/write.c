@@ -338,6 +338,7 @@ static enum ec writer_run(struct writer *w, struct part_reader *const *sources, 
     TRY(writer_tables_read(w, err));
     TRY(writer_columns(w, err));
     TRY(writer_traces(w, err));
+    TRY(writer_filters(w, err));
     return writer_footers(w, err);
 }
 
@@ -352,6 +353,7 @@ static void writer_init(struct writer *w, const struct block_write_options *opt,
     w->src = xcalloc(MAX(n_sources, 1), sizeof(*w->src));
     page_out_init(&w->page, opt->budget, opt->zstd_level == 0 ? ZSTD_LEVEL : opt->zstd_level);
     buf_init(&w->out, opt->budget);
+    buf_init(&w->values, opt->budget);
     buf_init(&w->dict_map, opt->budget);
     buf_init(&w->shape_scratch, opt->budget);
     interner_init(&w->shapes, opt->budget, &w->arena);
@@ -373,6 +375,7 @@ static void writer_deinit(struct writer *w)
     buf_deinit(&w->shape_scratch);
     buf_deinit(&w->dict_map);
     buf_deinit(&w->out);
+    buf_deinit(&w->values);
     page_out_deinit(&w->page);
     VEC_FREE(&w->columns);
     VEC_FREE(&w->chunks);

@@ -92,6 +92,7 @@ struct writer {
     uint64_t min_start, max_end;
     uint32_t min_arrival, max_arrival;
     uint64_t dups;
+    struct buf values;      /* u64: what the filter over keys and strings will know */
     struct block_root root; /* what the footer will say */
 };
 
@@ -100,6 +101,19 @@ enum ec writer_limit(struct err *err); /* EC_LIMIT, "block write is over its mem
 /* write.c */
 /* Appends a page as built in w->page; *ret says where it lies. */
 enum ec writer_page(struct writer *w, struct page_ref *ret, struct err *err) MUST_USE;
+
+/* write_filter.c */
+/* Notes the strings of a column that was just written, by their filter_hash: for the filter of the
+ * block. False: such a column has a filter of its own. */
+bool column_in_filter(const struct writer *w, col_id col);
+enum ec writer_strings_note(struct writer *w, col_id col, const struct str *dict, uint32_t dict_n,
+    const uint64_t *hashes, size_t n, struct err *err) MUST_USE;
+/* Pages of a filter over hashes, each built by `put` in w->page. */
+enum ec filter_pages(struct writer *w, const uint64_t *hashes, size_t n, unsigned bits,
+    enum ec (*put)(struct writer *w, void *ctx, uint32_t page, struct err *err), void *ctx,
+    uint32_t *ret_pages, struct err *err) MUST_USE;
+/* After traces and columns: the filters of the root. */
+enum ec writer_filters(struct writer *w, struct err *err) MUST_USE;
 
 /* write_order.c */
 enum ec writer_order(struct writer *w, struct err *err) MUST_USE;

@@ -403,37 +403,26 @@ enum ec hashes_distinct(struct buf *hashes, size_t pass_max, size_t *ret_n, stru
     return EC_OK;
 }
 
+static enum ec filter_page_put(struct writer *w, void *ctx, uint32_t page, struct err *err)
+{
+    (void)ctx;
+    (void)page;
+    return column_page(w, err);
+}
+
+/* The strings go into the filter of the block, or into one of the column's own. */
 static enum ec filter_put(
-    struct writer *w, struct buf *hashes, uint32_t *ret_pages, struct err *err)
+    struct writer *w, struct block_column *c, struct buf *hashes, struct err *err)
 {
     size_t n = 0;
-    *ret_pages = 0;
     TRY(hashes_distinct(hashes, HASHES_PASS, &n, err));
+    const uint64_t *h = (const uint64_t *)(const void *)hashes->p;
+    if (column_in_filter(w, c->col))
+        return writer_strings_note(w, c->col, NULL, 0, h, n, err);
     if (n < FILTER_VALUES_MIN)
         return EC_OK;
-    const uint64_t *h = (const uint64_t *)(const void *)hashes->p;
-    uint64_t bytes = n * FILTER_BITS_PER_VALUE / 8;
-    uint32_t pages = (uint32_t)((bytes + FILTER_PAGE_BYTES - 1) / FILTER_PAGE_BYTES);
-    uint32_t each = (uint32_t)((bytes / pages + 31) / 32 * 32);
-    struct buf all;
-    buf_init(&all, w->opt->budget);
-    if (!buf_reserve(&all, (size_t)pages * each)) {
-        buf_deinit(&all);
-        return writer_limit(err);
-    }
-    memset(all.p, 0, (size_t)pages * each);
-    for (size_t i = 0; i < n; i++)
-        filter_add(all.p + (size_t)filter_page_of(h[i], pages) * each, each, h[i]);
-    enum ec ec = EC_OK;
-    for (uint32_t p = 0; ec == EC_OK && p < pages; p++) {
-        page_out_reset(&w->page);
-        ec = section_put(&w->page, all.p + (size_t)p * each, each, false, err);
-        if (ec == EC_OK)
-            ec = column_page(w, err);
-    }
-    buf_deinit(&all);
-    *ret_pages = pages;
-    return ec;
+    return filter_pages(
+        w, h, n, FILTER_BITS_PER_VALUE, filter_page_put, NULL, &c->n_filter_pages, err);
 }
 
 /* Pages were written chunk by chunk; in the index the dictionary's and the filter's come first. */
@@ -451,9 +440,11 @@ enum ec column_end(
         c->dict_n = dict_n;
         c->dict_bytes = (uint32_t)bytes;
         TRY(dict_put(w, dict, dict_n, &c->n_dict_pages, err));
+        if (column_in_filter(w, c->col))
+            TRY(writer_strings_note(w, c->col, dict, dict_n, NULL, 0, err));
     }
     if (hashes != NULL)
-        TRY(filter_put(w, hashes, &c->n_filter_pages, err));
+        TRY(filter_put(w, c, hashes, err));
     c->dict_page_first = (uint32_t)w->pages.n;
     for (size_t i = n_chunk_pages; i < w->column_pages.n; i++)
         VEC_PUSH(&w->pages, w->column_pages.p[i]);

@@ -264,6 +264,7 @@ static void zombies_forget(struct store *s)
 void store_free(struct store *s)
 {
     zombies_forget(s);
+    block_cache_clear(s->cache);
     for (size_t i = 0; i < STORE_BUCKETS; i++) {
         while (s->buckets[i] != NULL) {
             struct tenant *t = s->buckets[i];

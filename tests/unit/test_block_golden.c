@@ -98,10 +98,17 @@ static void test_golden__version_1_opens(void **state)
     golden_check(1);
 }
 
+static void test_golden__version_2_opens(void **state)
+{
+    (void)state;
+    golden_check(2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden__version_1_opens),
+        cmocka_unit_test(test_golden__version_2_opens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Questions to a block that need no reader: one small page of a filter each, kept in the page
+ * cache. On any trouble the answer is "perhaps": who then opens a reader meets the damage, too. */
+#include "filter.h"
+#include "reader.h"
+
+static struct block *block_of(struct part *p)
+{
+    return CONTAINER_OF(p, struct block, part);
+}
+
+static const struct block_root *root_of(struct block *b)
+{
+    if (block_root_load(b, NULL) != EC_OK)
+        return NULL;
+    return atomic_load_explicit(&b->root, memory_order_acquire);
+}
+
+static enum ec filter_read(struct block *b, const struct block_root *root,
+    const struct page_ref *ref, uint8_t *out, struct err *err)
+{
+    uint8_t stored[FILTER_STORED_MAX]; /* checked when the root was read */
+    struct page_in in;
+    struct buf scratch = BUF_INIT; /* stays empty: filters are not compressed */
+    ASSERT(ref->stored <= sizeof(stored));
+    TRY(block_page_pread(b, ref, root->salt, stored, err));
+    page_in_init(&in, bytes_n(stored, ref->stored), ref->raw, &scratch);
+    enum ec ec = section_get_into(&in, ref->raw, out, err);
+    if (ec == EC_OK)
+        ec = page_in_end(&in, err);
+    buf_deinit(&scratch);
+    return ec;
+}
+
+/* Pinned; NULL: it cannot be had. */
+static struct cached *filter_page(struct block *b, const struct block_root *root,
+    const struct block_filter *f, enum object_kind kind, uint32_t page)
+{
+    uint64_t key = object_key(kind, page);
+    struct cached *o = block_cache_find(b->cache, b->serial, key);
+    if (LIKELY(o != NULL))
+        return o;
+    const struct page_ref *ref = &f->pages[page];
+    struct err err = {0};
+    o = block_cache_alloc(b->cache, sizeof(struct filter_object) + ref->raw, NULL);
+    if (o == NULL)
+        return NULL;
+    struct filter_object *of = CONTAINER_OF(o, struct filter_object, base);
+    of->n_bytes = ref->raw;
+    of->bytes = (const uint8_t *)(of + 1);
+    enum ec ec = filter_read(b, root, ref, (uint8_t *)(of + 1), &err);
+    if (ec != EC_OK) {
+        block_cache_discard(o);
+        (void)err_prefix(&err, "block %s: a filter", b->path);
+        (void)block_damaged(b, ec, &err);
+        return NULL;
+    }
+    return block_cache_add(b->cache, o, b->serial, key);
+}
+
+static bool filter_ask(struct block *b, const struct block_root *root, const struct block_filter *f,
+    enum object_kind kind, uint64_t hash)
+{
+    if (f->n_pages == 0)
+        return true;
+    struct cached *o = filter_page(b, root, f, kind, filter_page_of(hash, f->n_pages));
+    if (o == NULL)
+        return true;
+    const struct filter_object *of = CONTAINER_OF(o, struct filter_object, base);
+    bool has = filter_has(of->bytes, of->n_bytes, hash);
+    block_cache_unpin(o);
+    return has;
+}
+
+bool block_peek(struct part *p, struct part_info *ret)
+{
+    const struct block *b = block_of(p);
+    if (b->brief.n_rows == 0)
+        return false;
+    *ret = b->brief;
+    return true;
+}
+
+bool block_may_hold(struct part *p, const struct trace_id *id)
+{
+    struct block *b = block_of(p);
+    const struct block_root *root = root_of(b);
+    return root == NULL || filter_ask(b, root, &root->ids, OBJECT_ID_FILTER, block_id_hash(id));
+}
+
+static bool value_ask(struct part *p, uint64_t hash)
+{
+    struct block *b = block_of(p);
+    const struct block_root *root = root_of(b);
+    return root == NULL || filter_ask(b, root, &root->values, OBJECT_VALUE_FILTER, hash);
+}
+
+bool block_may_equal(
+    struct part *p, enum part_table t, struct str key, col_id col, struct str value)
+{
+    uint64_t seed = key.p == NULL ? block_col_seed(col) : block_attr_seed(t, key, BLOCK_HAS_STRING);
+    return value_ask(p, block_value_hash(seed, filter_hash(value)));
+}
+
+bool block_may_key(struct part *p, enum part_table t, struct str key, bool array)
+{
+    return value_ask(p, block_attr_seed(t, key, array ? BLOCK_HAS_ARRAY : BLOCK_HAS_KEY));
+}
+
+bool block_names(struct part *p, uint64_t ret[TABLE_COUNT])
+{
+    const struct block_root *root = root_of(block_of(p));
+    if (root == NULL || !root->has_names)
+        return false;
+    memcpy(ret, root->names, sizeof(root->names));
+    return true;
+}
