@@ -12,6 +12,7 @@
  */
 #include <stdlib.h>
 
+#include "base/defect.h"
 #include "base/watch.h"
 #include "store_private.h"
 
@@ -122,7 +123,9 @@ static void commit_run(struct store *s, struct tenant *t)
     bool sync = t->dirty, mark = !sync && t->mark_want;
     t->dirty = t->mark_want = false;
     uint64_t appended = wal_last_lsn(w);
+    struct waiter *early = DEFECT(DEFECT_ACK_BEFORE_SYNC) ? waiters_cut(t, appended) : NULL;
     pthread_mutex_unlock(&t->lock);
+    waiters_finish(s, early, EC_OK, NULL);
 
     if (sync) {
         tenant_sync(t, w, appended, &o);

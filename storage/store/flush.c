@@ -127,7 +127,7 @@ static enum ec flush_write(
     if (DEFECT(DEFECT_CATALOG_BEFORE_RENAME))
         TRY(catalog_change(s, t->id, ret, 1, NULL, 0, err));
     ec = io_rename(s->opt.io, "block.rename", tmp, final, err);
-    if (ec == EC_OK)
+    if (ec == EC_OK && !DEFECT(DEFECT_SKIP_DIRSYNC))
         ec = io_fsync_dir(s->opt.io, "block.rename_sync", t->data_dir, err);
     if (ec != EC_OK) {
         /* The rename may or may not have happened; either name is removed, the WAL has the spans.

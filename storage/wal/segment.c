@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "base/defect.h"
+
 /* Zeros are written in pieces of this size. */
 #define WAL_ZERO_BYTES (64u << 10)
 /* So much of a new file is under way to the device at a time: the log's syncs wait no longer for
@@ -71,7 +73,7 @@ static enum ec wal_segment_fill(
     wal_file_header_put(head, h);
     wal_file_header_put(head + WAL_FILE_HEADER_COPY, h);
     TRY(io_pwrite(io, "wal.segment_header", fd, head, sizeof(head), 0, err));
-    for (uint64_t at = WAL_DATA_OFFSET; at < h->file_bytes;) {
+    for (uint64_t at = WAL_DATA_OFFSET; at < h->file_bytes && !DEFECT(DEFECT_REUSE_SALT);) {
         size_t n = (size_t)MIN(h->file_bytes - at, WAL_ZERO_BYTES);
         TRY(io_pwrite(io, "wal.segment_zero", fd, wal_zeros, n, at, err));
         at += n;
@@ -101,6 +103,20 @@ static enum ec wal_segment_publish(
     return ec;
 }
 
+/* Planted defect: a released file serves again, with what is in it. */
+static void wal_segment_recycle(struct io *io, const char *dir, const char *path)
+{
+    CLEANUP(freep) char *old = wal_segment_path(dir, 0, ".old");
+    enum ec ec = io_rename(io, "wal.segment_recycle", path, old, NULL);
+    (void)ec;
+}
+
+static bool wal_segment_recycled(struct io *io, const char *dir, const char *tmp)
+{
+    CLEANUP(freep) char *old = wal_segment_path(dir, 0, ".old");
+    return io_rename(io, "wal.segment_recycle", old, tmp, NULL) == EC_OK;
+}
+
 enum ec wal_segment_create(struct io *io, const char *dir, struct str tenant, uint64_t number,
     uint64_t bytes, struct wal_segment **ret, struct err *err)
 {
@@ -114,7 +130,13 @@ enum ec wal_segment_create(struct io *io, const char *dir, struct str tenant, ui
     ASSERT(tenant.n <= WAL_TENANT_BYTES_MAX);
     memcpy(h.tenant, tenant.p, tenant.n);
     TRY(wal_salt_new(&h.salt, err));
-    TRY(io_open(io, "wal.segment_open", tmp, O_RDWR | O_CREAT | O_TRUNC, 0600, &fd, err));
+    int truncate = O_TRUNC;
+    if (DEFECT(DEFECT_REUSE_SALT)) {
+        h.salt = 1;
+        if (wal_segment_recycled(io, dir, tmp))
+            truncate = 0;
+    }
+    TRY(io_open(io, "wal.segment_open", tmp, O_RDWR | O_CREAT | truncate, 0600, &fd, err));
     enum ec ec = wal_segment_fill(io, fd, &h, err);
     if (ec == EC_OK)
         ec = wal_segment_publish(io, dir, tmp, path, err);
@@ -165,6 +187,9 @@ enum ec wal_segment_remove(
     if (s->damaged) {
         CLEANUP(freep) char *bad = wal_segment_path(dir, s->number, WAL_SUFFIX_BAD);
         ec = io_rename(io, "wal.segment_set_aside", s->path, bad, err);
+    } else if (DEFECT(DEFECT_REUSE_SALT)) {
+        wal_segment_recycle(io, dir, s->path);
+        ec = EC_OK;
     } else {
         ec = io_unlink(io, "wal.segment_unlink", s->path, err);
     }

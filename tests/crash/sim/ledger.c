@@ -128,6 +128,7 @@ void ledger_expire(struct ledger *l, int64_t before_ns)
 
 struct seen {
     uint8_t count[LEDGER_REQUESTS][LEDGER_SPANS];
+    struct ledger_damage *damage; /* NULL: none is excused */
     char *why;
     size_t cap;
 };
@@ -181,7 +182,12 @@ static bool part_check(
     struct part_info info;
     struct arena arena;
     struct err err = {0};
-    if (part_reader_open(part, NULL, &reader, &err) != EC_OK) {
+    enum ec ec = part_reader_open(part, NULL, &reader, &err);
+    if (ec != EC_OK && seen->damage != NULL) {
+        seen->damage->unreadable++;
+        return true;
+    }
+    if (ec != EC_OK) {
         snprintf(seen->why, seen->cap, "a part cannot be opened: %s", err_msg(&err));
         return false;
     }
@@ -193,7 +199,11 @@ static bool part_check(
         struct read_span *spans = ARENA_ARRAY(&arena, info.n_rows, struct read_span);
         for (uint32_t i = 0; i < info.n_rows; i++)
             rows[i] = i;
-        if (span_read(reader, rows, info.n_rows, &arena, spans, &err) != EC_OK) {
+        ec = span_read(reader, rows, info.n_rows, &arena, spans, &err);
+        if (ec != EC_OK && seen->damage != NULL) {
+            seen->damage->unreadable++;
+            info.n_rows = 0;
+        } else if (ec != EC_OK) {
             snprintf(seen->why, seen->cap, "a part cannot be read: %s", err_msg(&err));
             good = false;
         }
@@ -205,7 +215,7 @@ static bool part_check(
     return good;
 }
 
-static bool request_check(struct ledger *l, uint32_t r, bool decide, const struct seen *seen)
+static bool request_check(struct ledger *l, uint32_t r, bool decide, struct seen *seen)
 {
     struct request *q = &l->r[r];
     uint64_t id = span_id_of(q->tenant, r, 0);
@@ -214,6 +224,10 @@ static bool request_check(struct ledger *l, uint32_t r, bool decide, const struc
         there += seen->count[r][i] > 0;
     if (there != 0 && there != q->n_spans)
         return wrong(seen, "a request is there in part", id);
+    if (seen->damage != NULL) {
+        seen->damage->lost += there == 0 && q->fate == FATE_ACKED && !q->expired;
+        return true;
+    }
     if (there == 0 && q->fate == FATE_ACKED && !q->expired)
         return wrong(seen, "an acknowledged request is lost", id);
     if (there != 0 && q->fate == FATE_GONE)
@@ -223,11 +237,13 @@ static bool request_check(struct ledger *l, uint32_t r, bool decide, const struc
     return true;
 }
 
-bool ledger_check(struct ledger *l, struct sim_world *w, bool decide, char *ret_why, size_t cap)
+bool ledger_check(struct ledger *l, struct sim_world *w, bool decide, struct ledger_damage *damage,
+    char *ret_why, size_t cap)
 {
     static struct seen seen; /* large; one thread */
     struct err err = {0};
     memset(seen.count, 0, sizeof(seen.count[0]) * l->n);
+    seen.damage = damage;
     seen.why = ret_why;
     seen.cap = cap;
     struct sim_world *before = sim_world_enter(w);

@@ -46,5 +46,10 @@ enum ec ledger_append(
 /* What is older than this becomes `expired`. */
 void ledger_expire(struct ledger *l, int64_t before_ns);
 /* Compares; false and a text when something is wrong. With `decide`, what was unknown is known
- * from now on. */
-bool ledger_check(struct ledger *l, struct sim_world *w, bool decide, char *ret_why, size_t cap);
+ * from now on. With `damage` the disk is known to be damaged: then requests may be missing and
+ * parts unreadable, and both are counted; what is there must still be right. */
+struct ledger_damage {
+    unsigned lost, unreadable;
+};
+bool ledger_check(struct ledger *l, struct sim_world *w, bool decide, struct ledger_damage *damage,
+    char *ret_why, size_t cap);

@@ -11,6 +11,7 @@
  *   nothing younger than the retention period is missing                                   D7
  *   no damage is reported, as none was done; fsck agrees                                   D8
  *   the next append is taken, acknowledged and shown                                       D1 D2
+ *   a flipped bit costs what it hit, is told, and is never served                          D8
  * During that recovery, and during the append, the power is lost again, up to DEPTH_MAX times
  * without a look in between. The catalog of an image is the last one, an earlier one, none, or one
  * that cannot be read. From time to time the life itself goes on from such an image.
@@ -18,12 +19,16 @@
  * While a flush, a merge or a sync is in its I/O, now and then something else happens in between,
  * as on another thread: an append, its sync, retention, a flush.
  *
- *     power [--states N] [--images N] [--seed N [--lives 1]] [--jobs N] [--op N] [--lmdb N]
+ *     power [--states N] [--images N] [--jobs N] [--lmdb N] [--seed N] [--lives N] [--op N]
+ *
+ * --seed N alone is that life; with --states or --lives it is the first of many. --images N: of
+ * each operation. --lmdb N: every Nth life has LMDB itself, the others a catalog in memory.
  *
  * Everything follows from the seed of the life. A failure prints it, with the operation and the
  * image: --seed S --op N looks at that operation alone. SIM_LOG=1 shows the store's log,
  * SIM_FSCK=1 what fsck says.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <stdarg.h>
@@ -70,7 +75,7 @@ struct state {
     bool sound; /* nothing may look wrong: its catalog was the last one, or it has recovered */
 };
 
-static uint64_t n_states, n_lives, n_ops, n_deep;
+static uint64_t n_states, n_lives, n_ops, n_deep, n_damaged;
 
 static uint64_t draw(uint64_t *rng, uint64_t n)
 {
@@ -165,7 +170,7 @@ static void state_hook(void *ctx, const char *op, const char *site)
 static void state_compare(struct state *st, const char *when)
 {
     char why[256];
-    if (!ledger_check(&st->l, st->c, true, why, sizeof(why)))
+    if (!ledger_check(&st->l, st->c, true, NULL, why, sizeof(why)))
         fail(st, "%s: %s", when, why);
     if (st->c->disorder != NULL)
         fail(st, "%s: %s", when, st->c->disorder);
@@ -186,16 +191,15 @@ static void state_open(struct state *st)
         fail(st, "damage was reported, and none was done");
 }
 
-static void state_append(struct state *st)
+static void state_append(struct state *st, uint8_t tenant)
 {
     struct ledger_ack ack;
     struct err err = {0};
     if (st->l.n == LEDGER_REQUESTS)
         return;
     uint32_t r = st->l.n++;
-    st->l.r[r] = (struct request){.tenant = (uint8_t)draw(&st->rng, LEDGER_TENANTS),
-        .n_spans = 2,
-        .start_ns = (uint64_t)st->c->wall_ns};
+    st->l.r[r] =
+        (struct request){.tenant = tenant, .n_spans = 2, .start_ns = (uint64_t)st->c->wall_ns};
     enum ec ec = ledger_append(&st->l, st->c, r, &ack, &err);
     if (ec == EC_LIMIT && st->c->opt.tenants_open_max < LEDGER_TENANTS) {
         /* All logs are in use: an honest answer, and flushes make room. */
@@ -245,6 +249,115 @@ static void state_more(struct state *st, uint64_t what)
         state_compare(st, "afterwards");
 }
 
+/* ---- damage ---- */
+
+struct headers { /* of the records of one file */
+    const char *path;
+    VEC(uint64_t) at;
+};
+
+static void header_note(void *ctx, const struct wal_dump_record *r)
+{
+    struct headers *h = ctx;
+    if (strcmp(r->path, h->path) == 0)
+        VEC_PUSH(&h->at, r->offset);
+}
+
+/* A place in the file: every other time in the header of a record, where a byte says most. */
+static uint64_t damage_place(
+    struct sim_world *c, const char *dir, const char *path, uint64_t size, uint64_t *rng)
+{
+    struct headers h = {.path = path};
+    struct wal_recovery found;
+    uint64_t at = draw(rng, size);
+    enum ec ec = wal_scan(c->opt.io, dir, header_note, &h, &found, NULL);
+    if (ec == EC_OK && h.at.n > 0 && draw(rng, 2) == 0)
+        at = MIN(h.at.p[draw(rng, h.at.n)] + draw(rng, 48), size - 1);
+    VEC_FREE(&h.at);
+    return at;
+}
+
+/* One byte of one log or block file, which was synced long ago: the disk's fault. Returns false
+ * when there is none to damage. */
+static bool damage_do(struct sim_world *c, uint64_t *rng, bool *ret_log)
+{
+    char tenant[TENANT_NAME_MAX];
+    struct io_names names;
+    struct io *io = c->opt.io;
+    struct io_stat st;
+    int fd;
+    *ret_log = draw(rng, 3) != 0;
+    tenant_name_encode(tenant, str_from(ledger_tenants[draw(rng, LEDGER_TENANTS)]));
+    CLEANUP(freep)
+    char *dir = path_printf("%s/%s/%s", *ret_log ? c->opt.wal_dir : c->opt.data_dir,
+        *ret_log ? "@wal" : "@store", tenant);
+    if (io_list(io, "damage", dir, &names, NULL) != EC_OK)
+        return false;
+    CLEANUP(freep)
+    char *path = names.n == 0 ? NULL : path_printf("%s/%s", dir, names.p[draw(rng, names.n)]);
+    io_names_free(&names);
+    if (path == NULL || io_open(io, "damage", path, O_RDWR, 0, &fd, NULL) != EC_OK)
+        return false;
+    bool done = false;
+    uint8_t b = 0;
+    enum ec ec = io_fstat(io, "damage", fd, &st, NULL);
+    for (int i = 0; i < 16 && ec == EC_OK && st.size > 0 && !done; i++) {
+        uint64_t at = *ret_log ? damage_place(c, dir, path, st.size, rng) : draw(rng, st.size);
+        ec = io_pread(io, "damage", fd, &b, 1, at, NULL);
+        if (ec != EC_OK || b == 0)
+            continue;
+        b ^= (uint8_t)(1u << draw(rng, 8));
+        ec = io_pwrite(io, "damage", fd, &b, 1, at, NULL);
+        done = ec == EC_OK;
+    }
+    if (ec == EC_OK)
+        ec = io_fsync(io, "damage", fd, NULL);
+    (void)io_close(io, "damage", fd, NULL);
+    return done && ec == EC_OK;
+}
+
+/* A log that was idle for a moment says so in a mark, and from then on a torn tail and damage are
+ * told apart: opens the store, appends to each log, lets the moment pass, and kills it. */
+static void state_settle(struct state *st)
+{
+    state_open(st);
+    state_compare(st, "after the start");
+    for (uint8_t t = 0; t < LEDGER_TENANTS; t++)
+        state_append(st, t);
+    struct sim_world *before = sim_world_enter(st->c);
+    sim_world_pass(st->c, 200 * NS_PER_MS);
+    tick_step(st->c->s);
+    sim_world_commit(st->c);
+    sim_world_enter(before);
+    struct sim_world *c = sim_world_image(st->c, NULL, st->c->history.n - 1, st->seed + 1);
+    sim_world_free(st->c);
+    st->c = c;
+}
+
+/* It costs a record of the log, or what lies in the block; it is told; and what is there is right
+ * (D8). */
+static void state_damaged(struct state *st, bool log)
+{
+    struct ledger_damage damage = {0};
+    struct store_health h;
+    struct err err = {0};
+    char why[256];
+    n_damaged++;
+    st->c->n_errors = 0;
+    if (sim_world_open(st->c, &err) != EC_OK)
+        fail(st, "with a damaged file it does not open: %s", err_msg(&err));
+    if (!ledger_check(&st->l, st->c, false, &damage, why, sizeof(why)))
+        fail(st, "a damaged file is believed: %s", why);
+    store_health(st->c->s, &h);
+    if (log && damage.lost > 1)
+        fail(st, "a damaged byte of the log costs %u requests", damage.lost);
+    if (log && damage.lost > 0 && h.recovery.damaged_records == 0)
+        fail(st, "an acknowledged record is damaged, and nobody said so");
+    if (!log && damage.unreadable + damage.lost > 0 && st->c->n_errors == 0)
+        fail(st, "a damaged block was not told");
+    state_append(st, (uint8_t)draw(&st->rng, LEDGER_TENANTS));
+}
+
 /* The power is lost now, in w: opens what that leaves, and looks. */
 static void state_look(struct sim_world *w, const struct ledger *l, uint64_t seed, unsigned k,
     unsigned depth, bool sound)
@@ -262,14 +375,23 @@ static void state_look(struct sim_world *w, const struct ledger *l, uint64_t see
     st->c = sim_world_image(w, kill ? NULL : &loss, catalog, seed);
     if (depth < DEPTH_MAX && draw(&st->rng, 3) == 0)
         st->crash_at = 1 + draw(&st->rng, 30);
-    uint64_t what = draw(&st->rng, 24);
+    uint64_t what = draw(&st->rng, 32);
+    bool log;
+    if (st->sound && what == 31 && depth == 0) {
+        state_settle(st);
+        if (damage_do(st->c, &st->rng, &log))
+            state_damaged(st, log);
+        sim_world_free(st->c);
+        free(st);
+        return;
+    }
     if (st->sound && what == 3)
         state_fsck(st, "before the start");
     sim_world_hook(st->c, state_hook, st);
     state_open(st);
     st->sound = true;
     state_compare(st, "after the start");
-    state_append(st);
+    state_append(st, (uint8_t)draw(&st->rng, LEDGER_TENANTS));
     if (what < 8)
         state_compare(st, "after the next append");
     state_more(st, what);
@@ -296,7 +418,7 @@ static void life_expect(struct life *l, enum ec ec, const char *what, const stru
 static void life_compare(struct life *l)
 {
     char why[256];
-    if (!ledger_check(&l->l, l->w, false, why, sizeof(why)))
+    if (!ledger_check(&l->l, l->w, false, NULL, why, sizeof(why)))
         fail(NULL, "while it runs: %s", why);
     if (l->w->disorder != NULL)
         fail(NULL, "%s", l->w->disorder);
@@ -430,7 +552,9 @@ static void life_hook(void *ctx, const char *op, const char *site)
     n_ops++;
     l->site = site;
     (void)op;
-    for (unsigned k = 0; k < option.images && (option.op == 0 || option.op == l->op); k++) {
+    /* LMDB syncs for real, hence fewer of its states. */
+    bool look = option.op == 0 ? l->w->lmdb_dir == NULL || l->op % 16 == 0 : option.op == l->op;
+    for (unsigned k = 0; k < option.images && look; k++) {
         uint64_t seed = hash_mix(l->seed * 1000003 + l->op) + k;
         /* Few images an operation: the fixed ones in turn, and one that is drawn. */
         unsigned kind = option.images > FIXED_IMAGES ? k
@@ -467,7 +591,7 @@ static void life_crash(struct life *l)
     if (!l->sound)
         c->n_errors = 0;
     l->sound = true;
-    if (!ledger_check(&l->l, c, true, why, sizeof(why)))
+    if (!ledger_check(&l->l, c, true, NULL, why, sizeof(why)))
         fail(NULL, "the life's own start: %s", why);
     life_compare(l);
 }
@@ -538,10 +662,10 @@ static int run(uint64_t first, uint64_t step)
     }
     printf(
         "power: seeds from %llu, every %llu: %llu crash states (%llu of them crashes of a "
-        "recovery), %llu operations of %llu lives, 0 failed; %.1f s of CPU, %.0f states a second\n",
+        "recovery, %llu with a damaged file), %llu operations of %llu lives, 0 failed; %.1f s of CPU, %.0f states a second\n",
         (unsigned long long)first, (unsigned long long)step, (unsigned long long)n_states,
-        (unsigned long long)n_deep, (unsigned long long)n_ops, (unsigned long long)n_lives,
-        cpu_seconds(), (double)n_states / cpu_seconds());
+        (unsigned long long)n_deep, (unsigned long long)n_damaged, (unsigned long long)n_ops,
+        (unsigned long long)n_lives, cpu_seconds(), (double)n_states / cpu_seconds());
     return 0;
 }
 
@@ -550,7 +674,8 @@ static void options_read(int argc, char **argv)
     static const struct option longs[] = {{"states", 1, NULL, 's'}, {"images", 1, NULL, 'i'},
         {"seed", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'}, {"op", 1, NULL, 'o'},
         {"lmdb", 1, NULL, 'l'}, {"lives", 1, NULL, 'n'}, {0}};
-    option.seed = (uint64_t)time(NULL) * 1000;
+    bool seed_given = false, states_given = false;
+    option.seed = (uint64_t)time(NULL) * 1000 + 1;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         uint64_t v = optarg == NULL ? 0 : strtoull(optarg, NULL, 10);
         if (c == 's')
@@ -567,11 +692,13 @@ static void options_read(int argc, char **argv)
             *(c == 'r' ? &option.seed : &option.op) = v;
         else
             exit(2);
-        option.one = option.one || c == 'r';
+        seed_given = seed_given || c == 'r';
+        states_given = states_given || c == 's';
     }
+    option.one = (seed_given && !states_given) || option.lives > 0;
     if (option.one && option.lives == 0)
         option.lives = 1;
-    if (option.one && option.lives > 1)
+    if (option.one)
         option.states = 0;
 }
 
