@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"bufio"
 )
 
 // question is a path with its parameters and the name it is counted under.
@@ -26,6 +25,7 @@ type queryResult struct {
 	Failed  int                `json:"failed"`
 	Error   string             `json:"first_error,omitempty"`
 	Bytes   int64              `json:"bytes"`
+	CPU     float64            `json:"client_cpu_s"`
 	All     summary            `json:"all"`
 	By      map[string]summary `json:"by"`
 }
@@ -124,7 +124,7 @@ func doQuery(args []string) {
 	}
 	wg.Wait()
 	r := queryResult{Clients: *clients, Seconds: time.Since(began).Seconds(), Failed: a.failed, Error: a.first, Bytes: a.bytes,
-		By: map[string]summary{}}
+		CPU: cpuSeconds(), By: map[string]summary{}}
 	var all []time.Duration
 	for name, d := range a.took {
 		all = append(all, d...)
