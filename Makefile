@@ -24,6 +24,7 @@ oracle:
 	@scripts/build release
 	@tests/oracle/run_oracle.py $(PAIRS)
 
+# make bench [COMPARE=FILE] [STRICT=1] [ONLY=WORD]: see scripts/bench.
 bench:
 	@scripts/bootstrap build
 	@scripts/build release
