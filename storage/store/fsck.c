@@ -66,7 +66,7 @@ static void fsck_record(void *ctx, const struct wal_dump_record *r)
         return;
     }
     if (r->acked)
-        fsck_problem(f, "tenant " STR_FMT ": %s: offset %llu: acknowledged record damaged: %s",
+        fsck_problem(f, "tenant " STR_FMT ": %s: offset %llu: acknowledged records damaged: %s",
             STR_ARG(f->tenant), r->path, (unsigned long long)r->offset, r->problem);
     else
         fsck_line(f, "tenant " STR_FMT ": %s: offset %llu: torn tail, nothing acknowledged: %s",

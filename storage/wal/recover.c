@@ -369,7 +369,10 @@ static void wal_scan_files(const struct wal_recover *r, struct wal_scan_ctx *sca
 {
     for (size_t i = 0; i < r->files.n; i++) {
         const struct wal_found *f = &r->files.p[i];
-        struct wal_dump_record d = {.path = f->path, .segment = f->number, .offset = f->end_off};
+        struct wal_dump_record d = {.path = f->path,
+            .segment = f->number,
+            .offset = f->end_off,
+            .acked = f->damaged}; /* what is missing was durable */
         if (f->bad)
             d.problem = "no valid file header";
         else if (f->damaged)
