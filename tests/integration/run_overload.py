@@ -5,6 +5,7 @@
 SECONDS=n makes each load last that long (3). ONLY=pattern runs some groups. Bounds on time are wide: a busy machine is no failure;
 the figures that were met are printed.
 """
+import gzip
 import http.client
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import h2_frames as h2  # noqa: E402
 from checks import Checks  # noqa: E402
 from h2_frames import Wire, frame  # noqa: E402
-from otlp import get, http_request, now_ns, post, request, request_pb, span, trace_id  # noqa: E402
+from otlp import fields, get, http_request, now_ns, post, request, request_pb, span, span_pb, trace_id  # noqa: E402
 from server import Server, merge, sanitized  # noqa: E402
 
 c = Checks()
@@ -343,7 +344,6 @@ def padded(n):
 
 
 def caps():
-    import gzip  # pylint: disable=import-outside-toplevel
     with Server(OPEN) as server:
         # Tempo's receiver takes 20 MiB, before and after decompression.
         around("body on the wire", 20 << 20, lambda n: post(server, padded(n), "application/x-protobuf").status, {400, 413, "closed"})
@@ -351,6 +351,65 @@ def caps():
                lambda n: http_request(server.otlp_url + "/v1/traces", "POST", gzip.compress(noisy(n), 1),
                                       {**PB, "Content-Encoding": "gzip"}).status, {400, 413})
         around("URL", 160 << 10, lambda n: status_of(server, n), {414, 400, 431})
+
+
+def ratio():
+    """Inflated bytes beyond the first MiB may be a hundred times what came over the wire, not more."""
+    with Server(OPEN) as server:
+        def ask(n):
+            packed = gzip.compress(padded(n), 9)  # zeros: some 1,000 times
+            return http_request(server.otlp_url + "/v1/traces", "POST", packed, {**PB, "Content-Encoding": "gzip"}).status
+        c.equal("a MiB of zeros", ask(1 << 20), 200)
+        c.check("two MiB of zeros", ask(2 << 20) in (400, 413))
+
+
+def connections():
+    """256 of one address on a listener; one more is closed, another address is served."""
+    with Server(OPEN) as server:
+        held = [socket.create_connection(("127.0.0.1", server.http_port), 5) for _ in range(256)]
+
+        def served(source):
+            conn = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=5, source_address=(source, 0))
+            try:
+                conn.request("GET", "/ready")
+                return conn.getresponse().status
+            except OSError:
+                return "closed"
+            finally:
+                conn.close()
+        time.sleep(0.2)
+        c.equal("connections: 257", served("127.0.0.1"), "closed")
+        c.equal("connections: of another address", served("127.0.0.2"), 200)
+        held.pop().close()
+        time.sleep(0.2)
+        c.equal("connections: 256", served("127.0.0.1"), 200)
+        for s in held:
+            s.close()
+
+
+def live_traces():
+    """max_traces_per_user: the last that fits, and the first that does not."""
+    cap = 50
+    with Server({"overrides": {"defaults": {"ingestion": {"max_traces_per_user": cap}}}}) as server:
+        def ask(_):
+            answer = post(server, request_pb(request([span()])), "application/x-protobuf")
+            return answer.status if not fields(fields(answer.body).get(1, [b""])[0]) else "rejected"
+        for _ in range(cap - 2):
+            ask(0)
+        around("live traces", cap, ask, {"rejected"})
+
+
+def trace_bytes():
+    """max_bytes_per_trace, at admission: what a trace has already counts."""
+    with Server() as server:
+        trace = trace_id()
+        size = len(span_pb(span(trace, name="op")))
+    with Server({"overrides": {"defaults": {"global": {"max_bytes_per_trace": 3 * size}}}}) as server:
+        def ask(_):
+            answer = post(server, request_pb(request([span(trace, name="op")])), "application/x-protobuf")
+            return answer.status if not fields(fields(answer.body).get(1, [b""])[0]) else "rejected"
+        ask(0)
+        around("spans of a trace", 3, ask, {"rejected"})
 
 
 def noisy(n):
@@ -379,6 +438,6 @@ def status_of(server, n):
     return answer.status
 
 
-for function in (floods, overload, isolation, slow, caps):
+for function in (floods, overload, isolation, slow, caps, ratio, connections, live_traces, trace_bytes):
     c.run(function.__name__, function)
 c.finish()
