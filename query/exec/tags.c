@@ -2,6 +2,7 @@
  * Tag names. Unfiltered they come from the column directories, without a page; with a filter from
  * the shapes of the spans that match. */
 #include "base/clock.h"
+#include "base/hash.h"
 #include "candidates.h"
 #include "query/exec.h"
 #include "query/lower.h"
@@ -29,7 +30,25 @@ struct names {
     struct source *sources;
     struct tagset set; /* kind: enum tag_scope */
     uint32_t groups_done;
+    uint64_t *seen; /* hashes of the lists of keys that are in the set, 0: free; or NULL */
+    uint32_t seen_mask;
 };
+
+/* Most blocks of a tenant have the same keys: one of them is read. *ret_slot is where that is noted
+ * once it was; NULL: not known of this part. */
+static bool names_seen(struct names *n, struct part *p, uint64_t **ret_slot, uint64_t *ret_hash)
+{
+    uint64_t keys[TABLE_COUNT];
+    *ret_slot = NULL;
+    if (n->seen == NULL || n->req->filter != NULL || !part_names(p, keys))
+        return false;
+    *ret_hash = hash64(keys, sizeof(keys)) | 1;
+    uint32_t at = (uint32_t)*ret_hash & n->seen_mask;
+    while (n->seen[at] != 0 && n->seen[at] != *ret_hash)
+        at = (at + 1) & n->seen_mask;
+    *ret_slot = &n->seen[at];
+    return n->seen[at] != 0;
+}
 
 static enum ec add_name(struct names *n, unsigned scope, struct str key, struct err *err)
 {
@@ -264,11 +283,17 @@ enum ec query_tags(const struct query_ctx *ctx, const struct tags_request *req,
         .sources = sources,
         .set = {.arena = ctx->arena, .bytes_max = req->bytes_max}};
     enum ec ec = EC_OK;
+    size_t cap = 16;
+    while (cap < ctx->n_parts * 2)
+        cap *= 2;
+    n.seen = ARENA_ARRAY(ctx->arena, cap, uint64_t);
+    n.seen_mask = (uint32_t)cap - 1;
     if (sources == NULL)
         return over_budget(err);
     *ret = (struct tags_result){0};
+    TRY(query_check_alive(ctx, err));
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++)
-        ec = query_source_open(ctx, &sources[i], ctx->parts[i], err);
+        ec = query_source_open_lazy(ctx, &sources[i], ctx->parts[i], err);
     uint32_t done = 0;
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++) {
         struct source *s = &sources[i];
@@ -278,9 +303,17 @@ enum ec query_tags(const struct query_ctx *ctx, const struct tags_request *req,
             tell(&n);
         if (s->part == NULL || outside(req, &s->info))
             continue;
+        uint64_t *slot, hash = 0;
+        if (names_seen(&n, s->part, &slot, &hash))
+            continue;
+        bool ok = true;
         ec = query_check_alive(ctx, err);
         if (ec == EC_OK)
+            ec = source_groups(s, &ok, err);
+        if (ec == EC_OK && ok)
             ec = req->filter == NULL ? all_names(&n, s, err) : filtered_names(ctx, &n, s, err);
+        if (ec == EC_OK && ok && slot != NULL)
+            *slot = hash;
         if (source_unreadable(source_note(s, ec)))
             ec = EC_OK;
     }

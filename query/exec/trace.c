@@ -308,9 +308,30 @@ static enum ec read_parts(const struct query_ctx *ctx, struct source *sources,
     return ec;
 }
 
-enum ec query_trace(const struct query_ctx *ctx, const struct trace_id *id, uint64_t max_bytes,
+/* The parts that may hold the trace: of a thousand one or two. */
+static enum ec parts_of(
+    const struct query_ctx *ctx, const struct trace_id *id, struct query_ctx *ret, struct err *err)
+{
+    struct part **parts = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct part *);
+    size_t n = 0;
+    if (parts == NULL)
+        return over_budget(err);
+    TRY(query_check_alive(ctx, err));
+    for (size_t i = 0; i < ctx->n_parts; i++)
+        if (part_may_hold(ctx->parts[i], id))
+            parts[n++] = ctx->parts[i];
+    *ret = *ctx;
+    ret->parts = parts;
+    ret->n_parts = n;
+    return EC_OK;
+}
+
+enum ec query_trace(const struct query_ctx *of, const struct trace_id *id, uint64_t max_bytes,
     struct trace_result *ret, struct err *err)
 {
+    struct query_ctx some;
+    TRY(parts_of(of, id, &some, err));
+    const struct query_ctx *ctx = &some;
     struct source *sources = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct source);
     struct arena scratch;
     enum ec ec = EC_OK;
@@ -320,8 +341,6 @@ enum ec query_trace(const struct query_ctx *ctx, const struct trace_id *id, uint
     *ret = (struct trace_result){0};
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++)
         ec = query_source_open_lazy(ctx, &sources[i], ctx->parts[i], err);
-    if (ec == EC_OK)
-        ec = query_check_alive(ctx, err);
     if (ec == EC_OK)
         ec = read_parts(ctx, sources, id, max_bytes, &scratch, ret, err);
     if (ec == EC_OK)

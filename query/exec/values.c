@@ -621,7 +621,9 @@ static enum ec nested_values(struct values *v, struct source *sources, struct er
         done += s->info.n_groups;
         if (s->part == NULL || values_outside(v->req, &s->info))
             continue;
-        for (uint32_t i = 0; i < s->info.n_traces && ec == EC_OK && !full(v); i++) {
+        bool ok = false;
+        ec = source_reader(s, &ok, err);
+        for (uint32_t i = 0; ok && i < s->info.n_traces && ec == EC_OK && !full(v); i++) {
             struct part_trace pt;
             ec = i % 256 == 0 ? query_check_alive(v->ctx, err) : EC_OK;
             if (ec == EC_OK)
@@ -667,8 +669,11 @@ static enum ec parts_values(struct values *v, unsigned which, struct err *err)
         if (s->part == NULL || values_outside(v->req, &s->info) ||
             ((s->part->is_head ? OF_HEADS : OF_BLOCKS) & which) == 0)
             continue;
+        bool ok = false;
         ec = query_check_alive(ctx, err);
         if (ec == EC_OK)
+            ec = source_groups(s, &ok, err);
+        if (ec == EC_OK && ok)
             ec = source_values(v, s, err);
         if (source_unreadable(source_note(s, ec)))
             ec = EC_OK;
@@ -765,7 +770,9 @@ enum ec query_values(const struct query_ctx *ctx, const struct values_request *r
     *ret = (struct values_result){0};
     enum ec ec = begin(&v, &done, err);
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK && !done; i++)
-        ec = query_source_open(ctx, &v.sources[i], ctx->parts[i], err);
+        ec = query_source_open_lazy(ctx, &v.sources[i], ctx->parts[i], err);
+    if (ec == EC_OK)
+        ec = query_check_alive(ctx, err);
     if (ec == EC_OK)
         ec = done ? fill(&v, NULL, ret, &bytes, err) : stored_values(&v, ret, err);
     if (ec == EC_OK)

@@ -28,6 +28,7 @@ struct cache_shard {
 struct block_cache {
     struct budget budget;
     _Atomic uint64_t serial;
+    _Atomic uint64_t held; /* block_cache_hold */
     struct cache_shard shards[CACHE_SHARDS];
 };
 
@@ -226,6 +227,22 @@ static bool cache_make_room(struct block_cache *c, uint64_t bytes)
             return true;
     }
     return false;
+}
+
+bool block_cache_hold(struct block_cache *c, uint64_t bytes)
+{
+    uint64_t cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
+    uint64_t held = atomic_fetch_add_explicit(&c->held, bytes, memory_order_relaxed) + bytes;
+    if ((cap == 0 || held <= cap / 4) && cache_make_room(c, bytes))
+        return true;
+    atomic_fetch_sub_explicit(&c->held, bytes, memory_order_relaxed);
+    return false;
+}
+
+void block_cache_let_go(struct block_cache *c, uint64_t bytes)
+{
+    atomic_fetch_sub_explicit(&c->held, bytes, memory_order_relaxed);
+    budget_give(&c->budget, bytes);
 }
 
 /* `bytes` are charged to payer: given back when there is no memory. */

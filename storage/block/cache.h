@@ -41,6 +41,9 @@ void block_cache_discard(struct cached *o);
 struct cached *block_cache_add(
     struct block_cache *c, struct cached *o, uint64_t block, uint64_t key);
 void block_cache_unpin(struct cached *o);
+/* Charges what stays as long as its block to the cache, up to a quarter of it; false: no room. */
+bool block_cache_hold(struct block_cache *c, uint64_t bytes);
+void block_cache_let_go(struct block_cache *c, uint64_t bytes);
 /* Drops all objects of a block that is being closed: nobody may hold a pin. */
 void block_cache_purge(struct block_cache *c, uint64_t block);
 /* Evicts about that much, so that something else can be charged to block_cache_budget. */

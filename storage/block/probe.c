@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Questions to a block that need no reader: one small page of a filter each, kept in the page
  * cache. On any trouble the answer is "perhaps": who then opens a reader meets the damage, too. */
+#include <stdlib.h>
+
 #include "filter.h"
 #include "reader.h"
 
@@ -81,11 +83,51 @@ bool block_peek(struct part *p, struct part_info *ret)
     return true;
 }
 
+/* Reads the whole filter over ids; NULL: no room for it, or it cannot be read. */
+static struct id_filter *ids_load(struct block *b, const struct block_root *root)
+{
+    const struct block_filter *f = &root->ids;
+    uint64_t bytes = sizeof(struct id_filter) + (uint64_t)f->n_pages * f->pages[0].raw;
+    if (!block_cache_hold(b->cache, bytes))
+        return NULL;
+    struct id_filter *ids = xmalloc(bytes);
+    *ids = (struct id_filter){.n_pages = f->n_pages, .n_bytes = f->pages[0].raw, .bytes = bytes};
+    for (uint32_t i = 0; i < f->n_pages; i++) {
+        struct err err = {0};
+        uint8_t *page = ids->pages + (uint64_t)i * ids->n_bytes;
+        enum ec ec = filter_read(b, root, &f->pages[i], page, &err);
+        if (ec == EC_OK)
+            continue;
+        (void)err_prefix(&err, "block %s: the filter of ids", b->path);
+        (void)block_damaged(b, ec, &err);
+        block_cache_let_go(b->cache, bytes);
+        free(ids);
+        return NULL;
+    }
+    struct id_filter *none = NULL;
+    if (atomic_compare_exchange_strong_explicit(
+            &b->ids, &none, ids, memory_order_acq_rel, memory_order_acquire))
+        return ids;
+    block_cache_let_go(b->cache, bytes); /* another thread was faster */
+    free(ids);
+    return none;
+}
+
 bool block_may_hold(struct part *p, const struct trace_id *id)
 {
     struct block *b = block_of(p);
-    const struct block_root *root = root_of(b);
-    return root == NULL || filter_ask(b, root, &root->ids, OBJECT_ID_FILTER, block_id_hash(id));
+    uint64_t hash = block_id_hash(id);
+    const struct id_filter *ids = atomic_load_explicit(&b->ids, memory_order_acquire);
+    if (UNLIKELY(ids == NULL)) {
+        const struct block_root *root = root_of(b);
+        if (root == NULL || root->ids.n_pages == 0)
+            return true;
+        ids = ids_load(b, root);
+        if (ids == NULL)
+            return filter_ask(b, root, &root->ids, OBJECT_ID_FILTER, hash);
+    }
+    uint32_t page = filter_page_of(hash, ids->n_pages);
+    return filter_has(ids->pages + (uint64_t)page * ids->n_bytes, ids->n_bytes, hash);
 }
 
 static bool value_ask(struct part *p, uint64_t hash)

@@ -404,6 +404,10 @@ static void block_destroy(struct part *p)
     struct block_root *root = atomic_load_explicit(&b->root, memory_order_acquire);
     block_cache_purge(b->cache, b->serial);
     block_root_free(root, block_cache_budget(b->cache));
+    struct id_filter *ids = atomic_load_explicit(&b->ids, memory_order_acquire);
+    if (ids != NULL)
+        block_cache_let_go(b->cache, ids->bytes);
+    free(ids);
     if (b->fd >= 0)
         (void)io_close(b->io, "block.close", b->fd, NULL); /* read only: nothing to lose */
     pthread_mutex_destroy(&b->lock);

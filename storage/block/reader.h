@@ -24,8 +24,17 @@ enum object_kind {
     OBJECT_VALUE_FILTER = 8, /* page of root.values */
 };
 
+/* The filter over ids as a whole, once it was asked: a lookup goes over all blocks of a tenant, and
+ * finding a page in the cache costs more than asking it. */
+struct id_filter {
+    uint32_t n_pages, n_bytes; /* of a page */
+    uint64_t bytes;            /* of this allocation, as charged */
+    uint8_t pages[];
+};
+
 struct block {
     struct part part;
+    _Atomic(struct id_filter *) ids; /* NULL: not asked yet, or no room; never changes after */
     struct io *io;
     char *path;
     struct str tenant; /* owned */
