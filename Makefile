@@ -3,7 +3,7 @@
 SECONDS ?= 60
 MESON_BUILD = build/meson
 
-.PHONY: build run test oracle bench lint format asan tsan fuzz clean install
+.PHONY: build run test nightly oracle bench lint format asan tsan fuzz clean install
 
 build:
 	@scripts/bootstrap build
@@ -16,6 +16,12 @@ test:
 	@scripts/bootstrap build test
 	@scripts/build release
 	@scripts/test
+
+# make nightly [HOURS=8] [ONLY=kill,soak]: the long forms of all harnesses; docs/RELIABILITY.md.
+nightly:
+	@scripts/bootstrap build test fuzz
+	@scripts/build release
+	@scripts/nightly $(if $(HOURS),--hours $(HOURS)) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 # make oracle PAIRS=100000 [SEED=7]: the query engine against the naive evaluator of tests/oracle.
 PAIRS ?= 100000
