@@ -336,7 +336,7 @@ enum ec queue_reader(
     if (!known || !pos_load(q, r.fd, &r.pos))
         /* New: what comes from now on. Known, but unreadable: everything, rather twice than not. */
         r.pos = known ? (struct queue_pos){0} : (struct queue_pos){.segment = q->next_number};
-    if (r.pos.segment > q->next_number) /* segments were deleted by hand */
+    if (r.pos.segment >= q->next_number) /* its segment is gone: by hand, or with the power */
         r.pos = (struct queue_pos){.segment = q->next_number};
     q->readers[q->n_readers] = r;
     *ret_reader = q->n_readers++;

@@ -128,6 +128,28 @@ static void test_queue__a_position_within_a_record_is_kept(void **state)
     queue_close(q);
 }
 
+/* The newest segment went with the power, the position in it did not: the next segment has its
+ * number, and is read from its start. */
+static void test_queue__a_position_in_a_lost_segment(void **state)
+{
+    struct queue *q = opened();
+    struct queue_pos pos;
+    (void)state;
+    unsigned r = reader(q, "a", &pos);
+    assert_int_equal(append(q, "one", NULL), EC_OK);
+    assert_int_equal(append(q, "two", NULL), EC_OK);
+    expect(q, &pos, "one");
+    queue_done(q, r, &pos);
+    queue_close(q);
+    char *path = segment_file(1);
+    assert_int_equal(unlink(path), 0);
+    q = opened();
+    r = reader(q, "a", &pos);
+    assert_int_equal(append(q, "three", NULL), EC_OK);
+    expect(q, &pos, "three");
+    queue_close(q);
+}
+
 static void test_queue__readers_are_independent_and_new_ones_start_at_the_end(void **state)
 {
     struct queue_pos a, b;
@@ -310,6 +332,8 @@ int main(void)
             test_queue__a_position_within_a_record_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_queue__readers_are_independent_and_new_ones_start_at_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_queue__a_position_in_a_lost_segment, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queue__a_torn_tail_is_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queue__damage_is_skipped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
