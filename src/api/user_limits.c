@@ -58,8 +58,8 @@ static void put_effective(void *ctx, const struct tenant_entry *e)
     struct effective *f = ctx;
     struct api *a = f->r->api;
     const struct limit_lists *l = e != NULL ? &e->lists : overrides_default_lists(a->opt.overrides);
-    user_limits_json_effective(e != NULL ? e->attached : &a->opt.config->limits.generator,
-        l->forwarders, l->n_forwarders, f->out);
+    user_limits_json_effective(
+        e != NULL ? e->attached : &a->opt.config->limits.generator, l, f->out);
 }
 
 static void get_limits(struct request *r)

@@ -8,12 +8,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "config/config.h"
+#include "gateway/overrides.h"
 
 /* Appends the canonical form; EC_INVALID with Tempo's words, of syntax and of values. */
 enum ec user_limits_json_put(
     const struct config *c, const json_t *limits, struct buf *out, struct err *err) MUST_USE;
 /* RFC 7386: patch over target, a new reference. */
 json_t *user_limits_json_patch(const json_t *target, const json_t *patch);
-/* What holds for a tenant in the end. */
-void user_limits_json_effective(const struct config_tenant_generator *g,
-    const struct str *forwarders, size_t n_forwarders, struct buf *out);
+/* user_limits_effective.c: what holds for a tenant in the end. */
+void user_limits_json_effective(
+    const struct config_tenant_generator *g, const struct limit_lists *l, struct buf *out);

@@ -358,6 +358,36 @@ def user_config(**more):
         "user_configurable_overrides": {"enabled": True, **more}}}
 
 
+def merged_limits():
+    """scope=merged says everything that can be set, of whichever layer: posted again it is the same."""
+    policies = [{"include": {"match_type": "strict", "attributes": [
+                    {"key": "kind", "value": "SPAN_KIND_SERVER"}, {"key": "span.n", "value": 7},
+                    {"key": "span.d", "value": 1.5}, {"key": "resource.b", "value": True}]}},
+                {"include_any": {"match_type": "regex", "attributes": [{"key": "name", "value": "GET .*"}]}},
+                {"exclude": {"match_type": "regex", "attributes": [{"key": "span.x\"y", "value": "z"}]}}]
+    mappings = [{"name": "where", "source_labels": ["k8s.cluster.name", "host.name"], "join": "/"}]
+    spans = {"filter_policies": policies, "dimension_mappings": mappings, "span_multiplier_key": "ratio",
+             "enable_tracestate_span_multiplier": True}
+    graphs = {"filter_policies": policies[1:], "enable_virtual_node_label": True,
+              "enable_messaging_system_latency_histogram": True, "span_multiplier_key": "w"}
+    config = user_config()
+    config["distributor"] = {"usage": {"cost_attribution": {"enabled": True}}}
+    config["overrides"]["defaults"] = {"cost_attribution": {"dimensions": {"resource.team": "t", "span.op": ""}}}
+    with Server(config) as server:
+        call(server, "POST", {"metrics_generator": {"collection_interval": "60s", "processor": {
+            "span_metrics": spans, "service_graphs": graphs}}}, "0")
+        merged = call(server, "GET", path="/api/overrides?scope=merged").json()
+        got = merged["metrics_generator"]["processor"]
+        for name, want in (("span_metrics", spans), ("service_graphs", graphs)):
+            for key, value in want.items():
+                c.equal(f"{name}.{key}", got[name][key], value)
+        c.equal("what the file says", merged["cost_attribution"]["dimensions"].keys(), {"resource.team", "span.op"})
+        version = call(server, "GET").header("etag").strip('"')
+        again = call(server, "POST", merged, version)
+        c.equal("is a valid request", (again.status, again.text), (200, ""))
+        c.equal("and says the same", call(server, "GET", path="/api/overrides?scope=merged").json(), merged)
+
+
 def user_limits():
     with Server() as server:
         c.equal("off", get(server, "/api/overrides").status, 404)
@@ -394,6 +424,7 @@ def user_limits():
         c.equal("merged", (merged["forwarders"], merged["metrics_generator"]["collection_interval"],
                            merged["metrics_generator"]["processor"]["span_metrics"]["enable_instance_label"]),
                 (["f"], "1m0s", True))
+        c.equal("merged attribution", merged["cost_attribution"], {"dimensions": {"service.name": "s"}})
         a = call(server, "GET", path="/api/overrides?scope=all")
         c.equal("scope", (a.status, a.text),
                 (400, 'unknown scope "all", valid options are api and merged\n'))
@@ -497,7 +528,7 @@ def user_limits_conflict():
 
 
 def main():
-    for f in (user_limits, user_limits_conflict, burst, traces, trace_bytes, attributes, delay, debug_spans, span_log, reload_under_load,
+    for f in (user_limits, merged_limits, user_limits_conflict, burst, traces, trace_bytes, attributes, delay, debug_spans, span_log, reload_under_load,
               attribution, forwarders):
         c.run(f.__name__, f)
     c.finish()
