@@ -40,7 +40,7 @@ void http_client_free(struct http_client *c);
 
 /* ---- how to reach a kind of service: made once, shared by many requests ---- */
 
-enum http_proxy_mode { HTTP_PROXY_ENVIRONMENT, HTTP_PROXY_NONE };
+enum http_proxy_mode { HTTP_PROXY_ENVIRONMENT, HTTP_PROXY_NONE, HTTP_PROXY_URL };
 
 struct http_profile_options {
     /* Trust: the certificates of ca_file, or of ca_pem (not both). With neither, or with
@@ -51,8 +51,12 @@ struct http_profile_options {
     bool system_cas;
     bool insecure_skip_verify;        /* neither chain nor name are checked */
     const char *cert_file, *key_file; /* client certificate, PEM */
+    const char *server_name; /* that the server's certificate must have and that TLS asks for; NULL
+                                or "": the URL's */
     enum http_proxy_mode proxy;
-    bool http2;                 /* offer h2 by ALPN; default is HTTP/1.1 only */
+    const char *proxy_url, *no_proxy; /* HTTP_PROXY_URL: http, https or socks5; may hold a password.
+                                         Without no_proxy it is used for all hosts */
+    bool http2;                       /* offer h2 by ALPN; default is HTTP/1.1 only */
     bool http2_plain;           /* with http2: h2 also without TLS, unasked, as gRPC speaks it */
     int64_t connect_timeout_ns; /* 0: 10 s; name look-up and handshakes included */
     int64_t timeout_ns;         /* whole request, waiting included; 0: 30 s */
@@ -80,10 +84,11 @@ struct http_client_request { /* all views are copied by http_client_send */
     struct bytes body;         /* sent with Content-Length */
     struct str bearer;         /* set: "Authorization: Bearer ..." */
     struct str user, password; /* set: basic authentication */
-    bool follow_redirects;     /* at most 5, GET and HEAD only */
-    bool accept_compressed;    /* offer gzip and zstd; the body comes inflated */
-    int64_t timeout_ns;        /* 0: the profile's */
-    uint64_t body_bytes_max;   /* 0: the profile's */
+    const char *aws_sigv4;   /* "aws:amz:<region>:<service>": signed, user and password are keys */
+    bool follow_redirects;   /* at most 5, GET and HEAD only */
+    bool accept_compressed;  /* offer gzip and zstd; the body comes inflated */
+    int64_t timeout_ns;      /* 0: the profile's */
+    uint64_t body_bytes_max; /* 0: the profile's */
 };
 
 struct http_client_response { /* views live until done returns */
@@ -129,6 +134,9 @@ void http_timer_start(struct http_client *c, struct http_timer *t, int64_t delay
 void http_timer_stop(struct http_timer *t);
 
 /* ---- text helpers ---- */
+
+/* Name and value can be sent as a header line. */
+bool http_header_ok(const struct http_header *h);
 
 /* Appends with %XX for all but A-Z a-z 0-9 - . _ ~ and the characters of `keep` (may be ""). */
 void http_url_escape(struct buf *out, struct str s, const char *keep);

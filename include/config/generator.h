@@ -115,6 +115,27 @@ struct config_relabel {
     uint64_t modulus;
 };
 
+struct config_client_tls {
+    const char *ca_pem, *ca_file, *cert_file, *key_file, *server_name;
+    bool insecure_skip_verify;
+};
+struct config_client_proxy {
+    const char *url, *no_proxy; /* "": none */
+    bool from_environment;
+};
+struct config_oauth2 {
+    const char *client_id, *client_secret, *client_secret_file, *token_url;
+    const char *const *scopes;
+    const struct node *params_node;
+    struct config_pairs params;
+    struct config_client_tls tls;
+    struct config_client_proxy proxy;
+};
+struct config_sigv4 {
+    const char *region, *access_key, *secret_key; /* resolved: the environment's where not set */
+    const char *token;                            /* of the environment, "": none */
+};
+
 struct config_remote_write {
     const char *url; /* without user and password */
     const char *name;
@@ -129,9 +150,12 @@ struct config_remote_write {
     /* credentials: at most one kind; files are read for every request */
     const char *user, *user_file, *password, *password_file;
     const char *auth_type, *credentials, *credentials_file;
-    /* tls_config */
-    const char *ca_pem, *ca_file, *cert_file, *key_file;
-    bool insecure_skip_verify, http2, proxy_from_environment;
+    bool has_oauth2, has_sigv4;
+    struct config_oauth2 oauth2;
+    struct config_sigv4 sigv4;
+    struct config_client_tls tls;
+    struct config_client_proxy proxy;
+    bool http2;
     /* as given, until resolved */
     const struct node *headers_node, *http_headers_node, *relabels_node;
 };

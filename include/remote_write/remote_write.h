@@ -26,6 +26,14 @@ struct remote_write_relabel { /* Prometheus' relabel_config with its defaults fi
     uint64_t modulus;
 };
 
+struct remote_write_oauth2 { /* client credentials; texts are copied */
+    const char *token_url, *client_id, *client_secret, *client_secret_file;
+    const char *scopes; /* blanks between them */
+    const struct http_header *params;
+    size_t n_params;
+    struct http_profile_options http;
+};
+
 struct remote_write_endpoint { /* texts are copied */
     const char *url;           /* without user and password */
     const char *name;          /* "": made of a hash */
@@ -40,6 +48,8 @@ struct remote_write_endpoint { /* texts are copied */
     bool retry_on_429;
     const char *user, *user_file, *password, *password_file; /* NULL or "": not */
     const char *auth_type, *credentials, *credentials_file;
+    const char *aws_region, *aws_token; /* region set: signed, user and password are the keys */
+    const struct remote_write_oauth2 *oauth2; /* NULL: not */
     struct http_profile_options http;
 };
 

@@ -28,6 +28,11 @@ static bool is_field_value(struct str s)
     return true;
 }
 
+bool http_header_ok(const struct http_header *h)
+{
+    return is_token(h->name) && is_field_value(h->value);
+}
+
 static void wipe_lines(struct curl_slist *lines)
 {
     for (struct curl_slist *l = lines; l != NULL; l = l->next)
@@ -75,28 +80,62 @@ static void put_basic(struct http_call *call, struct str user, struct str passwo
 }
 
 static enum ec call_lines(
-    struct http_call *call, const struct http_client_request *rq, struct err *err)
+    struct http_call *call, const struct http_client_request *rq, struct str host, struct err *err)
 {
-    bool has_type = false, has_expect = false;
+    bool has_type = false, has_expect = false, has_host = false;
     for (size_t i = 0; i < rq->n_headers; i++) {
         const struct http_header *h = &rq->headers[i];
         if (!is_token(h->name) || !is_field_value(h->value))
             return ERR(err, EC_INVALID, "request header %zu is not valid", i);
         has_type |= str_ieq(h->name, STR("Content-Type"));
         has_expect |= str_ieq(h->name, STR("Expect"));
+        has_host |= str_ieq(h->name, STR("Host"));
         put_line(call, h->name, STR(""), h->value);
     }
     if (!is_field_value(rq->bearer))
         return ERR(err, EC_INVALID, "bearer token is not a header value");
     if (rq->bearer.n != 0)
         put_line(call, STR("Authorization"), STR("Bearer "), rq->bearer);
-    else if (rq->user.n != 0)
+    else if (rq->user.n != 0 && rq->aws_sigv4 == NULL)
         put_basic(call, rq->user, rq->password);
+    if (call->connect_to != NULL && !has_host) /* the URL has the certificate's name */
+        put_line(call, STR("Host"), STR(""), host);
     if (!has_type)
         drop_line(call, "Content-Type:");
-    if (!has_expect)
+    if (!has_expect && rq->aws_sigv4 == NULL) /* the library would sign it, though it is not sent */
         drop_line(call, "Expect:");
     return EC_OK;
+}
+
+/* Another name than the URL's for TLS: it takes the place of the host in the URL, and the
+ * connection is made to where the URL said. */
+static enum ec call_server_name(
+    struct http_call *call, struct str host_port, struct str rest, struct err *err)
+{
+    const char *name = call->profile->server_name;
+    struct buf b = BUF_INIT;
+    struct str host = host_port, port = STR("443");
+    const char *colon = memrchr(host_port.p, ':', host_port.n);
+    if (colon != NULL && memchr(colon, ']', (size_t)(host_port.p + host_port.n - colon)) == NULL) {
+        host = str_n(host_port.p, (size_t)(colon - host_port.p));
+        port = str_n(colon + 1, host_port.n - host.n - 1);
+    }
+    buf_printf(&b, "%s:" STR_FMT ":" STR_FMT ":" STR_FMT, name, STR_ARG(port), STR_ARG(host),
+        STR_ARG(port));
+    buf_putc(&b, 0);
+    call->connect_to = curl_slist_append(NULL, (const char *)b.p);
+    ASSERT(call->connect_to != NULL);
+    buf_reset(&b);
+    buf_printf(&b, "https://%s:" STR_FMT STR_FMT, name, STR_ARG(port), STR_ARG(rest));
+    struct str scheme, split[3];
+    bool ok = http_url_split(buf_str(&b), &scheme, &split[0], &split[1], &split[2]);
+    if (ok) {
+        explicit_bzero(call->url, strlen(call->url));
+        free(call->url);
+        call->url = xstrndup((const char *)b.p, b.n);
+    }
+    http_wipe_buf(&b);
+    return ok ? EC_OK : ERR(err, EC_INVALID, "the TLS server name is no host name");
 }
 
 static size_t on_head(char *p, size_t size, size_t n, void *arg)
@@ -161,6 +200,20 @@ static bool call_method(struct http_call *call, struct str method, bool has_body
     return ok && curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, name) == CURLE_OK;
 }
 
+static bool call_sign(CURL *e, const struct http_client_request *rq)
+{
+    char *user = xstrndup(rq->user.p, rq->user.n);
+    char *password = xstrndup(rq->password.p, rq->password.n);
+    bool ok = curl_easy_setopt(e, CURLOPT_USERNAME, user) == CURLE_OK &&
+              curl_easy_setopt(e, CURLOPT_PASSWORD, password) == CURLE_OK &&
+              curl_easy_setopt(e, CURLOPT_AWS_SIGV4, rq->aws_sigv4) == CURLE_OK;
+    explicit_bzero(user, rq->user.n);
+    explicit_bzero(password, rq->password.n);
+    free(user);
+    free(password);
+    return ok;
+}
+
 static bool call_options(struct http_call *call, const struct http_client_request *rq)
 {
     CURL *e = call->easy;
@@ -188,6 +241,10 @@ static bool call_options(struct http_call *call, const struct http_client_reques
         curl_easy_setopt(e, CURLOPT_WRITEDATA, call) == CURLE_OK &&
         curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->error) == CURLE_OK &&
         curl_easy_setopt(e, CURLOPT_PRIVATE, call) == CURLE_OK;
+    if (call->connect_to != NULL)
+        ok = ok && curl_easy_setopt(e, CURLOPT_CONNECT_TO, call->connect_to) == CURLE_OK;
+    if (rq->aws_sigv4 != NULL)
+        ok = ok && call_sign(e, rq);
     if (rq->accept_compressed)
         ok = ok && curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "") == CURLE_OK;
     return ok;
@@ -212,7 +269,13 @@ enum ec http_call_new(struct http_client *c, const struct http_client_request *r
         call->start_ns + (rq->timeout_ns > 0 ? rq->timeout_ns : rq->profile->timeout_ns);
     buf_init(&call->body, c->opt.budget);
     buf_put(&call->sent, rq->body.p, rq->body.n);
-    enum ec ec = call_lines(call, rq, err);
+    enum ec ec = EC_OK;
+    if (rq->profile->server_name != NULL && str_eqz(scheme, "https")) {
+        const char *rest = host.p + host.n;
+        ec = call_server_name(call, host, str_n(rest, (size_t)(rq->url.p + rq->url.n - rest)), err);
+    }
+    if (ec == EC_OK)
+        ec = call_lines(call, rq, host, err);
     if (ec == EC_OK) {
         call->easy = curl_easy_init();
         if (call->easy == NULL || !call_options(call, rq))
@@ -233,6 +296,7 @@ void http_call_free(struct http_call *call)
     if (call->easy != NULL)
         curl_easy_cleanup(call->easy);
     wipe_lines(call->lines);
+    curl_slist_free_all(call->connect_to);
     http_wipe_buf(&call->sent);
     http_wipe_buf(&call->body);
     http_wipe_buf(&call->head);

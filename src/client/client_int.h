@@ -24,7 +24,7 @@
 struct http_profile {
     char *ca_path; /* file for the library, may be a link to a memory file; NULL: the system's */
     int ca_fd;     /* memory file of an inline PEM, or -1 */
-    char *cert_file, *key_file;
+    char *cert_file, *key_file, *server_name;  /* NULL: none */
     char *proxy_http, *proxy_https, *no_proxy; /* NULL: no proxy */
     bool system_cas, insecure, http2, http2_plain;
     int64_t connect_timeout_ns, timeout_ns;
@@ -42,8 +42,9 @@ struct http_call {
     void *arg;
     CURL *easy;
     struct curl_slist *lines; /* request head: secret */
-    struct buf sent;          /* request body: secret */
-    char *url;                /* secret: its query may be */
+    struct curl_slist *connect_to;
+    struct buf sent; /* request body: secret */
+    char *url;       /* secret: its query may be */
     int64_t start_ns, deadline_ns;
     uint64_t body_max;
     enum ec failed; /* why our callbacks stopped the transfer; EC_OK: they did not */

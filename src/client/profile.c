@@ -49,11 +49,8 @@ static const char *environment(const char *upper, const char *lower)
     return v != NULL && *v != 0 ? v : NULL;
 }
 
-static void profile_proxies(struct http_profile *p)
+static char *no_proxy_list(const char *except)
 {
-    p->proxy_http = text_or_null(environment("HTTP_PROXY", "http_proxy"));
-    p->proxy_https = text_or_null(environment("HTTPS_PROXY", "https_proxy"));
-    const char *except = environment("NO_PROXY", "no_proxy");
     struct buf list = BUF_INIT;
     if (except != NULL && strcmp(except, "*") == 0)
         buf_putz(&list, "*"); /* means all only when it stands alone */
@@ -61,8 +58,16 @@ static void profile_proxies(struct http_profile *p)
         buf_printf(&list, "%s%s%s", NEVER_PROXIED, except == NULL ? "" : ",",
             except == NULL ? "" : except);
     buf_putc(&list, 0);
-    p->no_proxy = xstrdup((const char *)list.p);
+    char *text = xstrdup((const char *)list.p);
     buf_deinit(&list);
+    return text;
+}
+
+static void profile_proxies(struct http_profile *p)
+{
+    p->proxy_http = text_or_null(environment("HTTP_PROXY", "http_proxy"));
+    p->proxy_https = text_or_null(environment("HTTPS_PROXY", "https_proxy"));
+    p->no_proxy = no_proxy_list(environment("NO_PROXY", "no_proxy"));
 }
 
 enum ec http_profile_new(
@@ -88,11 +93,18 @@ enum ec http_profile_new(
     p->http2_plain = opt->http2_plain;
     p->cert_file = text_or_null(opt->cert_file);
     p->key_file = text_or_null(opt->key_file);
+    p->server_name = text_or_null(opt->server_name);
     p->connect_timeout_ns = opt->connect_timeout_ns > 0 ? opt->connect_timeout_ns : HTTP_CONNECT_NS;
     p->timeout_ns = opt->timeout_ns > 0 ? opt->timeout_ns : HTTP_TIMEOUT_NS;
     p->body_bytes_max = opt->body_bytes_max > 0 ? opt->body_bytes_max : HTTP_BODY_BYTES_MAX;
     if (opt->proxy == HTTP_PROXY_ENVIRONMENT)
         profile_proxies(p);
+    if (opt->proxy == HTTP_PROXY_URL) {
+        bool some = opt->no_proxy != NULL && *opt->no_proxy != 0;
+        p->proxy_http = text_or_null(opt->proxy_url);
+        p->proxy_https = text_or_null(opt->proxy_url);
+        p->no_proxy = some ? no_proxy_list(opt->no_proxy) : xstrdup("");
+    }
     *ret = p;
     return EC_OK;
 }
@@ -106,6 +118,7 @@ void http_profile_free(struct http_profile *p)
     free(p->ca_path);
     free(p->cert_file);
     free(p->key_file);
+    free(p->server_name);
     if (p->proxy_http != NULL)
         explicit_bzero(p->proxy_http, strlen(p->proxy_http)); /* may hold a password */
     if (p->proxy_https != NULL)

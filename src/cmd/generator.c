@@ -111,19 +111,58 @@ static struct remote_write_relabel relabel_from(const struct config_relabel *r, 
         .modulus = r->modulus};
 }
 
+static struct http_profile_options http_from(
+    const struct config_client_tls *t, const struct config_client_proxy *p)
+{
+    return (struct http_profile_options){.ca_file = t->ca_file,
+        .ca_pem = str_from(t->ca_pem),
+        .insecure_skip_verify = t->insecure_skip_verify,
+        .cert_file = t->cert_file,
+        .key_file = t->key_file,
+        .server_name = t->server_name,
+        .proxy = p->from_environment ? HTTP_PROXY_ENVIRONMENT
+                 : p->url[0] != 0    ? HTTP_PROXY_URL
+                                     : HTTP_PROXY_NONE,
+        .proxy_url = p->url,
+        .no_proxy = p->no_proxy};
+}
+
+static const struct http_header *headers_from(struct config_pairs in, struct arena *a)
+{
+    struct http_header *h = ARENA_ARRAY(a, in.n, struct http_header);
+    ASSERT(h != NULL); /* no budget, as below */
+    for (size_t i = 0; i < in.n; i++)
+        h[i] = (struct http_header){str_from(in.p[i].name), str_from(in.p[i].value)};
+    return h;
+}
+
+static const struct remote_write_oauth2 *oauth2_from(const struct config_oauth2 *o, struct arena *a)
+{
+    struct remote_write_oauth2 *ret = ARENA_ARRAY(a, 1, struct remote_write_oauth2);
+    struct buf scopes = BUF_INIT;
+    for (size_t i = 0; o->scopes != NULL && o->scopes[i] != NULL; i++)
+        buf_printf(&scopes, "%s%s", i == 0 ? "" : " ", o->scopes[i]);
+    *ret = (struct remote_write_oauth2){.token_url = o->token_url,
+        .client_id = o->client_id,
+        .client_secret = o->client_secret,
+        .client_secret_file = o->client_secret_file,
+        .scopes = arena_strz(a, buf_str(&scopes)),
+        .params = headers_from(o->params, a),
+        .n_params = o->params.n,
+        .http = http_from(&o->tls, &o->proxy)};
+    buf_deinit(&scopes);
+    return ret;
+}
+
 static void endpoint_from(
     const struct config_remote_write *e, struct arena *a, struct remote_write_endpoint *ret)
 {
-    struct http_header *h = ARENA_ARRAY(a, e->headers.n, struct http_header);
     struct remote_write_relabel *r = ARENA_ARRAY(a, e->n_relabels, struct remote_write_relabel);
-    for (size_t i = 0; i < e->headers.n; i++)
-        h[i] =
-            (struct http_header){str_from(e->headers.p[i].name), str_from(e->headers.p[i].value)};
     for (size_t i = 0; i < e->n_relabels; i++)
         r[i] = relabel_from(&e->relabels[i], a);
     *ret = (struct remote_write_endpoint){.url = e->url,
         .name = e->name,
-        .headers = h,
+        .headers = headers_from(e->headers, a),
         .n_headers = e->headers.n,
         .relabels = r,
         .n_relabels = e->n_relabels,
@@ -141,14 +180,16 @@ static void endpoint_from(
         .auth_type = e->auth_type,
         .credentials = e->credentials,
         .credentials_file = e->credentials_file,
-        .http = {.ca_file = e->ca_file,
-            .ca_pem = str_from(e->ca_pem),
-            .insecure_skip_verify = e->insecure_skip_verify,
-            .cert_file = e->cert_file,
-            .key_file = e->key_file,
-            .proxy = e->proxy_from_environment ? HTTP_PROXY_ENVIRONMENT : HTTP_PROXY_NONE,
-            .http2 = e->http2,
-            .body_bytes_max = 256u << 10}};
+        .oauth2 = e->has_oauth2 ? oauth2_from(&e->oauth2, a) : NULL,
+        .http = http_from(&e->tls, &e->proxy)};
+    ret->http.http2 = e->http2;
+    ret->http.body_bytes_max = 256u << 10;
+    if (!e->has_sigv4)
+        return;
+    ret->aws_region = e->sigv4.region;
+    ret->aws_token = e->sigv4.token;
+    ret->user = e->sigv4.access_key;
+    ret->password = e->sigv4.secret_key;
 }
 
 static enum ec start_remote_write(struct metrics_service *m, struct budget *budget, struct err *err)

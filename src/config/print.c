@@ -150,6 +150,27 @@ static bool is_secret_name(struct str name)
     return false;
 }
 
+/* "http://user:password@host": shown without the pair. */
+static bool print_url(struct buf *out, struct str s)
+{
+    const char *scheme = memmem(s.p, s.n, "://", 3);
+    if (scheme == NULL || scheme == s.p)
+        return false;
+    const char *host = scheme + 3, *end = host;
+    while (end < s.p + s.n && *end != '/' && *end != '?' && *end != '#')
+        end++;
+    const char *at = memrchr(host, '@', (size_t)(end - host));
+    if (at == NULL)
+        return false;
+    struct buf text = BUF_INIT;
+    buf_put(&text, s.p, (size_t)(host - s.p));
+    buf_putz(&text, MASK);
+    buf_put(&text, at, (size_t)(s.p + s.n - at));
+    print_text(out, buf_str(&text));
+    buf_deinit(&text);
+    return true;
+}
+
 /* A subtree as it was given. Depth and size are bounded by the parser. */
 static void print_node(struct buf *out, const struct node *n, unsigned depth, bool masked)
 {
@@ -157,6 +178,8 @@ static void print_node(struct buf *out, const struct node *n, unsigned depth, bo
         buf_putc(out, ' ');
         if (n->s.n > 0 && (masked || str_has(n->s, STR("PRIVATE KEY"))))
             buf_putz(out, "'" MASK "'");
+        else if (print_url(out, n->s))
+            ;
         else if (n->plain && !has_control(n->s))
             buf_puts(out, node_is_null(n) ? STR("null") : n->s);
         else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * metrics_generator.storage.remote_write: Prometheus' rules for an endpoint. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -149,7 +150,9 @@ static enum ec read_credentials(struct endpoint *x, struct err *err)
     if (!node_is_null(token) && !node_is_null(file))
         return ERR(
             err, EC_INVALID, "at most one of bearer_token & bearer_token_file must be configured");
-    if (basic + authorization + has_token > 1)
+    e->has_oauth2 = !node_is_null(node_get(x->at, STR("oauth2")));
+    e->has_sigv4 = !node_is_null(node_get(x->at, STR("sigv4")));
+    if (basic + authorization + has_token + e->has_oauth2 + e->has_sigv4 > 1)
         return ERR(err, EC_INVALID,
             "at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured");
     if (e->password[0] != 0 && e->password_file[0] != 0)
@@ -165,10 +168,80 @@ static enum ec read_credentials(struct endpoint *x, struct err *err)
         e->credentials = node_is_null(token) ? "" : copy(x->c, token->s);
         e->credentials_file = node_is_null(file) ? "" : copy(x->c, file->s);
     }
-    if (e->ca_pem[0] != 0 && e->ca_file[0] != 0)
+    return EC_OK;
+}
+
+static enum ec check_reach(
+    const struct config_client_tls *t, const struct config_client_proxy *p, struct err *err)
+{
+    struct str rest, scheme = str_cut(str_from(p->url), ':', &rest);
+    if (t->ca_pem[0] != 0 && t->ca_file[0] != 0)
         return ERR(err, EC_INVALID, "at most one of ca & ca_file must be configured");
-    if ((e->cert_file[0] == 0) != (e->key_file[0] == 0))
+    if ((t->cert_file[0] == 0) != (t->key_file[0] == 0))
         return ERR(err, EC_INVALID, "exactly one of cert_file and key_file is configured");
+    if (p->from_environment && (p->url[0] != 0 || p->no_proxy[0] != 0))
+        return ERR(err, EC_INVALID,
+            "if proxy_from_environment is configured, %s must not be configured",
+            p->url[0] != 0 ? "proxy_url" : "no_proxy");
+    if (p->no_proxy[0] != 0 && p->url[0] == 0)
+        return ERR(err, EC_INVALID, "if no_proxy is configured, proxy_url must also be configured");
+    if (p->url[0] != 0 && (!str_starts(rest, STR("//")) || rest.n == 2 ||
+                              (!str_eqz(scheme, "http") && !str_eqz(scheme, "https") &&
+                                  !str_eqz(scheme, "socks5") && !str_eqz(scheme, "socks5h"))))
+        return ERR(err, EC_INVALID, "proxy_url is no http, https or socks5 URL");
+    return EC_OK;
+}
+
+static enum ec read_oauth2(struct endpoint *x, struct err *err)
+{
+    struct config_oauth2 *o = &x->e->oauth2;
+    if (!x->e->has_oauth2)
+        return EC_OK;
+    if (o->client_id[0] == 0)
+        return ERR(err, EC_INVALID, "oauth2 client_id must be configured");
+    if (o->token_url[0] == 0)
+        return ERR(err, EC_INVALID, "oauth2 token_url must be configured");
+    if (o->client_secret[0] != 0 && o->client_secret_file[0] != 0)
+        return ERR(err, EC_INVALID,
+            "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured using oauth2");
+    TRY(check_reach(&o->tls, &o->proxy, err));
+    return resolve_pairs(&x->c->arena, o->params_node, &o->params, err);
+}
+
+static const char *from_environment(struct config *c, const char *name)
+{
+    const char *v = getenv(name);
+    return copy(c, str_from(v == NULL ? "" : v));
+}
+
+/* AWS's own tools look in more places; who relies on those is told. */
+static enum ec read_sigv4(struct endpoint *x, struct err *err)
+{
+    struct config_sigv4 *s = &x->e->sigv4;
+    if (!x->e->has_sigv4)
+        return EC_OK;
+    if ((s->access_key[0] == 0) != (s->secret_key[0] == 0))
+        return ERR(err, EC_INVALID,
+            "must provide a AWS SigV4 Access key and Secret Key if credentials are specified in the SigV4 config");
+    s->token = "";
+    if (s->access_key[0] == 0) {
+        s->access_key = from_environment(x->c, "AWS_ACCESS_KEY_ID");
+        s->secret_key = from_environment(x->c, "AWS_SECRET_ACCESS_KEY");
+        s->token = from_environment(x->c, "AWS_SESSION_TOKEN");
+    }
+    if (s->region[0] == 0)
+        s->region = from_environment(x->c, "AWS_REGION");
+    if (s->region[0] == 0)
+        s->region = from_environment(x->c, "AWS_DEFAULT_REGION");
+    if (s->access_key[0] == 0 || s->secret_key[0] == 0)
+        return ERR(err, EC_UNSUPPORTED,
+            "sigv4: no keys: set access_key and secret_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+    for (const char *p = s->region; *p != 0; p++)
+        if (!(*p == '-' || (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9')))
+            return ERR(err, EC_INVALID, "sigv4: \"%.40s\" is no region", s->region);
+    if (s->region[0] == 0)
+        return ERR(err, EC_INVALID,
+            "sigv4: region not configured in sigv4 or in default credentials chain");
     return EC_OK;
 }
 
@@ -202,6 +275,9 @@ static enum ec read_endpoint(struct endpoint *x, struct err *err)
     TRY(add_http_headers(x, err));
     TRY(check_headers(&e->headers, err));
     TRY(read_credentials(x, err));
+    TRY(check_reach(&e->tls, &e->proxy, err));
+    TRY(read_oauth2(x, err));
+    TRY(read_sigv4(x, err));
     if (e->samples_per_send_max == 0)
         e->samples_per_send_max = 2000;
     if (e->backoff_min <= 0)

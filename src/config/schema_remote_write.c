@@ -52,6 +52,8 @@ static const struct key authorization_keys[] = {
     K("credentials_ref", STRING, R, NULL, "there is no secret manager"),
 };
 static BLOCK(block_authorization, "config.Authorization", authorization_keys);
+#undef BASE
+#define BASE struct config_client_tls
 static const struct key tls_keys[] = {
     K("ca", STRING, I, "", "certificates to trust, PEM", TO(ca_pem)),
     K("ca_file", STRING, I, "", "file with them", TO(ca_file)),
@@ -62,12 +64,45 @@ static const struct key tls_keys[] = {
     K("ca_ref", STRING, R, NULL, "there is no secret manager"),
     K("cert_ref", STRING, R, NULL, "there is no secret manager"),
     K("key_ref", STRING, R, NULL, "there is no secret manager"),
-    K("server_name", STRING, R, NULL, "not supported by this release: use the certificate's name in url"),
+    K("server_name", STRING, I, "", "name of the server's certificate; empty: the one in url", TO(server_name)),
     K("insecure_skip_verify", BOOL, I, "false", "no check of the server's certificate", TO(insecure_skip_verify)),
     K("min_version", STRING, N, NULL, "TLS 1.2 is the lowest"),
     K("max_version", STRING, N, NULL, "the highest that both sides have"),
 };
 static BLOCK(block_tls, "config.plain", tls_keys);
+#define PROXY_KEYS \
+    K("proxy_url", STRING, I, "", "http, https or socks5 proxy", TO(proxy.url)), \
+    K("no_proxy", STRING, I, "", "hosts that proxy_url is not used for", TO(proxy.no_proxy)), \
+    K("proxy_from_environment", BOOL, I, "false", "HTTP_PROXY, HTTPS_PROXY, NO_PROXY", TO(proxy.from_environment)), \
+    K("proxy_connect_header", ANY, R, NULL, "not supported by this release")
+#undef BASE
+#define BASE struct config_oauth2
+static const struct key oauth2_keys[] = {
+    K("client_id", STRING, I, "", "name of the client", TO(client_id)),
+    K("client_secret", STRING, I, "", "its secret", TO(client_secret), .flags = KEY_SECRET),
+    K("client_secret_file", STRING, I, "", "file with it, read for every token", TO(client_secret_file)),
+    K("client_secret_ref", STRING, R, NULL, "there is no secret manager"),
+    K("scopes", STRINGS, I, NULL, "scopes to ask for", TO(scopes)),
+    K("token_url", STRING, I, "", "where tokens come from: client credentials grant", TO(token_url)),
+    K("endpoint_params", STRING_MAP, I, NULL, "more of the token request", TO(params_node)),
+    B("tls_config", block_tls, AT(tls)),
+    PROXY_KEYS,
+};
+static BLOCK(block_oauth2, "config.plain", oauth2_keys);
+#undef BASE
+#define BASE struct config_sigv4
+static const struct key sigv4_keys[] = {
+    K("region", STRING, I, "", "AWS region; empty: AWS_REGION or AWS_DEFAULT_REGION", TO(region)),
+    K("access_key", STRING, I, "", "empty: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN", TO(access_key)),
+    K("secret_key", STRING, I, "", "its other half", TO(secret_key), .flags = KEY_SECRET),
+    K("profile", STRING, R, NULL, "not supported: give access_key and secret_key, or the environment's"),
+    K("role_arn", STRING, R, NULL, "roles are not assumed: give the keys of one by the environment"),
+    K("external_id", STRING, R, NULL, "roles are not assumed"),
+    K("use_fips_sts_endpoint", BOOL, N, NULL, "roles are not assumed"),
+};
+static BLOCK(block_sigv4, "config.plain", sigv4_keys);
+#undef BASE
+#define BASE struct config_remote_write
 static const struct key endpoint_keys[] = {
     K("url", STRING, I, "", "where samples go", TO(url)),
     K("remote_timeout", PROM, I, "30s", "of one request", TO(timeout)),
@@ -82,19 +117,16 @@ static const struct key endpoint_keys[] = {
     B("metadata_config", block_metadata),
     B("basic_auth", block_basic),
     B("authorization", block_authorization),
-    K("oauth2", ANY, R, NULL, "not supported by this release"),
-    K("sigv4", ANY, R, NULL, "not supported by this release"),
-    K("azuread", ANY, R, NULL, "not supported by this release"),
-    K("google_iam", ANY, R, NULL, "not supported by this release"),
+    B("oauth2", block_oauth2, AT(oauth2)),
+    B("sigv4", block_sigv4, AT(sigv4)),
+    K("azuread", ANY, R, NULL, "not supported: let an OpenTelemetry Collector or Prometheus agent forward to Azure"),
+    K("google_iam", ANY, R, NULL, "not supported: let an OpenTelemetry Collector or Prometheus agent forward to Google"),
     K("bearer_token", STRING, I, "", "old form of authorization", .flags = KEY_SECRET),
     K("bearer_token_file", STRING, I, "", "old form of authorization"),
-    B("tls_config", block_tls),
+    B("tls_config", block_tls, AT(tls)),
     K("follow_redirects", BOOL, N, "true", "a redirect of a write is an error"),
     K("enable_http2", BOOL, I, "false", "HTTP/2 over TLS", TO(http2)),
-    K("proxy_url", STRING, R, NULL, "not supported by this release: use proxy_from_environment"),
-    K("no_proxy", STRING, R, NULL, "not supported by this release: use proxy_from_environment"),
-    K("proxy_from_environment", BOOL, I, "false", "HTTP_PROXY, HTTPS_PROXY, NO_PROXY", TO(proxy_from_environment)),
-    K("proxy_connect_header", ANY, R, NULL, "not supported by this release"),
+    PROXY_KEYS,
     K("http_headers", ANY, I, NULL, "more headers: name to values, secrets", TO(http_headers_node)),
 };
 #undef BASE

@@ -252,13 +252,11 @@ enum ec remote_write_new(
     w->endpoints = xcalloc(MAX(opt->n_endpoints, 1), sizeof(*w->endpoints));
     enum ec ec = opt->n_endpoints > QUEUE_READERS_MAX
                      ? ERR(err, EC_LIMIT, "over %d endpoints", QUEUE_READERS_MAX)
-                     : EC_OK;
+                     : http_client_new(&co, &w->client, err);
     for (size_t i = 0; i < opt->n_endpoints && ec == EC_OK; i++) {
         w->n_endpoints++;
-        ec = endpoint_init(&w->endpoints[i], &opt->endpoints[i], err);
+        ec = endpoint_init(&w->endpoints[i], &opt->endpoints[i], w, err);
     }
-    if (ec == EC_OK)
-        ec = http_client_new(&co, &w->client, err);
     if (ec == EC_OK && w->n_endpoints != 0)
         ec = find_tenants(w, err);
     if (ec != EC_OK) {

@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/metric.h"
+#include "client/oauth2.h"
 #include "queue.h"
 #include "relabel.h"
 
@@ -36,7 +37,10 @@ struct endpoint {
     char id[40];            /* of its position in a queue */
     struct http_profile *profile;
     struct relabel *relabel; /* NULL: none */
-    struct arena arena;      /* texts of the rest */
+    struct oauth2 *oauth2;   /* NULL: none */
+    struct io *io;
+    const char *aws_sigv4; /* NULL: not signed */
+    struct arena arena;    /* texts of the rest */
     struct remote_write_endpoint opt;
 };
 
@@ -92,15 +96,17 @@ struct remote_write {
     _Atomic unsigned sending; /* requests under way, and kicks that may begin one */
     _Atomic bool stopping;
     _Atomic(struct tenant *) last; /* the one that was put to last */
-    struct log_limiter write_log, refused_log;
+    struct log_limiter write_log, refused_log, header_log;
 };
 
 /* One entry in a record: length u32, kind u8, time i64, then the TimeSeries. */
 #define ENTRY_HEAD 13u
 
-enum ec endpoint_init(struct endpoint *e, const struct remote_write_endpoint *opt, struct err *err)
-    MUST_USE;
+enum ec endpoint_init(struct endpoint *e, const struct remote_write_endpoint *opt,
+    struct remote_write *w, struct err *err) MUST_USE;
 void endpoint_deinit(struct endpoint *e);
+/* Whether there is what a request needs: READY, or come back. */
+enum oauth2_state endpoint_ready(struct endpoint *e, struct err *err);
 /* The tenant's request with this body; views are copied by the client. */
 enum ec endpoint_send(
     struct sender *s, struct bytes body, http_client_done_fn done, struct err *err) MUST_USE;

@@ -5,6 +5,7 @@
  *   answer                         then
  *   2xx                            done
  *   no answer, 5xx, 429 if wanted  again after Retry-After, or the back-off, without end
+ *   401, with an older token       again with a new one
  *   anything else                  counted as failed, done
  *
  * All on the client's thread. */
@@ -18,6 +19,7 @@
 
 #define RETRY_AFTER_MAX (3600 * NS_PER_S)
 #define NO_MEMORY_WAIT  (NS_PER_S)
+#define TOKEN_WAIT      (20 * NS_PER_MS)
 
 static void set_pending(const struct sender *s, const uint32_t kinds[REMOTE_WRITE_KINDS])
 {
@@ -119,8 +121,12 @@ static void judge(struct sender *s, const struct http_client_response *rs)
         return;
     }
     metric_observe(s->metrics.duration, (double)rs->elapsed_ns / (double)NS_PER_S);
-    bool late = rs->ec == EC_OK ? rs->status >= 500 || (rs->status == 429 && o->retry_on_429)
-                                : rs->ec != EC_TOO_LARGE && rs->ec != EC_INVALID;
+    struct oauth2 *tokens = s->endpoint->oauth2;
+    bool again_with_token =
+        rs->ec == EC_OK && rs->status == 401 && tokens != NULL && oauth2_refused(tokens);
+    bool late = again_with_token  ? true
+                : rs->ec == EC_OK ? rs->status >= 500 || (rs->status == 429 && o->retry_on_429)
+                                  : rs->ec != EC_TOO_LARGE && rs->ec != EC_INVALID;
     if (late) {
         again(s, rs, rs->ec == EC_OK ? "" : rs->error);
         return;
@@ -150,6 +156,13 @@ void sender_kick(struct sender *s)
     const struct remote_write_endpoint *o = &s->endpoint->opt;
     struct err err = {0};
     while (!s->under_way && !atomic_load(&w->stopping)) {
+        enum oauth2_state ready = endpoint_ready(s->endpoint, &err);
+        if (ready == OAUTH2_PENDING)
+            wait_for(s, TOKEN_WAIT);
+        if (ready == OAUTH2_FAILED)
+            again(s, NULL, err_msg(&err));
+        if (ready != OAUTH2_READY)
+            return;
         if (!batch_fill(s, s->pos)) {
             wait_for(s, NO_MEMORY_WAIT);
             return;

@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""TLS and mutual TLS on the OTLP ports and the query port; certificates are made here by openssl."""
+"""TLS and mutual TLS on the OTLP ports and the query port, to forwarders and to remote write; certificates are made here by
+openssl."""
+import hashlib
+import hmac
+import http.server
 import pathlib
 import shutil
 import signal
@@ -9,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from concurrent import futures
@@ -251,12 +256,122 @@ def forwarding(ca, other, pair):
     stuck.server.stop(None)
 
 
+class Sink(http.server.ThreadingHTTPServer):
+    """A remote-write endpoint, or a proxy in front of one: keeps (path, headers, body) and says 204."""
+
+    daemon_threads = True
+
+    def __init__(self, address="127.0.0.1", pair=None, ca=None):
+        self.got = []
+        super().__init__((address, 0), SinkRequest)
+        if pair:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*map(str, pair))
+            if ca:
+                context.load_verify_locations(str(ca.cert))
+                context.verify_mode = ssl.CERT_REQUIRED
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.host = f"{address}:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def wait(self, seconds=10):
+        end = time.monotonic() + seconds
+        while not self.got and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.got[0] if self.got else (None, {}, b"")
+
+    def handle_error(self, request, client_address):
+        pass  # refused handshakes are part of the test
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
+
+class SinkRequest(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_args):  # pylint: disable=arguments-differ
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        self.send_response(204)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+def metrics_to(endpoint):
+    return {"metrics_generator": {"registry": {"collection_interval": "1s"},
+                                  "storage": {"path": "generator", "remote_write": [endpoint]}},
+            "overrides": {"defaults": {"metrics_generator": {"processors": ["span-metrics-count"]}}}}
+
+
+def signature(head, body, path, region, secret):
+    """What AWS's signature version 4 must be for a request as it came."""
+    words = dict(x.strip().split("=", 1) for x in head["authorization"].partition(" ")[2].split(","))
+    date, names = head["x-amz-date"], words["SignedHeaders"].split(";")
+    scope = f"{date[:8]}/{region}/aps/aws4_request"
+    canonical = "\n".join(["POST", path, "", *(f"{n}:{' '.join(head.get(n, '').split())}" for n in names), "",
+                           words["SignedHeaders"], hashlib.sha256(body).hexdigest()])
+    text = f"AWS4-HMAC-SHA256\n{date}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = ("AWS4" + secret).encode()
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    want = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return words, scope, want, names
+
+
+def remote_write(ca, other, pair):
+    """Names of certificates, proxies and signatures of remote write; no secret is told."""
+    def run(endpoint, sink, seconds=10):
+        with Server(metrics_to(endpoint)) as server:
+            post(server, request([span()]))
+            got = sink.wait(seconds)
+            told = server.log_text() + http_request(server.url + "/status/config").text
+            c.check("no secret is told", "hunter2" not in told, [x for x in told.splitlines() if "hunter2" in x])
+            return got, server.log_text()
+    away = Sink("127.0.0.2", pair)  # the certificate is for localhost and 127.0.0.1
+    trust = {"ca_file": str(ca.cert)}
+    got, log = run({"url": f"https://{away.host}/push", "tls_config": trust}, away, 2)
+    c.check("another name is refused", got[0] is None and "remote write fails" in log, got)
+    got, _ = run({"url": f"https://{away.host}/push?a=b", "tls_config": {**trust, "server_name": "localhost"}}, away)
+    c.equal("server_name", (got[0], got[1].get("host")), ("/push?a=b", away.host))
+    away.close()
+    mutual_sink = Sink("127.0.0.1", pair, ca)
+    cert, key = ca.issue("writer")
+    got, _ = run({"url": f"https://{mutual_sink.host}/push", "tls_config": {
+        **trust, "cert_file": str(cert), "key_file": str(key)}}, mutual_sink)
+    c.equal("client certificate", got[0], "/push")
+    mutual_sink.close()
+    proxy = Sink()
+    got, _ = run({"url": "http://receiver.example:9/push", "proxy_url": f"http://u:hunter2@{proxy.host}"}, proxy)
+    c.equal("proxy_url", (got[0], got[1].get("proxy-authorization")),
+            ("http://receiver.example:9/push", "Basic dTpodW50ZXIy"))
+    proxy.close()
+    proxy, direct = Sink(), Sink()
+    got, _ = run({"url": f"http://localhost:{direct.server_address[1]}/push", "proxy_url": f"http://{proxy.host}",
+                  "no_proxy": "example.com"}, direct)
+    c.equal("no_proxy leaves this machine out", (got[0], proxy.got), ("/push", []))
+    proxy.close()
+    direct.close()
+    aws = Sink()
+    got, _ = run({"url": f"http://{aws.host}/workspaces/w/api/v1/remote_write", "sigv4": {
+        "region": "eu-west-1", "access_key": "AKID", "secret_key": "hunter2"}}, aws)
+    words, scope, want, names = signature(got[1], got[2], got[0], "eu-west-1", "hunter2")
+    c.equal("AWS credential", words["Credential"], f"AKID/{scope}")
+    c.equal("AWS signature", words["Signature"], want)
+    c.check("what is signed is sent", all(n in got[1] for n in names) and "host" in names, names)
+    aws.close()
+
+
 def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="vivace-tls-"))
     try:
         ca, other = Authority(folder, "ca"), Authority(folder, "other-ca")
         pair = ca.issue("server")
-        for function in (one_way, mutual, query_port, reload, bad_settings, forwarding):
+        for function in (one_way, mutual, query_port, reload, bad_settings, forwarding, remote_write):
             c.run(function.__name__, function, ca, other, pair)
     except ServerError as e:
         c.check("server", False, e)

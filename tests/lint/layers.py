@@ -48,7 +48,7 @@ THIRD_PARTY = {
     r"lz4(frame)?\.h": ["src/server"],
     r"yaml\.h": ["src/config", "src/gateway"],
     r"curl/.*\.h": ["src/client"],
-    r"jansson\.h": ["src/auth", "src/api"],
+    r"jansson\.h": ["src/auth", "src/api", "src/client"],  # what other services speak
     r"(google/protobuf-c|protobuf-c)/.*\.h": ["src/api", "src/receivers"],
     r".*\.pb-c\.h": ["src/api", "src/receivers"],
     r"re2/.*\.h": ["query"],

@@ -173,11 +173,51 @@ static void test_remote_write__values(void **state)
     assert_string_equal(e->relabels[0].action, "drop");
     assert_string_equal(e->relabels[1].replacement, "$1");
     assert_string_equal(e->relabels[1].regex, "(.*)");
-    assert_string_equal(e->ca_file, "/ca");
-    assert_true(e->insecure_skip_verify);
+    assert_string_equal(e->tls.ca_file, "/ca");
+    assert_true(e->tls.insecure_skip_verify);
+    assert_false(e->has_oauth2 || e->has_sigv4);
     assert_string_equal(e[1].auth_type, "Bearer");
     assert_string_equal(e[1].credentials, "tok");
     assert_int_equal(e[1].timeout, 7 * S);
+    loaded_free(&l);
+}
+
+/* Secrets of endpoints are read, and never shown. */
+static void test_remote_write__credentials(void **state)
+{
+    struct loaded l;
+    struct buf out = BUF_INIT;
+    (void)state;
+    LOAD(&l,
+        STORAGE(
+            "{url: 'http://u:hunter2@h/push', proxy_url: 'http://q:hunter2@p:3128', no_proxy: 'a,b',"
+            " tls_config: {server_name: other}},"
+            " {url: 'https://i', oauth2: {client_id: id, client_secret: hunter2, scopes: [a, b],"
+            " token_url: 'https://t/token', endpoint_params: {audience: x}, proxy_url: 'http://u:hunter2@p',"
+            " tls_config: {ca_file: /c}}},"
+            " {url: 'https://j', sigv4: {region: eu-west-1, access_key: AK, secret_key: hunter2}}"));
+    assert_loads(&l);
+    const struct config_remote_write *e = l.c->generator.remote_write;
+    assert_string_equal(e[0].proxy.url, "http://q:hunter2@p:3128");
+    assert_string_equal(e[0].proxy.no_proxy, "a,b");
+    assert_string_equal(e[0].tls.server_name, "other");
+    assert_true(e[1].has_oauth2);
+    assert_string_equal(e[1].oauth2.client_secret, "hunter2");
+    assert_string_equal(e[1].oauth2.scopes[1], "b");
+    assert_string_equal(e[1].oauth2.params.p[0].value, "x");
+    assert_string_equal(e[1].oauth2.tls.ca_file, "/c");
+    assert_string_equal(e[1].tls.ca_file, "");
+    assert_true(e[2].has_sigv4);
+    assert_string_equal(e[2].sigv4.region, "eu-west-1");
+    assert_string_equal(e[2].sigv4.secret_key, "hunter2");
+    for (enum config_print_mode m = CONFIG_PRINT_ALL; m <= CONFIG_PRINT_DIFF; m++) {
+        buf_reset(&out);
+        config_print(l.c, m, &out);
+        buf_putc(&out, 0);
+        assert_null(strstr((const char *)out.p, "hunter2"));
+        assert_non_null(strstr((const char *)out.p, "@p:3128")); /* the rest is */
+    }
+    buf_deinit(&out);
     loaded_free(&l);
 }
 
@@ -203,7 +243,32 @@ static void test_remote_write__refusals(void **state)
         STORAGE("{url: 'http://x', write_relabel_configs: [{regex: a}]}"));
     ASSERT_FAILS(1, "at most one of",
         STORAGE("{url: 'http://x', bearer_token: a, basic_auth: {username: u}}"));
-    ASSERT_FAILS(1, "remote_write.oauth2", STORAGE("{url: 'http://x', oauth2: {client_id: a}}"));
+    ASSERT_FAILS(
+        1, "oauth2 client_id", STORAGE("{url: 'http://x', oauth2: {token_url: 'http://t'}}"));
+    ASSERT_FAILS(1, "oauth2 token_url", STORAGE("{url: 'http://x', oauth2: {client_id: a}}"));
+    ASSERT_FAILS(1, "at most one of oauth2 client_secret",
+        STORAGE("{url: 'http://x', oauth2: {client_id: a, token_url: 'http://t', client_secret: s,"
+                " client_secret_file: f}}"));
+    ASSERT_FAILS(1, "at most one of basic_auth",
+        STORAGE(
+            "{url: 'http://x', bearer_token: t, oauth2: {client_id: a, token_url: 'http://t'}}"));
+    ASSERT_FAILS(1, "at most one of basic_auth",
+        STORAGE("{url: 'http://x', sigv4: {}, oauth2: {client_id: a, token_url: 'http://t'}}"));
+    ASSERT_FAILS(1, "must provide a AWS SigV4 Access key and Secret Key",
+        STORAGE("{url: 'http://x', sigv4: {region: r, access_key: a}}"));
+    ASSERT_FAILS(1, "sigv4: no keys", STORAGE("{url: 'http://x', sigv4: {region: r}}"));
+    ASSERT_FAILS(1, "region not configured",
+        STORAGE("{url: 'http://x', sigv4: {access_key: a, secret_key: s}}"));
+    ASSERT_FAILS(1, "is no region",
+        STORAGE("{url: 'http://x', sigv4: {region: 'a:b', access_key: a, secret_key: s}}"));
+    ASSERT_FAILS(1, "remote_write.sigv4.role_arn: roles are not assumed",
+        STORAGE("{url: 'http://x', sigv4: {role_arn: r}}"));
+    ASSERT_FAILS(1, "remote_write.azuread: not supported: let",
+        STORAGE("{url: 'http://x', azuread: {cloud: AzurePublic}}"));
+    ASSERT_FAILS(1, "if proxy_from_environment is configured, proxy_url",
+        STORAGE("{url: 'http://x', proxy_url: 'http://p', proxy_from_environment: true}"));
+    ASSERT_FAILS(1, "if no_proxy is configured", STORAGE("{url: 'http://x', no_proxy: a}"));
+    ASSERT_FAILS(1, "proxy_url is no", STORAGE("{url: 'http://x', proxy_url: 'ftp://p'}"));
     ASSERT_FAILS(1, "field urll not found", STORAGE("{urll: 'http://x'}"));
     ASSERT_FAILS(1, "invalid limiter type: both, valid values are series and entity",
         LOCAL "metrics_generator: {limiter_type: both}\n");
@@ -218,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_generator__an_entry_lies_over_the_block),
         cmocka_unit_test(test_generator__bad_entries),
         cmocka_unit_test(test_remote_write__values),
+        cmocka_unit_test(test_remote_write__credentials),
         cmocka_unit_test(test_remote_write__refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

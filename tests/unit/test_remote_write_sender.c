@@ -42,7 +42,7 @@ struct answer {
 struct seen { /* one request */
     int64_t at_ns;
     char series[400]; /* of its entries, with a blank between */
-    char attempt[16], org[40], test[40];
+    char attempt[16], org[40], authorization[60];
 };
 
 struct endpoint {
@@ -85,7 +85,7 @@ static void answer_write(struct fake_service *f, struct exchange *ex, const stru
     }
     note(ex, "Retry-Attempt", s->attempt, sizeof(s->attempt));
     note(ex, "X-Scope-OrgID", s->org, sizeof(s->org));
-    note(ex, "X-Test", s->test, sizeof(s->test));
+    note(ex, "Authorization", s->authorization, sizeof(s->authorization));
     if (e->n_answers != 0)
         a = e->answers[MIN(n, e->n_answers - 1)];
     pthread_mutex_unlock(&f->lock);
@@ -427,6 +427,123 @@ static void test_restart__a_stop_has_a_deadline(void **state)
     fixture_sleep_ms(1000);
 }
 
+/* ---- OAuth 2.0 ---- */
+
+static struct fake_service issuer;
+static struct {      /* guarded by issuer.lock, as the last request */
+    unsigned broken; /* so many answers are 503 */
+    bool by_body;    /* basic authentication is refused */
+    int life;        /* seconds of a token */
+    char body[400], authorization[100];
+} tokens;
+
+/* Tokens token-1, token-2 ... */
+static void answer_token(struct fake_service *f, struct exchange *ex, const struct http_request *rq)
+{
+    char json[200];
+    pthread_mutex_lock(&f->lock);
+    unsigned n = atomic_load(&f->calls), status = 200;
+    snprintf(tokens.body, sizeof(tokens.body), STR_FMT, (int)rq->body.n, (const char *)rq->body.p);
+    tokens.authorization[0] = 0;
+    note(ex, "Authorization", tokens.authorization, sizeof(tokens.authorization));
+    snprintf(json, sizeof(json),
+        "{\"access_token\":\"token-%u\",\"token_type\":\"bearer\",\"expires_in\":%d}", n,
+        tokens.life);
+    if (tokens.broken > 0) {
+        tokens.broken--;
+        status = 503;
+    } else if (tokens.by_body && tokens.authorization[0] != 0) {
+        status = 401;
+        snprintf(json, sizeof(json), "{\"error\":\"invalid_client\"}");
+    }
+    pthread_mutex_unlock(&f->lock);
+    fake_answer(ex, status, json, 0);
+}
+
+static struct remote_write *start_oauth2(struct remote_write_oauth2 *o)
+{
+    static const struct http_header params[] = {{{"audience", 8}, {"a b", 3}}};
+    *o = (struct remote_write_oauth2){.token_url = issuer.url,
+        .client_id = "my client",
+        .client_secret = "s:cret",
+        .client_secret_file = "",
+        .scopes = "read write",
+        .params = params,
+        .n_params = 1};
+    issuer.answer = answer_token;
+    atomic_store(&issuer.calls, 0);
+    fake_start(&issuer, NULL, NULL);
+    o->token_url = issuer.url;
+    struct remote_write_endpoint e = options(&endpoints[0]);
+    e.oauth2 = o;
+    return start(&e, 1);
+}
+
+static void test_oauth2__a_token_is_kept_and_renewed(void **state)
+{
+    struct endpoint *e = &endpoints[0];
+    struct remote_write_oauth2 o;
+    (void)state;
+    tokens.life = 2; /* good for one */
+    struct remote_write *w = start_oauth2(&o);
+    put(w, "t", "a");
+    put(w, "u", "b");
+    wait_requests(e, 2);
+    assert_string_equal(e->seen[0].authorization, "Bearer token-1");
+    assert_string_equal(e->seen[1].authorization, "Bearer token-1");
+    assert_int_equal(atomic_load(&issuer.calls), 1);
+    assert_string_equal(
+        tokens.body, "grant_type=client_credentials&scope=read%20write&audience=a%20b");
+    assert_string_equal(tokens.authorization, "Basic bXklMjBjbGllbnQ6cyUzQWNyZXQ=");
+    fixture_sleep_ms(1100);
+    put(w, "t", "c");
+    wait_requests(e, 3);
+    assert_string_equal(e->seen[2].authorization, "Bearer token-2");
+    remote_write_free(w, NS_PER_S);
+    fake_stop(&issuer);
+}
+
+static void test_oauth2__the_secret_goes_in_the_body_where_it_must(void **state)
+{
+    struct endpoint *e = &endpoints[0];
+    struct remote_write_oauth2 o;
+    (void)state;
+    tokens.life = 0; /* it does not end */
+    tokens.by_body = true;
+    struct remote_write *w = start_oauth2(&o);
+    put(w, "t", "a");
+    wait_requests(e, 1);
+    assert_string_equal(e->seen[0].authorization, "Bearer token-2");
+    assert_non_null(strstr(tokens.body, "&client_id=my%20client&client_secret=s%3Acret"));
+    tokens.by_body = false;
+    remote_write_free(w, NS_PER_S);
+    fake_stop(&issuer);
+}
+
+static void test_oauth2__without_a_token_samples_wait(void **state)
+{
+    static const struct answer unauthorized[] = {STATUS(401), OK};
+    struct endpoint *e = &endpoints[0];
+    struct remote_write_oauth2 o;
+    (void)state;
+    tokens.life = 3600;
+    tokens.broken = 1;
+    struct remote_write *w = start_oauth2(&o);
+    put(w, "t", "a b");
+    wait_requests(e, 1); /* a second later */
+    assert_string_equal(e->seen[0].series, "a b");
+    assert_string_equal(e->seen[0].authorization, "Bearer token-2");
+    script(e, unauthorized, 2); /* a token that was fetched just now: another would not do either */
+    put(w, "t", "c");
+    wait_counter("samples_failed_total", e, 1);
+    put(w, "t", "d");
+    wait_requests(e, 2);
+    assert_string_equal(e->seen[1].series, "d");
+    assert_int_equal(atomic_load(&issuer.calls), 2);
+    remote_write_free(w, NS_PER_S);
+    fake_stop(&issuer);
+}
+
 /* ---- age, headers ---- */
 
 static void test_age__old_samples_are_dropped(void **state)
@@ -445,6 +562,45 @@ static void test_age__old_samples_are_dropped(void **state)
     remote_write_free(w, NS_PER_S);
 }
 
+static void bad_headers(void *ctx, struct str tenant, struct arena *arena,
+    const struct http_header **ret, size_t *ret_n)
+{
+    static const struct http_header headers[] = {
+        {{"X-Good", 6}, {"a", 1}}, {{"Authorization", 13}, {"a\r\nX: y", 7}}};
+    (void)ctx, (void)tenant, (void)arena;
+    *ret = headers;
+    *ret_n = ARRAY_LEN(headers);
+}
+
+/* A tenant's header that cannot be sent costs the header, not the samples. */
+static void test_headers__bad_ones_are_left_out(void **state)
+{
+    struct endpoint *e = &endpoints[0];
+    struct buf text = BUF_INIT;
+    (void)state;
+    struct remote_write_endpoint o = options(e);
+    const struct remote_write_options w_options = {.io = &io_real,
+        .path = dir,
+        .endpoints = &o,
+        .n_endpoints = 1,
+        .budget = &budget,
+        .headers = bad_headers};
+    struct remote_write *w;
+    struct err err = {0};
+    assert_ok(remote_write_new(&w_options, &w, &err), err);
+    put(w, "h", "a");
+    wait_requests(e, 1);
+    assert_string_equal(e->seen[0].series, "a");
+    assert_string_equal(e->seen[0].authorization, "");
+    assert_string_equal(e->seen[0].org, ""); /* add_org_id_header is off */
+    metric_render(&text);
+    buf_putc(&text, 0);
+    assert_non_null(
+        strstr((const char *)text.p, "storage_remote_write_update_failed_total{tenant=\"h\"} 1\n"));
+    buf_deinit(&text);
+    remote_write_free(w, NS_PER_S);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -458,7 +614,11 @@ int main(void)
         TEST(test_endpoints__do_not_wait_for_each_other),
         TEST(test_restart__goes_on_where_it_was),
         TEST(test_restart__a_stop_has_a_deadline),
+        TEST(test_oauth2__a_token_is_kept_and_renewed),
+        TEST(test_oauth2__the_secret_goes_in_the_body_where_it_must),
+        TEST(test_oauth2__without_a_token_samples_wait),
         TEST(test_age__old_samples_are_dropped),
+        TEST(test_headers__bad_ones_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
