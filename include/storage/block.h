@@ -42,6 +42,7 @@ struct block_write_options {
      * EC_OK). */
     enum ec (*pace)(void *ctx, uint64_t bytes_written, struct err *err);
     void *pace_ctx;
+    uint64_t *ret_copied; /* NULL allowed: values that went over as they were stored */
 };
 
 /* Writes and fsyncs the file. *ret_dups: duplicate spans dropped. On failure the file is

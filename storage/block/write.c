@@ -42,17 +42,22 @@ static enum ec writer_put(struct writer *w, const void *p, size_t n, struct err 
     return buf_failed(&w->out) ? writer_limit(err) : EC_OK;
 }
 
+enum ec writer_page_put(
+    struct writer *w, struct bytes stored, uint64_t raw, struct page_ref *ret, struct err *err)
+{
+    if (raw > PAGE_RAW_MAX || stored.n > UINT32_MAX)
+        return ERR(err, EC_TOO_LARGE, "a value of about %llu bytes is too large for a block",
+            (unsigned long long)raw);
+    ret->offset = w->written + w->out.n;
+    ret->stored = (uint32_t)stored.n;
+    ret->raw = (uint32_t)raw;
+    ret->sum = block_page_sum(w->salt, ret->offset, stored.p, stored.n);
+    return writer_put(w, stored.p, stored.n, err);
+}
+
 enum ec writer_page(struct writer *w, struct page_ref *ret, struct err *err)
 {
-    const struct page_out *p = &w->page;
-    if (p->raw > PAGE_RAW_MAX || p->b.n > UINT32_MAX)
-        return ERR(err, EC_TOO_LARGE, "a value of about %llu bytes is too large for a block",
-            (unsigned long long)p->raw);
-    ret->offset = w->written + w->out.n;
-    ret->stored = (uint32_t)p->b.n;
-    ret->raw = (uint32_t)p->raw;
-    ret->sum = block_page_sum(w->salt, ret->offset, p->b.p, p->b.n);
-    return writer_put(w, p->b.p, p->b.n, err);
+    return writer_page_put(w, buf_bytes(&w->page.b), w->page.raw, ret, err);
 }
 
 /* Sources. */
@@ -414,6 +419,8 @@ enum ec block_write(const struct block_write_options *opt, struct part_reader *c
             memcpy(ret_facts->inputs, opt->inputs, opt->n_inputs * 16ULL);
         }
         *ret_dups = w.dups;
+        if (opt->ret_copied != NULL)
+            *opt->ret_copied = w.copied;
     }
     writer_deinit(&w);
     return ec;

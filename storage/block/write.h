@@ -7,6 +7,7 @@
  *     write_gather.c   values of a column out of the sources into the new order
  *     write_columns.c  the columns one after the other: fixed ones, then attributes
  *     write_chunks.c   sorted values to pages, dictionaries, filters
+ *     write_copy.c     chunks of sources that need not be unpacked
  *
  * Numbers. A source row is numbered through all sources (row_base + row), and so are source events
  * and links; pos[table][source number] is the place in the new block, PART_NONE when dropped.
@@ -22,6 +23,7 @@ struct wsource {
     struct part_group *groups;
     uint32_t *weight;            /* by group: estimated bytes of strings of a row */
     uint32_t *base[TABLE_COUNT]; /* by group: number of its first row, event, link; one more */
+    uint32_t *copy_to; /* blocks, by group: the group of the new block that is the same rows */
     uint32_t *out_min[TABLE_COUNT], *out_max[TABLE_COUNT]; /* by group: places that its rows took */
     const struct part_attr *attrs;
     size_t n_attrs;
@@ -48,6 +50,19 @@ struct gathered {    /* (place, value) pairs of one column */
     size_t n;
 };
 
+struct copy { /* a chunk that goes into the new block as it is */
+    struct wsource *s;
+    const struct block_chunk *h;
+    uint32_t to; /* its first group there */
+};
+
+struct copies { /* of a column, in order of groups; memory is w->tmp */
+    const struct copy *p;
+    size_t n;
+    uint64_t n_values;
+    const uint8_t *covered; /* by group of the new block; NULL: none is */
+};
+
 struct writer {
     const struct block_write_options *opt;
     struct arena arena, tmp;
@@ -56,7 +71,7 @@ struct writer {
 
     uint32_t n_in[TABLE_COUNT], n_out[TABLE_COUNT];
     uint32_t *pos[TABLE_COUNT];
-    uint32_t n_groups;
+    uint32_t n_groups, n_copy_groups;
     struct block_group *groups;
     uint32_t
         *first[TABLE_COUNT]; /* n_groups + 1: first place of each group; part-wide: 2 entries */
@@ -91,7 +106,7 @@ struct writer {
     uint64_t written, salt;
     uint64_t min_start, max_end;
     uint32_t min_arrival, max_arrival;
-    uint64_t dups;
+    uint64_t dups, copied;
     struct buf values;      /* u64: what the filter over keys and strings will know */
     struct block_root root; /* what the footer will say */
 };
@@ -101,6 +116,9 @@ enum ec writer_limit(struct err *err); /* EC_LIMIT, "block write is over its mem
 /* write.c */
 /* Appends a page as built in w->page; *ret says where it lies. */
 enum ec writer_page(struct writer *w, struct page_ref *ret, struct err *err) MUST_USE;
+/* The same with a page's stored bytes. */
+enum ec writer_page_put(struct writer *w, struct bytes stored, uint64_t raw, struct page_ref *ret,
+    struct err *err) MUST_USE;
 
 /* write_filter.c */
 /* Notes the strings of a column that was just written, by their filter_hash: for the filter of the
@@ -170,9 +188,16 @@ void wcursor_close(struct wcursor *c);
 /* Values as stored numbers: integers widened, doubles as bits, signed with the sign bit turned. */
 uint64_t view_value(const struct col_view *v, uint32_t i);
 
-/* A dense fixed column in the new order. */
-enum ec writer_gather_dense(
-    struct writer *w, enum part_table t, col_id col, uint64_t *out, struct err *err) MUST_USE;
+/* A dense fixed column in the new order, but for the places of groups that copies (may be NULL)
+ * cover. */
+enum ec writer_gather_dense(struct writer *w, enum part_table t, col_id col,
+    const struct copies *copies, uint64_t *out, struct err *err) MUST_USE;
+
+enum strings_as {
+    STRINGS_ANYHOW,    /* whichever is smaller */
+    STRINGS_LOCAL,     /* a dictionary for each chunk */
+    STRINGS_SAME_DICT, /* the interner holds the column's dictionary, in order */
+};
 
 struct wanted { /* a column to collect */
     col_id col; /* ours */
@@ -182,7 +207,12 @@ struct wanted { /* a column to collect */
     struct interner strings;
     uint64_t bytes_max; /* strings beyond it: stop and set too_big; 0: no limit */
     bool too_big;
+    struct copies copies; /* groups that are not collected */
+    enum strings_as strings_as;
 };
+#define WRITER_NO_COLUMN UINT32_MAX
+/* The source's number for our column. */
+col_id writer_source_col(const struct wsource *s, col_id col);
 void wanted_init(
     struct writer *w, struct wanted *k, col_id col, enum part_table t, enum col_phys p);
 void wanted_reset(struct writer *w, struct wanted *k); /* as after init */
@@ -199,7 +229,8 @@ struct column_data { /* values of a column, sorted by place */
     col_id col;
     enum part_table table;
     enum col_phys phys;
-    const uint32_t *rows; /* NULL: value i is at place i */
+    const uint32_t *rows; /* NULL: value i is at place row0 + i */
+    uint32_t row0;
     const uint64_t *vals;
     size_t n;
     const struct trace_id *ids; /* PHYS_ID16: instead of vals */
@@ -213,6 +244,13 @@ enum ec column_chunks(struct writer *w, const struct column_data *d, struct err 
  * u64 for each string of each chunk is appended. */
 enum ec column_chunks_local(struct writer *w, const struct column_data *d,
     const struct interner *strings, struct buf *hashes, struct err *err) MUST_USE;
+/* What is at hand and what is copied, in order. strings: as column_chunks_local, NULL: as
+ * column_chunks. */
+enum ec column_mixed(struct writer *w, const struct column_data *d, const struct copies *copies,
+    const struct interner *strings, struct buf *hashes, struct err *err) MUST_USE;
+/* A page of the column as it is stored. */
+enum ec writer_page_copy(struct writer *w, struct bytes stored, uint64_t raw, struct err *err)
+    MUST_USE;
 /* Ends it: the dictionary (sorted strings, may be NULL), the filter over `hashes` (may be NULL). */
 enum ec column_end(struct writer *w, const struct str *dict, uint32_t dict_n, struct buf *hashes,
     struct err *err) MUST_USE;
@@ -223,3 +261,19 @@ enum ec hashes_distinct(struct buf *hashes, size_t pass_max, size_t *ret_n, stru
 /* A whole string column at hand, by whichever way is smaller. */
 enum ec column_strings(struct writer *w, struct column_data *d, const struct interner *strings,
     struct err *err) MUST_USE;
+
+/* write_copy.c */
+/* Rows are placed: where groups of sources could stay, and so where to cut (by place; NULL:
+ * nowhere). `trace`: of each source row. */
+enum ec writer_copy_candidates(
+    struct writer *w, const uint32_t *trace, uint8_t **ret_cut, struct err *err) MUST_USE;
+/* Groups are cut: which did. */
+void writer_copy_groups(struct writer *w);
+enum ec copies_find(struct writer *w, col_id col, struct copies *ret, struct err *err) MUST_USE;
+/* For a column of strings, before it is collected: fills in copies, strings_as and strings. */
+enum ec copies_find_strings(struct writer *w, struct wanted *k, struct err *err) MUST_USE;
+enum ec copy_put(struct writer *w, const struct copy *c, struct buf *hashes, struct err *err)
+    MUST_USE;
+/* The last roots of traces whose parents are copied, not seen. */
+enum ec copies_roots(struct writer *w, const struct copies *copies, struct err *err) MUST_USE;
+void copies_weights(struct writer *w); /* after the last column */

@@ -23,6 +23,14 @@ void column_begin(struct writer *w, col_id col)
     w->odd_at = 0;
 }
 
+enum ec writer_page_copy(struct writer *w, struct bytes stored, uint64_t raw, struct err *err)
+{
+    struct page_ref ref;
+    TRY(writer_page_put(w, stored, raw, &ref, err));
+    VEC_PUSH(&w->column_pages, ref);
+    return EC_OK;
+}
+
 static struct block_column *column_now(struct writer *w)
 {
     ASSERT(w->columns.n > 0);
@@ -66,7 +74,7 @@ static uint32_t table_first(const struct writer *w, enum part_table t, uint32_t 
 
 static uint32_t column_row(const struct column_data *d, size_t i)
 {
-    return d->rows == NULL ? (uint32_t)i : d->rows[i];
+    return d->rows == NULL ? d->row0 + (uint32_t)i : d->rows[i];
 }
 
 /* Runs: for each group that has values, the groups skipped before it and its number of values. */
@@ -352,6 +360,46 @@ enum ec column_chunks_local(struct writer *w, const struct column_data *d,
     local_codes_deinit(&l);
     c->n_values += d->n;
     return ec;
+}
+
+/* The first value at `place` or behind it, from value `at` on. */
+static size_t column_find(const struct column_data *d, size_t at, uint32_t place)
+{
+    if (d->rows == NULL)
+        return MAX(at, MIN(d->n, (size_t)place - MIN(place, d->row0)));
+    size_t end = d->n;
+    while (at < end) {
+        size_t mid = at + (end - at) / 2;
+        *(d->rows[mid] < place ? &at : &end) = d->rows[mid] < place ? mid + 1 : mid;
+    }
+    return at;
+}
+
+enum ec column_mixed(struct writer *w, const struct column_data *d, const struct copies *copies,
+    const struct interner *strings, struct buf *hashes, struct err *err)
+{
+    size_t at = 0;
+    for (size_t i = 0; i <= copies->n; i++) {
+        const struct copy *c = i < copies->n ? &copies->p[i] : NULL;
+        size_t end = c == NULL ? d->n : column_find(d, at, table_first(w, d->table, c->to));
+        struct column_data part = *d;
+        part.row0 = d->row0 + (uint32_t)at;
+        part.rows = d->rows == NULL ? NULL : d->rows + at;
+        part.vals = d->vals + at;
+        part.n = end - at;
+        if (part.n > 0)
+            TRY(strings == NULL ? column_chunks(w, &part, err)
+                                : column_chunks_local(w, &part, strings, hashes, err));
+        if (c == NULL)
+            break;
+        uint32_t behind = c->to + (c->h->group_last - c->h->group_first) + 1;
+        TRY(copy_put(w, c, hashes, err));
+        column_now(w)->n_values += c->h->n_values;
+        at = column_find(d, end, table_first(w, d->table, behind));
+    }
+    if (strings != NULL)
+        column_now(w)->flags |= COLUMN_LOCAL;
+    return EC_OK;
 }
 
 /* WHY: a string of several chunks comes several times, and would make the filter larger than it

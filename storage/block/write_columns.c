@@ -11,31 +11,49 @@
 #define BATCH_VALUES   65536u
 
 static enum ec write_dense(struct writer *w, enum part_table t, col_id col, enum col_phys phys,
-    const uint64_t *vals, struct err *err)
+    const uint64_t *vals, const struct copies *copies, struct err *err)
 {
     if (w->n_out[t] == 0)
         return EC_OK;
     struct column_data d = {.col = col, .table = t, .phys = phys, .vals = vals, .n = w->n_out[t]};
     column_begin(w, col);
-    TRY(column_chunks(w, &d, err));
+    TRY(column_mixed(w, &d, copies, NULL, NULL, err));
     return column_end(w, NULL, 0, NULL, err);
 }
 
-static enum ec gather_alloc(
-    struct writer *w, enum part_table t, col_id col, uint64_t **ret, struct err *err)
+static enum ec gather_alloc(struct writer *w, enum part_table t, col_id col,
+    const struct copies *copies, uint64_t **ret, struct err *err)
 {
     *ret = ARENA_ARRAY(&w->tmp, w->n_out[t] + 1ULL, uint64_t);
     if (*ret == NULL)
         return writer_limit(err);
-    return writer_gather_dense(w, t, col, *ret, err);
+    return writer_gather_dense(w, t, col, copies, *ret, err);
+}
+
+/* Numbers that mean the same in every block. */
+static bool col_may_be_copied(col_id col)
+{
+    switch (col) {
+    case COL_SPAN_RESOURCE:
+    case COL_SPAN_SCOPE:
+    case COL_SPAN_SHAPE:
+    case COL_EVENT_SHAPE:
+    case COL_LINK_SHAPE:
+        return false;
+    default:
+        return true;
+    }
 }
 
 static enum ec copy_dense(
     struct writer *w, enum part_table t, col_id col, enum col_phys phys, struct err *err)
 {
     uint64_t *vals;
-    TRY(gather_alloc(w, t, col, &vals, err));
-    TRY(write_dense(w, t, col, phys, vals, err));
+    struct copies copies = {0};
+    if (col_may_be_copied(col))
+        TRY(copies_find(w, col, &copies, err));
+    TRY(gather_alloc(w, t, col, &copies, &vals, err));
+    TRY(write_dense(w, t, col, phys, vals, &copies, err));
     arena_reset(&w->tmp);
     return EC_OK;
 }
@@ -65,6 +83,26 @@ static enum ec write_strings_windows(
     return column_end(w, NULL, 0, hashes, err);
 }
 
+/* Strings of which part is copied: how the rest is written follows from that. */
+static enum ec write_copied_strings(
+    struct writer *w, const struct wanted *k, const struct column_data *d, struct err *err)
+{
+    const struct interner *strings = &k->strings;
+    column_begin(w, k->col);
+    if (k->strings_as == STRINGS_SAME_DICT) {
+        TRY(column_mixed(w, d, &k->copies, NULL, NULL, err));
+        return column_end(
+            w, (const struct str *)(const void *)strings->refs.p, strings->n, NULL, err);
+    }
+    struct buf hashes;
+    buf_init(&hashes, w->opt->budget);
+    enum ec ec = column_mixed(w, d, &k->copies, strings, &hashes, err);
+    if (ec == EC_OK)
+        ec = column_end(w, NULL, 0, &hashes, err);
+    buf_deinit(&hashes);
+    return ec;
+}
+
 static enum ec write_wanted(struct writer *w, struct wanted *k, struct err *err)
 {
     bool dense = k->col < COL_FIXED_MAX && !block_col_sparse(k->col);
@@ -75,10 +113,11 @@ static enum ec write_wanted(struct writer *w, struct wanted *k, struct err *err)
         buf_deinit(&hashes);
         return ec;
     }
-    if (dense && k->got.n != w->n_out[k->table])
-        return ERR(err, EC_CORRUPT, "column %u has %zu values of %u", k->col, k->got.n,
-            w->n_out[k->table]);
-    if (k->got.n == 0)
+    uint64_t n = k->got.n + k->copies.n_values;
+    if (dense && n != w->n_out[k->table])
+        return ERR(err, EC_CORRUPT, "column %u has %llu values of %u", k->col,
+            (unsigned long long)n, w->n_out[k->table]);
+    if (n == 0)
         return EC_OK;
     struct column_data d = {.col = k->col,
         .table = k->table,
@@ -87,9 +126,10 @@ static enum ec write_wanted(struct writer *w, struct wanted *k, struct err *err)
         .vals = gathered_vals(&k->got),
         .n = k->got.n};
     if (k->phys == PHYS_CODE)
-        return column_strings(w, &d, &k->strings, err);
+        return k->copies.n == 0 ? column_strings(w, &d, &k->strings, err)
+                                : write_copied_strings(w, k, &d, err);
     column_begin(w, k->col);
-    TRY(column_chunks(w, &d, err));
+    TRY(column_mixed(w, &d, &k->copies, NULL, NULL, err));
     return column_end(w, NULL, 0, NULL, err);
 }
 
@@ -102,9 +142,15 @@ static enum ec copy_wanted(struct writer *w, enum part_table t, const col_id *co
         return writer_limit(err);
     for (size_t i = 0; i < n; i++) {
         wanted_init(w, &k[i], cols[i], t, phys[i]);
+    }
+    enum ec ec = EC_OK;
+    for (size_t i = 0; ec == EC_OK && i < n; i++) {
+        ec = phys[i] == PHYS_CODE ? copies_find_strings(w, &k[i], err)
+                                  : copies_find(w, cols[i], &k[i].copies, err);
         k[i].bytes_max = w->copy_strings ? STRINGS_MEMORY : 0;
     }
-    enum ec ec = writer_gather(w, k, n, 0, w->n_out[t], err);
+    if (ec == EC_OK)
+        ec = writer_gather(w, k, n, 0, w->n_out[t], err);
     /* Windows start over with the memory of the copies: the columns at hand go first. */
     for (int big = 0; big <= 1; big++)
         for (size_t i = 0; ec == EC_OK && i < n; i++)
@@ -130,8 +176,8 @@ struct id_table { /* row of each span id of one trace within one group */
 };
 
 /* Ids to distances. *ret_odd: parents that are not in the group, in order. */
-static enum ec parents_encode(
-    struct writer *w, const uint64_t *ids, uint64_t *parents, uint64_t **ret_odd, struct err *err)
+static enum ec parents_encode(struct writer *w, const uint64_t *ids, uint64_t *parents,
+    const struct copies *copies, uint64_t **ret_odd, struct err *err)
 {
     struct id_table t = {.slot = ARENA_ARRAY(&w->tmp, BLOCK_GROUP_ROWS * 2ULL, uint32_t)};
     uint64_t *odd = ARENA_ARRAY(&w->tmp, w->n_out[TABLE_SPANS] + 1ULL, uint64_t);
@@ -144,6 +190,9 @@ static enum ec parents_encode(
             while (w->first[TABLE_SPANS][g + 1] <= row)
                 g++;
             uint32_t a = row, z = MIN(end, w->first[TABLE_SPANS][g + 1]);
+            row = z;
+            if (copies->covered != NULL && copies->covered[g])
+                continue;
             for (t.mask = 15; t.mask < (z - a) * 2 - 1;)
                 t.mask = t.mask * 2 + 1;
             ASSERT(t.mask < BLOCK_GROUP_ROWS * 2);
@@ -170,7 +219,6 @@ static enum ec parents_encode(
                     parents[i] = 1;
                 }
             }
-            row = z;
         }
     }
     *ret_odd = odd;
@@ -180,10 +228,14 @@ static enum ec parents_encode(
 static enum ec write_ids(struct writer *w, struct err *err)
 {
     uint64_t *ids, *parents, *odd = NULL;
-    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_ID, &ids, err));
-    TRY(write_dense(w, TABLE_SPANS, COL_SPAN_ID, PHYS_U64, ids, err));
-    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_PARENT, &parents, err));
-    TRY(parents_encode(w, ids, parents, &odd, err));
+    struct copies copies;
+    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_ID, NULL, &ids, err));
+    TRY(copies_find(w, COL_SPAN_ID, &copies, err));
+    TRY(write_dense(w, TABLE_SPANS, COL_SPAN_ID, PHYS_U64, ids, &copies, err));
+    TRY(copies_find(w, COL_SPAN_PARENT, &copies, err));
+    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_PARENT, &copies, &parents, err));
+    TRY(parents_encode(w, ids, parents, &copies, &odd, err));
+    TRY(copies_roots(w, &copies, err));
     struct column_data d = {.col = COL_SPAN_PARENT,
         .table = TABLE_SPANS,
         .phys = PHYS_U32,
@@ -191,7 +243,7 @@ static enum ec write_ids(struct writer *w, struct err *err)
         .n = w->n_out[TABLE_SPANS],
         .odd = odd};
     column_begin(w, d.col);
-    TRY(column_chunks(w, &d, err));
+    TRY(column_mixed(w, &d, &copies, NULL, NULL, err));
     TRY(column_end(w, NULL, 0, NULL, err));
     arena_reset(&w->tmp);
     return EC_OK;
@@ -201,10 +253,13 @@ static enum ec write_ids(struct writer *w, struct err *err)
 static enum ec write_times(struct writer *w, struct err *err)
 {
     uint64_t *start, *duration;
-    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_START, &start, err));
-    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_DURATION, &duration, err));
-    TRY(write_dense(w, TABLE_SPANS, COL_SPAN_START, PHYS_U64, start, err));
-    TRY(write_dense(w, TABLE_SPANS, COL_SPAN_DURATION, PHYS_U64, duration, err));
+    struct copies copies;
+    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_START, NULL, &start, err));
+    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_DURATION, NULL, &duration, err));
+    TRY(copies_find(w, COL_SPAN_START, &copies, err));
+    TRY(write_dense(w, TABLE_SPANS, COL_SPAN_START, PHYS_U64, start, &copies, err));
+    TRY(copies_find(w, COL_SPAN_DURATION, &copies, err));
+    TRY(write_dense(w, TABLE_SPANS, COL_SPAN_DURATION, PHYS_U64, duration, &copies, err));
     for (uint32_t t = 0, g = 0; t < w->n_traces; t++) {
         w->trace_start[t] = UINT64_MAX;
         w->trace_end[t] = 0;
@@ -231,12 +286,14 @@ static enum ec write_times(struct writer *w, struct err *err)
 static enum ec write_arrival(struct writer *w, struct err *err)
 {
     uint64_t *v;
-    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_ARRIVAL, &v, err));
+    struct copies copies;
+    TRY(copies_find(w, COL_SPAN_ARRIVAL, &copies, err));
+    TRY(gather_alloc(w, TABLE_SPANS, COL_SPAN_ARRIVAL, NULL, &v, err));
     for (uint32_t i = 0; i < w->n_out[TABLE_SPANS]; i++) {
         w->min_arrival = MIN(w->min_arrival, (uint32_t)v[i]);
         w->max_arrival = MAX(w->max_arrival, (uint32_t)v[i]);
     }
-    TRY(write_dense(w, TABLE_SPANS, COL_SPAN_ARRIVAL, PHYS_U32, v, err));
+    TRY(write_dense(w, TABLE_SPANS, COL_SPAN_ARRIVAL, PHYS_U32, v, &copies, err));
     arena_reset(&w->tmp);
     return EC_OK;
 }
@@ -355,5 +412,6 @@ enum ec writer_columns(struct writer *w, struct err *err)
     TRY(write_events(w, err));
     TRY(write_links(w, err));
     TRY(write_attrs(w, err));
+    copies_weights(w);
     return writer_tables_write(w, err);
 }

@@ -9,7 +9,6 @@
 #include "base/hash.h"
 #include "write.h"
 
-#define NO_COLUMN         UINT32_MAX
 #define CURSOR_VALUES_MAX ((uint64_t)1 << 18) /* then a fresh reader: what it pins stays bounded */
 
 /* Interner. */
@@ -312,8 +311,15 @@ static enum ec gather_value(struct writer *w, struct wsource *s, col_id col,
     }
 }
 
+/* Is this group of the source in a chunk that is copied? */
+static bool group_copied(const struct wsource *s, uint32_t g, const struct copies *copies)
+{
+    return copies != NULL && copies->covered != NULL && s->copy_to != NULL &&
+           s->copy_to[g] != PART_NONE && copies->covered[s->copy_to[g]];
+}
+
 static enum ec gather_dense_source(struct writer *w, struct wsource *s, enum part_table t,
-    col_id col, uint64_t *out, struct err *err)
+    col_id col, const struct copies *copies, uint64_t *out, struct err *err)
 {
     struct wcursor c = {.w = w, .s = s};
     const uint32_t *pos = w->pos[t];
@@ -322,7 +328,8 @@ static enum ec gather_dense_source(struct writer *w, struct wsource *s, enum par
         struct col_view v;
         uint32_t base = s->base[t][g], n = s->base[t][g + 1] - base;
         wcursor_next(&c);
-        if (n == 0 || (ec = wcursor_view(&c, g, col, &v, err)) != EC_OK)
+        if (n == 0 || group_copied(s, g, copies) ||
+            (ec = wcursor_view(&c, g, col, &v, err)) != EC_OK)
             continue;
         if (v.n < n || v.rows != NULL) {
             ec = ERR(err, EC_CORRUPT, "group %u: column %u has %u values of %u", g, col, v.n, n);
@@ -343,11 +350,11 @@ static enum ec gather_dense_source(struct writer *w, struct wsource *s, enum par
     return ec;
 }
 
-enum ec writer_gather_dense(
-    struct writer *w, enum part_table t, col_id col, uint64_t *out, struct err *err)
+enum ec writer_gather_dense(struct writer *w, enum part_table t, col_id col,
+    const struct copies *copies, uint64_t *out, struct err *err)
 {
     for (size_t i = 0; i < w->n_src; i++)
-        TRY(gather_dense_source(w, &w->src[i], t, col, out, err));
+        TRY(gather_dense_source(w, &w->src[i], t, col, copies, out, err));
     return EC_OK;
 }
 
@@ -408,13 +415,12 @@ static enum ec wanted_view(struct writer *w, struct wsource *s, struct wanted *k
     return EC_OK;
 }
 
-/* The source's number for our column. */
-static col_id source_col(const struct wsource *s, col_id col)
+col_id writer_source_col(const struct wsource *s, col_id col)
 {
     if (col < COL_FIXED_MAX)
         return col;
     col_id from = s->attr_from[col - COL_FIXED_MAX];
-    return from == 0 ? NO_COLUMN : from;
+    return from == 0 ? WRITER_NO_COLUMN : from;
 }
 
 enum ec writer_gather(
@@ -433,8 +439,8 @@ enum ec writer_gather(
             for (size_t i = 0; ec == EC_OK && i < n; i++) {
                 struct col_view v;
                 ASSERT(k[i].table == t);
-                col_id col = source_col(s, k[i].col);
-                if (col == NO_COLUMN || k[i].too_big)
+                col_id col = writer_source_col(s, k[i].col);
+                if (col == WRITER_NO_COLUMN || k[i].too_big || group_copied(s, g, &k[i].copies))
                     continue;
                 ec = wcursor_view(&c, g, col, &v, err);
                 if (ec == EC_OK && v.n > 0)

@@ -256,6 +256,8 @@ static uint32_t *order_weights(struct writer *w, struct order *o)
 static enum ec order_groups(struct writer *w, struct order *o, struct err *err)
 {
     uint32_t n = w->n_out[TABLE_SPANS];
+    uint8_t *cut = NULL;
+    TRY(writer_copy_candidates(w, o->trace, &cut, err));
     const uint32_t *weight = order_weights(w, o);
     VEC(struct block_group) groups = {0};
     struct block_group g = {0};
@@ -265,6 +267,7 @@ static enum ec order_groups(struct writer *w, struct order *o, struct err *err)
         for (uint32_t row = a; row < z; row++) {
             bool full =
                 g.part.n_rows == BLOCK_GROUP_ROWS ||
+                (g.part.n_rows > 0 && cut != NULL && cut[row]) ||
                 (g.part.n_rows > 0 && bytes + weight[row] > GROUP_WEIGHT_MAX) ||
                 (row == a && z - a <= GROUP_FIT_ROWS && g.part.n_rows + (z - a) > BLOCK_GROUP_ROWS);
             if (full) {
@@ -290,6 +293,8 @@ static enum ec order_groups(struct writer *w, struct order *o, struct err *err)
     if (ec == EC_OK)
         w->first[TABLE_SPANS][w->n_groups] = n;
     VEC_FREE(&groups);
+    if (ec == EC_OK)
+        writer_copy_groups(w);
     return ec;
 }
 

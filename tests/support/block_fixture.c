@@ -148,10 +148,12 @@ static void put_link(struct buf *b, struct rng *r)
     pb_end(b, link);
 }
 
-static void put_span(struct buf *b, struct rng *r, uint32_t n_traces, uint64_t salt)
+static void put_span(
+    struct buf *b, struct rng *r, uint32_t trace_first, uint32_t n_traces, uint64_t salt)
 {
     static const char *const names[] = {"GET /", "checkout", "", "SELECT"};
-    uint64_t trace = rng_below(r, n_traces), start = 1700000000000000000u + trace * 1000000;
+    uint64_t trace = trace_first + rng_below(r, n_traces),
+             start = 1700000000000000000u + trace * 1000000;
     uint32_t id = 1 + rng_below(r, 40);
     size_t span = pb_begin(b, 2);
     put_trace_id(b, 1, trace);
@@ -190,6 +192,11 @@ static void put_span(struct buf *b, struct rng *r, uint32_t n_traces, uint64_t s
 
 void fixture_request(struct buf *out, uint64_t seed, uint32_t n_spans)
 {
+    fixture_request_from(out, seed, n_spans, 0);
+}
+
+void fixture_request_from(struct buf *out, uint64_t seed, uint32_t n_spans, uint32_t trace_first)
+{
     struct rng r = {seed};
     uint32_t n_traces = 1 + n_spans / 8;
     for (uint32_t left = n_spans; left > 0;) {
@@ -208,7 +215,7 @@ void fixture_request(struct buf *out, uint64_t seed, uint32_t n_spans)
         put_random_attrs(out, 3, &r, "scope", 1);
         pb_end(out, scope);
         for (uint32_t i = 0; i < some; i++)
-            put_span(out, &r, n_traces, seed << 32);
+            put_span(out, &r, trace_first, n_traces, seed << 32);
         if (rng_below(&r, 3) == 0)
             pb_put_bytes(out, 3, STR("https://schema/1"));
         pb_end(out, ss);
@@ -254,8 +261,11 @@ enum ec fixture_try_write(struct block_fixture *f, struct part *const *parts, si
     struct block_facts facts;
     assert_true(n <= ARRAY_LEN(readers));
     snprintf(f->path, sizeof(f->path), "%s/%u.block", f->dir, f->n_files);
-    struct block_write_options opt = {
-        .io = f->io, .path = f->path, .tenant = STR("tenant"), .budget = budget};
+    struct block_write_options opt = {.io = f->io,
+        .path = f->path,
+        .tenant = STR("tenant"),
+        .budget = budget,
+        .ret_copied = &f->copied};
     put_u32be(opt.uuid, ++f->n_files);
     for (size_t i = 0; i < n; i++)
         assert_int_equal(part_reader_open(parts[i], NULL, &readers[i], NULL), EC_OK);

@@ -11,7 +11,7 @@ struct block_fixture {
     struct budget budget;
     struct block_cache *cache;
     uint32_t n_files;
-    uint64_t dups;            /* of the last write */
+    uint64_t dups, copied;    /* of the last write */
     uint32_t corrupt;         /* calls of on_corrupt */
     char path[512];           /* of the last write */
     struct block_facts facts; /* of the last write, without inputs */
@@ -30,6 +30,9 @@ uint32_t rng_below(struct rng *r, uint32_t n); /* n > 0 */
 /* An OTLP request of about n_spans random spans: every value type, duplicates of keys and of spans,
  * empty strings, odd parents, times out of order, events, links. */
 void fixture_request(struct buf *out, uint64_t seed, uint32_t n_spans);
+/* Its traces are n_spans / 8 of those from `trace_first` on, a millisecond each behind the one
+ * before. */
+void fixture_request_from(struct buf *out, uint64_t seed, uint32_t n_spans, uint32_t trace_first);
 struct head *head_of_request(struct bytes request, uint32_t arrival_s);
 struct head *fixture_head(uint64_t seed, uint32_t n_spans);
 /* Writes the parts as one block and opens it; asserts success. */
