@@ -13,6 +13,9 @@
 
 #include "store_private.h"
 
+#define CLOSE_THREADS 16u /* syncs under way at once */
+#define FLUSH_THREADS 4u  /* blocks being written at once */
+
 static void options_defaults(struct store_options *o)
 {
 #define DEFAULT(field, value) o->field = o->field == 0 ? (value) : o->field
@@ -174,33 +177,77 @@ static void first_error(enum ec *ec, struct err *err, enum ec now, const struct 
         *err = *e;
 }
 
+/* Work on many tenants that mostly waits for the disk: syncs that wait together cost one. */
+struct each_tenant {
+    const struct tenant_list *all;
+    enum ec (*fn)(struct tenant *t, struct err *err);
+    _Atomic size_t next;
+    pthread_mutex_t lock;
+    enum ec ec; /* the first failure; guarded by lock */
+    struct err err;
+};
+
+static void *each_tenant_work(void *arg)
+{
+    struct each_tenant *e = arg;
+    for (size_t i; (i = atomic_fetch_add(&e->next, 1)) < e->all->n;) {
+        struct err err = {0};
+        enum ec ec = e->fn(e->all->p[i], &err);
+        pthread_mutex_lock(&e->lock);
+        first_error(&e->ec, &e->err, ec, &err);
+        pthread_mutex_unlock(&e->lock);
+    }
+    return NULL;
+}
+
+/* All of them, whatever fails; *err is of the first failure. Threads that cannot be had are made up
+ * for by this one. */
+static enum ec each_tenant(const struct tenant_list *all, size_t n_threads,
+    enum ec (*fn)(struct tenant *t, struct err *err), struct err *err)
+{
+    struct each_tenant e = {.all = all, .fn = fn, .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t threads[CLOSE_THREADS];
+    size_t n = 0;
+    ASSERT(n_threads <= CLOSE_THREADS);
+    while (n + 1 < MIN(n_threads, all->n) &&
+           pthread_create(&threads[n], NULL, each_tenant_work, &e) == 0)
+        n++;
+    each_tenant_work(&e);
+    while (n > 0)
+        pthread_join(threads[--n], NULL);
+    pthread_mutex_destroy(&e.lock);
+    if (e.ec != EC_OK && err != NULL)
+        *err = e.err;
+    return e.ec;
+}
+
+static enum ec tenant_seal_flush(struct tenant *t, struct err *err)
+{
+    pthread_mutex_lock(&t->lock);
+    tenant_seal(t, "flush");
+    pthread_mutex_unlock(&t->lock);
+    return tenant_flush(t, true, err);
+}
+
 static enum ec flush_list(const struct tenant_list *all, struct err *err)
 {
-    enum ec ec = EC_OK;
-    for (size_t i = 0; i < all->n; i++) {
-        struct err e = {0};
-        pthread_mutex_lock(&all->p[i]->lock);
-        tenant_seal(all->p[i], "flush");
-        pthread_mutex_unlock(&all->p[i]->lock);
-        first_error(&ec, err, tenant_flush(all->p[i], true, &e), &e);
-    }
-    return ec;
+    return each_tenant(all, FLUSH_THREADS, tenant_seal_flush, err);
 }
 
 /* Nobody else is active any more. */
-static enum ec wals_close(struct store *s, const struct tenant_list *all, struct err *err)
+static enum ec tenant_wal_close(struct tenant *t, struct err *err)
 {
-    enum ec ec = EC_OK;
-    for (size_t i = 0; i < all->n; i++) {
-        struct tenant *t = all->p[i];
-        struct err e = {0};
-        if (t->wal == NULL)
-            continue;
-        ASSERT(t->wal_users == 0);
-        first_error(&ec, err, wal_close(TAKE_PTR(t->wal), &e), &e);
-        atomic_fetch_sub(&s->wals_open, 1);
-    }
+    if (t->wal == NULL)
+        return EC_OK;
+    ASSERT(t->wal_users == 0);
+    enum ec ec = wal_close(TAKE_PTR(t->wal), err);
+    atomic_fetch_sub(&t->store->wals_open, 1);
     return ec;
+}
+
+static enum ec wals_close(const struct tenant_list *all, struct err *err)
+{
+    return each_tenant(all, CLOSE_THREADS, tenant_wal_close, err);
 }
 
 enum ec store_close(struct store *s, bool flush, struct err *err)
@@ -223,7 +270,7 @@ enum ec store_close(struct store *s, bool flush, struct err *err)
     tenant_list(s, &all);
     if (flush)
         first_error(&ec, err, flush_list(&all, &e), &e);
-    first_error(&ec, err, wals_close(s, &all, &e), &e);
+    first_error(&ec, err, wals_close(&all, &e), &e);
     tenant_list_free(&all);
     zombies_reap(s, true);
     store_free(s);
