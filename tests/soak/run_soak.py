@@ -34,6 +34,7 @@ SPANS = 40           # of a request, all of one trace
 SENDERS, ASKERS = 4, 2
 SAMPLE_SECONDS = 0.5
 SLACK_SECONDS = 12   # beyond the period: a block's window, flush and passes, a restart
+STOP_SECONDS = 30    # on a machine that does other things besides; told, so that it can be judged
 LONG_MINUTES = 30    # from here on slopes are judged
 RSS_PER_HOUR, P99_DRIFT, DISK_FACTOR = 0.01, 0.10, 1.2
 TRACE, START, END = b"TTTTTTTTTTTTTTTT", b"SSSSSSSS", b"EEEEEEEE"  # placeholders of the body
@@ -73,6 +74,7 @@ class Soak:
         self.samples = []    # (time, life, RSS MiB, descriptors, threads, disk MiB)
         self.latency = []    # (time, seconds)
         self.life = 0
+        self.started = self.stopped = 0.0  # the slowest
         self.asked = self.checked = 0
         self.leaked = []
         keep = 86400 if plant == "disk" else args.retention
@@ -235,9 +237,9 @@ class Soak:
         if self.life % 2:
             self.server.kill()
         else:
-            self.server.stop(5)
+            self.stopped = max(self.stopped, self.server.stop(STOP_SECONDS))
         self.life += 1
-        self.server.start(timeout=30)
+        self.started = max(self.started, self.server.start(timeout=30))
         self.up.set()
 
     def restart_at(self, n):
@@ -273,7 +275,7 @@ class Soak:
             self.look_at_all()
             for c in self.leaked:
                 c.close()
-            self.server.stop(5)
+            self.stopped = max(self.stopped, self.server.stop(STOP_SECONDS))
             status, text = self.server.fsck()
             if status != 0:
                 self.problem(f"fsck: exit {status}\n{text[-1000:]}")
@@ -361,10 +363,11 @@ class Soak:
         def of(column):
             return statistics.median(x[column] for x in s), max(x[column] for x in s)
         hour = f", RSS {100 * self.slope(2):+.2f} %/h" if self.long else ""
-        return ("{} requests of {} spans acked ({} tries again), {} looked at, {} queries, {} restarts; "
-                "RSS {:.0f} MiB (most {:.0f}), {:.0f} descriptors ({:.0f}), {:.0f} threads ({:.0f}), "
+        return ("{} requests of {} spans acked ({} tries again), {} looked at, {} queries, {} restarts "
+                "(slowest start {:.2f} s, stop {:.2f}); RSS {:.0f} MiB (most {:.0f}), {:.0f} descriptors ({:.0f}), {:.0f} threads ({:.0f}), "
                 "disk {:.1f} MiB ({:.1f}), p99 {:.0f} then {:.0f} ms{}".format(
                     len(self.acked), SPANS, self.retries, self.checked, self.asked, self.life,
+                    self.started, self.stopped,
                     *of(2), *of(3), *of(4), *of(5), 1000 * self.p99(0), 1000 * self.p99(1), hour))
 
 
