@@ -105,6 +105,9 @@ enum ec auth_new(const struct auth_options *opt, struct auth **ret, struct err *
  * thread. NULL allowed. */
 void auth_free(struct auth *a);
 
+/* Every issuer has answered once: no tenant gives 503 for want of its keys. */
+bool auth_ready(struct auth *a);
+
 /* The id of a tenant; false when unknown. Broken ones are known. *ret_id lives as long as `a`. */
 bool auth_tenant_id(const struct auth *a, struct str name, struct str *ret_id);
 

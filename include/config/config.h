@@ -186,6 +186,10 @@ struct config {
  * -version set their flag and load nothing else. */
 enum ec config_load(int argc, char **argv, struct config **ret, int *ret_exit, struct err *err)
     MUST_USE;
+/* tenants.yaml and rbac.yaml (or what is inline) as they are now: of *ret only `gateway` and the
+ * warnings are to be looked at. Ends with config_gateway_free; c must outlive it. */
+enum ec config_gateway_read(const struct config *c, struct config **ret, struct err *err) MUST_USE;
+void config_gateway_free(struct config *c); /* NULL allowed */
 void config_free(struct config *c);
 
 enum config_print_mode { CONFIG_PRINT_ALL, CONFIG_PRINT_DIFF, CONFIG_PRINT_DEFAULTS };

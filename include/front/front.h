@@ -19,15 +19,27 @@
 
 struct front;
 
+/* Whom to let in: auth, and the rate limits of the same tenants. A request keeps the one that it
+ * began with. */
+struct front_gate;
+/* auth is borrowed, g is copied. EC_INVALID: a pattern of a rate limit. */
+enum ec front_gate_new(const struct config_gateway *g, struct auth *auth, struct front_gate **ret,
+    struct err *err) MUST_USE;
+bool front_gate_idle(const struct front_gate *gate); /* no request holds it any more */
+void front_gate_free(struct front_gate *gate);       /* NULL allowed */
+
 struct front_options {
     const struct config *config; /* config->gateway.enabled */
     struct api *api;
-    struct auth *auth;
-    struct pool *pool; /* takes what goes on after an answer of other services */
+    struct front_gate *gate; /* the front takes it */
+    struct pool *pool;       /* takes what goes on after an answer of other services */
 };
 
 enum ec front_new(const struct front_options *opt, struct front **ret, struct err *err) MUST_USE;
 void front_free(struct front *f); /* after the server is drained */
+
+/* For requests from now on; the old one, which the caller frees when it is idle. */
+struct front_gate *front_swap(struct front *f, struct front_gate *take_gate);
 
 /* Exchange handlers; ctx is the struct front. */
 void front_handle_http(void *ctx, struct exchange *ex);

@@ -243,6 +243,18 @@ static void begin(void *arg)
     }
 }
 
+bool auth_ready(struct auth *a)
+{
+    bool ready = true;
+    for (size_t i = 0; i < a->n_tenants && ready; i++) {
+        struct tenant *t = a->tenants[i];
+        pthread_mutex_lock(&t->lock);
+        ready = t->method != AUTH_OIDC || t->broken != NULL || t->issuer != NULL;
+        pthread_mutex_unlock(&t->lock);
+    }
+    return ready;
+}
+
 struct ending {
     struct auth *a;
     pthread_mutex_t lock;

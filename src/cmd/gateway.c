@@ -4,9 +4,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "front/front.h"
 
 #define CONNECTIONS_MAX        4096
@@ -15,11 +17,28 @@
 #define HTTP_BODY_MAX          (20u << 20)
 #define GRPC_MESSAGE_MAX       (4u << 20)
 
+#define READY_WAIT             (2 * NS_PER_S) /* for issuers, before new tenants count */
+#define GRACE                  (5 * NS_PER_S) /* a call of auth ends long before */
+
+struct gate { /* tenants and roles as they were read once */
+    struct auth *auth;
+    struct front_gate *front;
+    struct gate *next;  /* of the old ones */
+    int64_t retired_ns; /* when it was replaced, or last seen in use */
+};
+
 struct gateway {
     const struct config *config;
     struct http_client *client;
-    struct auth *auth;
+    struct gate *gate, *old;
     struct front *front;
+    bool asks_for_certs;
+};
+
+static struct metric_family reload_ok = {
+    .name = "vivace_gateway_last_reload_successful",
+    .help = "Whether tenants and roles could be read when they were last to be.",
+    .type = METRIC_GAUGE,
 };
 
 /* ---- configuration to auth ---- */
@@ -117,6 +136,37 @@ static enum ec auth_from(
     return ec;
 }
 
+static void gate_free(struct gate *x)
+{
+    if (x == NULL)
+        return;
+    auth_free(x->auth);
+    free(x);
+}
+
+static enum ec gate_new(
+    struct gateway *g, const struct config_gateway *c, struct gate **ret, struct err *err)
+{
+    struct gate *x = xcalloc(1, sizeof(*x));
+    enum ec ec = auth_from(c, g->client, &x->auth, err);
+    if (ec == EC_OK)
+        ec = front_gate_new(c, x->auth, &x->front, err);
+    if (ec != EC_OK) {
+        gate_free(x);
+        return ec;
+    }
+    *ret = x;
+    return EC_OK;
+}
+
+static bool wants_client_certs(const struct config_gateway *g)
+{
+    for (size_t i = 0; i < g->n_tenants; i++)
+        if (g->tenants[i].authn == GATEWAY_AUTHN_MTLS)
+            return true;
+    return false;
+}
+
 enum ec gateway_new(const struct config *c, struct api *api, struct pool *pool,
     struct gateway **ret, struct err *err)
 {
@@ -128,20 +178,85 @@ enum ec gateway_new(const struct config *c, struct api *api, struct pool *pool,
     *ret = g; /* half built: gateway_free takes it */
     g->config = c;
     TRY(http_client_new(&co, &g->client, err));
-    TRY(auth_from(&c->gateway, g->client, &g->auth, err));
-    struct front_options fo = {.config = c, .api = api, .auth = g->auth, .pool = pool};
+    TRY(gate_new(g, &c->gateway, &g->gate, err));
+    g->asks_for_certs = wants_client_certs(&c->gateway);
+    struct front_options fo = {.config = c, .api = api, .gate = g->gate->front, .pool = pool};
+    metric_register(&reload_ok);
+    metric_set(metric_series0(&reload_ok), 1);
     return front_new(&fo, &g->front, err);
 }
 
-/* ---- listeners ---- */
+/* ---- tenants that change ---- */
 
-static bool wants_client_certs(const struct config_gateway *g)
+/* Old ones go when no request holds them; a grace later, for calls that are about to return. */
+static void sweep(struct gateway *g)
 {
-    for (size_t i = 0; i < g->n_tenants; i++)
-        if (g->tenants[i].authn == GATEWAY_AUTHN_MTLS)
-            return true;
-    return false;
+    int64_t now = clock_mono_ns();
+    for (struct gate **at = &g->old; *at != NULL;) {
+        struct gate *x = *at;
+        if (!front_gate_idle(x->front))
+            x->retired_ns = now;
+        if (now - x->retired_ns < GRACE) {
+            at = &x->next;
+            continue;
+        }
+        *at = x->next;
+        front_gate_free(x->front);
+        gate_free(x);
+    }
 }
+
+void gateway_poll(struct gateway *g)
+{
+    if (g != NULL)
+        sweep(g);
+}
+
+static void tell(const struct gateway *g, const struct config *c)
+{
+    for (size_t i = 0; i < c->n_warnings; i++)
+        log_event(LOG_WARN, c->warnings[i].msg, LZ("key", c->warnings[i].key),
+            LZ("explain", c->warnings[i].explain));
+    if (wants_client_certs(&c->gateway) && !g->asks_for_certs &&
+        g->config->gateway.tls.client_auth_type == NULL)
+        log_event(LOG_WARN,
+            "a tenant logs in by client certificate now, but the ports do not ask for one: restart");
+    log_event(LOG_INFO, "reloaded tenants and roles", LU("tenants", c->gateway.n_tenants),
+        LU("roles", c->gateway.n_roles));
+}
+
+void gateway_reload(struct gateway *g)
+{
+    struct config *c = NULL;
+    struct gate *fresh = NULL;
+    struct err err = {0};
+    if (g == NULL)
+        return;
+    enum ec ec = config_gateway_read(g->config, &c, &err);
+    if (ec == EC_OK)
+        ec = gate_new(g, &c->gateway, &fresh, &err);
+    metric_set(metric_series0(&reload_ok), ec == EC_OK);
+    if (ec != EC_OK) {
+        log_event(LOG_ERROR, "tenants and roles were not reloaded, the old ones hold", LE(&err));
+    } else {
+        int64_t until = clock_mono_ns() + READY_WAIT;
+        while (!auth_ready(fresh->auth) && clock_mono_ns() < until) {
+            const struct timespec t = {.tv_nsec = 10 * NS_PER_MS};
+            nanosleep(&t, NULL);
+        }
+        struct gate *old = g->gate;
+        old->front = front_swap(g->front, fresh->front);
+        old->retired_ns = clock_mono_ns();
+        old->next = g->old;
+        g->old = old;
+        g->gate = fresh;
+        tell(g, c);
+    }
+    config_gateway_free(c);
+    sweep(g);
+}
+
+/* ---- listeners ---- */
 
 static struct tls_options tls_from(const struct gateway_tls *t, bool ask)
 {
@@ -240,8 +355,10 @@ void gateway_stop(struct gateway *g)
 {
     if (g == NULL)
         return;
-    auth_free(g->auth);
-    g->auth = NULL;
+    for (struct gate *x = g->old; x != NULL; x = x->next)
+        auth_free(TAKE_PTR(x->auth)); /* answers, with the gates that the requests hold */
+    if (g->gate != NULL)
+        auth_free(TAKE_PTR(g->gate->auth));
 }
 
 void gateway_free(struct gateway *g)
@@ -249,6 +366,15 @@ void gateway_free(struct gateway *g)
     if (g == NULL)
         return;
     gateway_stop(g);
+    while (g->old != NULL) {
+        struct gate *x = g->old;
+        g->old = x->next;
+        front_gate_free(x->front);
+        gate_free(x);
+    }
+    if (g->gate != NULL && g->front == NULL) /* which would have taken it */
+        front_gate_free(g->gate->front);
+    gate_free(g->gate);
     front_free(g->front);
     http_client_free(g->client);
     free(g);

@@ -11,6 +11,11 @@ enum ec gateway_new(const struct config *c, struct api *api, struct pool *pool,
     struct gateway **ret, struct err *err) MUST_USE;
 enum ec gateway_listen(struct gateway *g, struct server *s, struct budget *bodies, struct err *err)
     MUST_USE;
+/* Reads tenants and roles again; what is wrong keeps the old ones. Takes up to two seconds, while
+ * new issuers are asked. Main thread, as gateway_poll, which frees what was replaced; to be called
+ * now and then. NULL allowed in both. */
+void gateway_reload(struct gateway *g);
+void gateway_poll(struct gateway *g);
 /* Answers what waits for other services; after the server is drained, before it is freed. */
 void gateway_stop(struct gateway *g);
 void gateway_free(struct gateway *g); /* after the server */

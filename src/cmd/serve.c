@@ -438,6 +438,7 @@ static void reload(struct process *p)
     if (server_reload_tls(p->server, &err) != EC_OK)
         log_event(LOG_ERROR, "certificates were not reloaded", LE(&err));
     overrides_poll(p->overrides);
+    gateway_reload(p->gateway);
     log_event(LOG_INFO, "reloaded certificates and overrides");
 }
 
@@ -456,9 +457,10 @@ static void wait_for_stop(struct process *p, const sigset_t *set)
         int sig = sigtimedwait(set, NULL, &t);
         if (sig == SIGHUP)
             reload(p);
-        else if (sig < 0 && errno == EAGAIN)
+        else if (sig < 0 && errno == EAGAIN) {
             overrides_poll(p->overrides);
-        else if (sig == SIGTERM || sig == SIGINT) {
+            gateway_poll(p->gateway);
+        } else if (sig == SIGTERM || sig == SIGINT) {
             log_event(LOG_INFO, "stopping", LZ("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
             return;
         }

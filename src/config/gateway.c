@@ -205,3 +205,32 @@ enum ec load_gateway(struct config *c, struct err *err)
                 g->tenants[i].name, g->tenants[i].broken);
     return check_query_rbac(g, err);
 }
+
+enum ec config_gateway_read(const struct config *c, struct config **ret, struct err *err)
+{
+    struct config *n = xmalloc(sizeof(*n));
+    *n = *c; /* the document and texts of c are only read */
+    arena_init(&n->arena, NULL, 0);
+    n->warnings = NULL;
+    n->n_warnings = 0;
+    n->gateway.tenants = NULL;
+    n->gateway.roles = NULL;
+    n->gateway.bindings = NULL;
+    n->gateway.n_tenants = n->gateway.n_roles = n->gateway.n_bindings = 0;
+    enum ec ec = load_gateway(n, err);
+    if (ec != EC_OK) {
+        config_gateway_free(n);
+        return ec;
+    }
+    *ret = n;
+    return EC_OK;
+}
+
+void config_gateway_free(struct config *c)
+{
+    if (c == NULL)
+        return;
+    arena_deinit(&c->arena);
+    free(c->warnings);
+    free(c);
+}

@@ -22,31 +22,41 @@ struct rate_limit {
     uint32_t taken;
 };
 struct limited_tenant {
-    const char *name;
+    char *name;
     struct rate_limit *limits;
     size_t n;
+};
+
+struct front_gate {
+    struct auth *auth;
+    struct limited_tenant *limited; /* the tenants that have limits */
+    size_t n_limited;
+    atomic_uint refs; /* requests */
 };
 
 struct front {
     struct front_options opt;
     const struct config_gateway *gateway;
-    struct api_otlp_http otlp;      /* what the OTLP/HTTP handler wants to know */
-    struct limited_tenant *limited; /* the tenants that have limits */
-    size_t n_limited;
+    struct api_otlp_http otlp; /* what the OTLP/HTTP handler wants to know */
+    pthread_mutex_t lock;      /* of gate; a request's reference is taken under it */
+    struct front_gate *gate;
     atomic_uint inflight;
     struct server *server;
     struct listener *public_http;
 };
 
-enum ec limits_new(struct front *f, struct err *err) MUST_USE;
-void limits_free(struct front *f);
+enum ec limits_new(struct front_gate *gate, const struct config_gateway *g, struct err *err)
+    MUST_USE;
+void limits_free(struct front_gate *gate);
 /* False: over a limit; *ret_retry_s is when to come back. */
-bool limits_take(struct front *f, struct str tenant, struct str path, unsigned *ret_retry_s);
+bool limits_take(
+    struct front_gate *gate, struct str tenant, struct str path, unsigned *ret_retry_s);
 
 /* ---- request.c: one request from the handler to the answer ---- */
 
 struct request {
     struct front *front;
+    struct front_gate *gate;
     struct exchange *ex;
     struct front_path path;
     const char *group, *handler; /* metric labels */

@@ -25,7 +25,7 @@ static void admitted(struct request *rq)
         finish(rq, rq->answer.grpc_status, rq->answer.message);
     else if (!is_export(rq))
         finish(rq, 7, STR("method never permitted"));
-    else if (!limits_take(rq->front, rq->path.tenant, STR(EXPORT), &retry_s))
+    else if (!limits_take(rq->gate, rq->path.tenant, STR(EXPORT), &retry_s))
         finish(rq, 14, STR("too many requests"));
     else if (!request_enter(rq))
         finish(rq, 14, STR("server is out of memory for requests"));
@@ -58,7 +58,7 @@ void front_handle_grpc(void *ctx, struct exchange *ex)
         return;
     }
     (void)exchange_header(ex, header, &rq->path.tenant);
-    if (!auth_tenant_id(f->opt.auth, rq->path.tenant, &rq->tenant_id)) {
+    if (!auth_tenant_id(rq->gate->auth, rq->path.tenant, &rq->tenant_id)) {
         finish(rq, 3, STR("unknown tenant"));
         return;
     }

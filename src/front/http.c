@@ -86,8 +86,8 @@ static void handle_login(struct request *rq)
         .error_description = param(ex, "error_description"),
         .cookie = request_cookies(ex)};
     if (rq->path.place == PLACE_LOGIN)
-        auth_login(rq->front->opt.auth, &q, &a);
-    else if (!auth_callback(rq->front->opt.auth, &q, &a, callback_done, ex))
+        auth_login(rq->gate->auth, &q, &a);
+    else if (!auth_callback(rq->gate->auth, &q, &a, callback_done, ex))
         return;
     respond_flow(ex, &a);
     auth_flow_release(&a);
@@ -153,7 +153,7 @@ static void enter_tempo(struct request *rq)
 static bool within_rate(struct request *rq)
 {
     unsigned retry_s;
-    if (limits_take(rq->front, rq->path.tenant, exchange_request(rq->ex)->raw_path, &retry_s))
+    if (limits_take(rq->gate, rq->path.tenant, exchange_request(rq->ex)->raw_path, &retry_s))
         return true;
     set_retry_after(rq->ex, retry_s);
     respond_error(rq->ex, 429, STR("too many requests"));
@@ -222,7 +222,7 @@ static void dispatch(struct request *rq)
                     : p->route == ROUTE_TEMPO ? GROUP_TEMPO
                                               : GROUP_UI;
         rq->handler = p->route == ROUTE_NONE ? "other" : "traces";
-        (void)auth_tenant_id(f->opt.auth, p->tenant, &rq->tenant_id);
+        (void)auth_tenant_id(rq->gate->auth, p->tenant, &rq->tenant_id);
         ask(rq);
         break;
     }

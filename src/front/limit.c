@@ -23,16 +23,15 @@ static enum ec limit_init(struct rate_limit *l, const struct gateway_rate_limit 
     return EC_OK;
 }
 
-enum ec limits_new(struct front *f, struct err *err)
+enum ec limits_new(struct front_gate *gate, const struct config_gateway *g, struct err *err)
 {
-    const struct config_gateway *g = f->gateway;
-    f->limited = xcalloc(g->n_tenants, sizeof(*f->limited));
+    gate->limited = xcalloc(g->n_tenants, sizeof(*gate->limited));
     for (size_t i = 0; i < g->n_tenants; i++) {
         const struct gateway_tenant *t = &g->tenants[i];
         if (t->n_rate_limits == 0 || t->broken != NULL)
             continue;
-        struct limited_tenant *to = &f->limited[f->n_limited++];
-        to->name = t->name;
+        struct limited_tenant *to = &gate->limited[gate->n_limited++];
+        to->name = xstrdup(t->name);
         to->limits = xcalloc(t->n_rate_limits, sizeof(*to->limits));
         for (; to->n < t->n_rate_limits; to->n++)
             TRY(limit_init(&to->limits[to->n], &t->rate_limits[to->n], t->name, err));
@@ -40,16 +39,17 @@ enum ec limits_new(struct front *f, struct err *err)
     return EC_OK;
 }
 
-void limits_free(struct front *f)
+void limits_free(struct front_gate *gate)
 {
-    for (size_t i = 0; i < f->n_limited; i++) {
-        for (size_t k = 0; k < f->limited[i].n; k++) {
-            regex_free(f->limited[i].limits[k].endpoint);
-            pthread_mutex_destroy(&f->limited[i].limits[k].lock);
+    for (size_t i = 0; i < gate->n_limited; i++) {
+        for (size_t k = 0; k < gate->limited[i].n; k++) {
+            regex_free(gate->limited[i].limits[k].endpoint);
+            pthread_mutex_destroy(&gate->limited[i].limits[k].lock);
         }
-        free(f->limited[i].limits);
+        free(gate->limited[i].limits);
+        free(gate->limited[i].name);
     }
-    free(f->limited);
+    free(gate->limited);
 }
 
 static bool take(struct rate_limit *l, int64_t now, unsigned *ret_retry_s)
@@ -70,10 +70,10 @@ static bool take(struct rate_limit *l, int64_t now, unsigned *ret_retry_s)
     return ok;
 }
 
-bool limits_take(struct front *f, struct str tenant, struct str path, unsigned *ret_retry_s)
+bool limits_take(struct front_gate *gate, struct str tenant, struct str path, unsigned *ret_retry_s)
 {
-    for (size_t i = 0; i < f->n_limited; i++) {
-        struct limited_tenant *t = &f->limited[i];
+    for (size_t i = 0; i < gate->n_limited; i++) {
+        struct limited_tenant *t = &gate->limited[i];
         for (size_t k = 0; str_eqz(tenant, t->name) && k < t->n; k++)
             if (regex_match(t->limits[k].endpoint, path) &&
                 !take(&t->limits[k], clock_mono_ns(), ret_retry_s))

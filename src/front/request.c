@@ -116,6 +116,7 @@ static void answered(void *arg, struct exchange *ex, struct exchange_answer *a)
     if (rq->counted)
         atomic_fetch_sub_explicit(&rq->front->inflight, 1, memory_order_relaxed);
     auth_answer_release(&rq->answer);
+    atomic_fetch_sub_explicit(&rq->gate->refs, 1, memory_order_release);
     free(rq);
 }
 
@@ -123,6 +124,10 @@ struct request *request_new(struct front *f, struct exchange *ex, void (*go)(str
 {
     struct request *rq = xcalloc(1, sizeof(*rq));
     rq->front = f;
+    pthread_mutex_lock(&f->lock);
+    rq->gate = f->gate;
+    atomic_fetch_add_explicit(&rq->gate->refs, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&f->lock);
     rq->ex = ex;
     rq->go = go;
     rq->group = rq->handler = "other";
@@ -198,7 +203,7 @@ void request_check(struct request *rq, enum auth_permission permission, bool wan
     (void)exchange_header(ex, "x-forwarded-access-token", &q.forwarded_token);
     (void)exchange_header(ex, "accept", &accept);
     q.is_browser = str_eqz(req->method, "GET") && str_has(accept, STR("text/html"));
-    if (auth_check(rq->front->opt.auth, &q, &rq->answer, checked_later, rq))
+    if (auth_check(rq->gate->auth, &q, &rq->answer, checked_later, rq))
         rq->go(rq);
 }
 

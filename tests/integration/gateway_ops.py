@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files, flags, probes, certificates and isolation (statements G84, G86 to G100, G106 to G108)."""
+import json
 import os
 import pathlib
 import random
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
+import threading
+import time
 
 from fake_kube import FakeKube, rule
 from fake_oidc import FakeOidc
@@ -392,9 +396,70 @@ def run_random(g, total, names, rights, traces):
     return crossed, wrong
 
 
+def reloads(c, _kube):
+    """SIGHUP reads tenants.yaml and rbac.yaml again; requests meanwhile see no difference."""
+    def role(*tenants):
+        return {"roles": [{**ROLES["roles"][0], "tenants": list(tenants)}], "roleBindings": ROLES["roleBindings"]}
+    with FakeOidc() as issuer:
+        one, two = (oidc_tenant(n, f"id-{n}", issuer, groupClaim="groups") for n in ("one", "two"))
+        g = Gateway(gateway={"mode": "static"})
+        tenants, rbac = g.folder / "tenants.yaml", g.folder / "rbac.yaml"
+        del g.config["gateway"]["tenants"]
+        g.config["gateway"].update(tenants_file=str(tenants), rbac_file=str(rbac))
+        g.config["overrides"] = {"per_tenant_override_period": "1s"}  # old ones are freed by the same clock
+
+        def status(tenant, name="alice"):
+            return g.get("/api/echo", issuer.mint(sub=name, groups=[]), tenant).status
+
+        def reload(*list_of, roles=None, text=None):
+            tenants.write_text(text or json.dumps({"tenants": list(list_of)}))
+            rbac.write_text(json.dumps(role(*(roles or ["one", "two"]))))
+            before = g.log_text().count("reloaded certificates")
+            if g.process is not None:
+                g.process.send_signal(signal.SIGHUP)
+                wait(lambda: g.log_text().count("reloaded certificates") > before)
+
+        reload(one)
+        with g:
+            wait(lambda: status("one") == 200)
+            c.equal("G109 not there yet", status("two"), 401)
+            seen, stop = set(), threading.Event()
+
+            def ask():
+                token = issuer.mint(sub="alice", groups=[])
+                while not stop.is_set():
+                    seen.add(g.get("/api/echo", token, "one").status)
+                    seen.add(g.export(pb(), token, "one").code)
+            askers = [threading.Thread(target=ask) for _ in range(2)]
+            for t in askers:
+                t.start()
+            for _ in range(4):
+                reload(one, two)
+                reload(one)
+            reload(one, two)
+            stop.set()
+            for t in askers:
+                t.join()
+            c.equal("G109 requests meanwhile", seen, {200, 0})
+            c.equal("G109 a new tenant", status("two"), 200)
+            reload(one, two, roles=["two"])
+            c.equal("G109 another role", (status("one"), status("two")), (403, 200))
+            reload(text="tenants: [")
+            c.equal("G109 a broken file changes nothing", (status("one"), status("two")), (403, 200))
+            c.contains("G109 it is logged", g.log_text(), "the old ones hold")
+            c.contains("G109 and shown", g.metrics(), "vivace_gateway_last_reload_successful 0")
+            reload({**two, "rateLimits": [{"endpoint": "/api/echo", "limit": 1, "window": "1h"}]})
+            c.equal("G109 a tenant that went", status("one"), 401)
+            c.equal("G109 new limits", [status("two") for _ in range(2)], [200, 429])
+            c.contains("G109 shown", g.metrics(), "vivace_gateway_last_reload_successful 1")
+            reload(two)
+            c.equal("G109 no limits", [status("two") for _ in range(2)], [200, 200])
+            time.sleep(7)  # what was replaced is freed now: a sanitizer looks on
+
+
 def run(c):
     with FakeKube() as kube:
         people(kube)
         for function in (files, flags, secrets, probes, bounds, certificates, confined, foreign_routes,
-                         hostile_paths, smuggling, crossings):
+                         hostile_paths, smuggling, crossings, reloads):
             c.run(function.__name__, function, c, kube)
