@@ -4,7 +4,7 @@
  *
  * One write transaction makes a set of changes visible and durable. Thread-safe. MAP_FULL grows the
  * map and retries; a fatal environment is reopened, then reported as EC_CORRUPT so that the store
- * rebuilds it. LMDB bypasses the I/O shim (see reliability harness notes in ARCHITECTURE.md).
+ * rebuilds it. LMDB makes its own system calls: tests fail them by tests/fault/preload.h.
  */
 #pragma once
 
@@ -13,6 +13,7 @@
 struct catalog;
 
 struct catalog_options {
+    struct io *io;      /* for the directory; NULL: the real files */
     const char *dir;    /* made when missing */
     uint64_t map_bytes; /* first map size; 0: 16 MiB */
 };

@@ -300,7 +300,7 @@ enum ec http_client_new(
         curl_multi_cleanup(c->multi);
         pthread_mutex_destroy(&c->lock);
         free(c);
-        return ERR_ERRNO(err, EC_INTERNAL, rc, "thread of the HTTP client");
+        return ERR_ERRNO(err, EC_UNAVAILABLE, rc, "thread of the HTTP client");
     }
     *ret = c;
     return EC_OK;

@@ -82,7 +82,7 @@ int cmd_wal_dump(int argc, char **argv)
     }
     struct wal_recovery r = {0};
     struct err err = {0};
-    if (wal_scan(&io_real, argv[1], print_record, NULL, &r, &err) != EC_OK) {
+    if (wal_scan(io_from_environment(), argv[1], print_record, NULL, &r, &err) != EC_OK) {
         fprintf(stderr, "wal-dump: %s\n", err_msg(&err));
         return 2;
     }
@@ -102,7 +102,7 @@ int cmd_block_dump(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         struct buf out = BUF_INIT;
         struct err err = {0};
-        if (block_dump(&io_real, argv[i], &out, &err) != EC_OK) {
+        if (block_dump(io_from_environment(), argv[i], &out, &err) != EC_OK) {
             fprintf(stderr, "block-dump: %s\n", err_msg(&err));
             buf_deinit(&out);
             return 2;

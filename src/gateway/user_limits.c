@@ -114,24 +114,33 @@ static bool parse(struct user_limits *u, struct str text)
     return true;
 }
 
+static void entries_forget(struct user_limits *u)
+{
+    for (size_t i = 0; i < u->entries.n; i++)
+        entry_deinit(&u->entries.p[i]);
+    u->entries.n = 0;
+}
+
 static enum ec load(struct user_limits *u, struct err *err)
 {
-    struct io_stat st;
+    struct io_stat st = {.size = UINT64_MAX}; /* unknown */
     int fd;
     enum ec ec = io_open(u->io, "user_limits.open", u->path, O_RDONLY, 0, &fd, err);
     if (ec == EC_NOT_FOUND)
         return EC_OK;
     if (ec != EC_OK)
         return ec;
-    char *text = NULL;
+    bool good = false;
     ec = io_fstat(u->io, "user_limits.stat", fd, &st, err);
-    if (ec == EC_OK && st.size <= FILE_MAX) {
-        text = xcalloc(1, st.size + 1);
+    /* A bad read is repeated: the second may come from the disk instead of a damaged buffer. */
+    for (int tries = 0; tries < 2 && !good && st.size <= FILE_MAX; tries++) {
+        char *text = xcalloc(1, st.size + 1);
+        entries_forget(u);
         ec = io_pread(u->io, "user_limits.read", fd, text, st.size, 0, err);
+        good = ec == EC_OK && parse(u, str_n(text, st.size));
+        free(text);
     }
     (void)io_close(u->io, "user_limits.close", fd, NULL); /* read only */
-    bool good = ec == EC_OK && text != NULL && parse(u, str_n(text, st.size));
-    free(text);
     if (ec != EC_OK || good)
         return ec;
     metric_inc(metric_series0(&reload_failed));
@@ -143,9 +152,7 @@ static enum ec load(struct user_limits *u, struct err *err)
             "have none until they set them again",
             LZ("file", damaged));
     free(damaged);
-    for (size_t i = 0; i < u->entries.n; i++)
-        entry_deinit(&u->entries.p[i]);
-    u->entries.n = 0;
+    entries_forget(u);
     return ec;
 }
 
@@ -182,7 +189,7 @@ static enum ec store(struct user_limits *u, uint64_t last_version, const struct 
         ec = io_pwrite(u->io, "user_limits.write", fd, b.p, b.n, 0, err);
         if (ec == EC_OK)
             ec = io_fsync(u->io, "user_limits.sync", fd, err);
-        enum ec closed = io_close(u->io, "user_limits.close", fd, ec == EC_OK ? err : NULL);
+        enum ec closed = io_close(u->io, "user_limits.write_close", fd, ec == EC_OK ? err : NULL);
         ec = ec == EC_OK ? closed : ec;
     }
     buf_deinit(&b);

@@ -79,6 +79,29 @@ static bool head_get(const uint8_t *p, struct head *h)
            h->bytes <= zstd_bound(RAW_MAX) && h->entries != 0;
 }
 
+/* Bad reads are tried once more: the second may come from the disk instead of a damaged buffer. */
+static enum ec head_read(
+    struct queue *q, const char *site, int fd, uint64_t off, struct head *ret, struct err *err)
+{
+    enum ec ec = EC_OK;
+    for (int tries = 0; tries < 2; tries++) {
+        uint8_t p[HEAD_BYTES];
+        ec = io_pread(q->opt.io, site, fd, p, HEAD_BYTES, off, err);
+        if (ec == EC_OK && head_get(p, ret))
+            return EC_OK;
+    }
+    return ec != EC_OK ? ec : ERR(err, EC_CORRUPT, "a damaged record");
+}
+
+static enum ec payload_read(struct queue *q, int fd, uint64_t off, const struct head *h, uint8_t *p)
+{
+    for (int tries = 0; tries < 2; tries++)
+        if (io_pread(q->opt.io, "rw.read_body", fd, p, h->bytes, off, NULL) == EC_OK &&
+            hash64(p, h->bytes) == h->hash)
+            return EC_OK;
+    return EC_CORRUPT;
+}
+
 /* Walks the heads of a segment of an earlier run: how far it is whole, and what it holds. */
 static enum ec segment_scan(struct queue *q, struct segment *s, struct err *err)
 {
@@ -86,21 +109,20 @@ static enum ec segment_scan(struct queue *q, struct segment *s, struct err *err)
     struct io_stat st;
     int fd;
     segment_path(q, s->number, path);
-    TRY(io_open(q->opt.io, "rw.segment", path, O_RDONLY, 0, &fd, err));
+    TRY(io_open(q->opt.io, "rw.scan_open", path, O_RDONLY, 0, &fd, err));
     enum ec ec = io_fstat(q->opt.io, "rw.segment", fd, &st, err);
     while (ec == EC_OK && st.size - s->bytes >= HEAD_BYTES) {
-        uint8_t p[HEAD_BYTES];
         struct head h;
-        ec = io_pread(q->opt.io, "rw.segment", fd, p, HEAD_BYTES, s->bytes, err);
-        if (ec != EC_OK || !head_get(p, &h) || st.size - s->bytes - HEAD_BYTES < h.bytes)
+        ec = head_read(q, "rw.scan", fd, s->bytes, &h, err);
+        if (ec != EC_OK || st.size - s->bytes - HEAD_BYTES < h.bytes)
             break;
         if (s->bytes + HEAD_BYTES + h.bytes > UINT32_MAX) /* positions have 32 bits; never ours */
             break;
         s->bytes += HEAD_BYTES + h.bytes;
         s->entries += h.entries;
     }
-    (void)io_close(q->opt.io, "rw.segment", fd, NULL); /* was only read */
-    return ec;
+    (void)io_close(q->opt.io, "rw.scan_close", fd, NULL); /* was only read */
+    return ec == EC_CORRUPT ? EC_OK : ec;                 /* what is torn ends the segment */
 }
 
 /* ---- open ---- */
@@ -156,7 +178,8 @@ void queue_close(struct queue *q)
     if (q == NULL)
         return;
     if (q->fd >= 0)
-        (void)io_close(q->opt.io, "rw.segment", q->fd, NULL); /* nothing was promised to a disk */
+        (void)io_close(
+            q->opt.io, "rw.stop_close", q->fd, NULL); /* nothing was promised to a disk */
     for (unsigned i = 0; i < q->n_readers; i++)
         if (q->readers[i].fd >= 0)
             (void)io_close(q->opt.io, "rw.pos", q->readers[i].fd, NULL);
@@ -195,7 +218,7 @@ static void remove_oldest(struct queue *q, uint64_t *ret_dropped)
             ret_dropped[i] += s->entries - MIN(r->pos.seen, s->entries);
     }
     if (q->segments.n == 1 && q->fd >= 0) { /* it is the one being written */
-        (void)io_close(q->opt.io, "rw.segment", q->fd, NULL);
+        (void)io_close(q->opt.io, "rw.drop_close", q->fd, NULL);
         q->fd = -1;
         q->writing = false;
     }
@@ -231,7 +254,7 @@ static enum ec begin_segment(struct queue *q, struct err *err)
     struct segment s = {.number = q->next_number++};
     pthread_mutex_unlock(&q->lock);
     segment_path(q, s.number, path);
-    TRY(io_open(q->opt.io, "rw.segment", path, O_WRONLY | O_CREAT | O_EXCL, 0600, &q->fd, err));
+    TRY(io_open(q->opt.io, "rw.begin", path, O_WRONLY | O_CREAT | O_EXCL, 0600, &q->fd, err));
     pthread_mutex_lock(&q->lock);
     VEC_PUSH(&q->segments, s);
     q->writing = true;
@@ -241,7 +264,7 @@ static enum ec begin_segment(struct queue *q, struct err *err)
 
 static void end_segment(struct queue *q)
 {
-    (void)io_close(q->opt.io, "rw.segment", q->fd, NULL);
+    (void)io_close(q->opt.io, "rw.end", q->fd, NULL);
     q->fd = -1;
     pthread_mutex_lock(&q->lock);
     q->writing = false;
@@ -349,7 +372,7 @@ enum ec queue_reader(
 void queue_forget_others(struct queue *q)
 {
     struct io_names names;
-    if (io_list(q->opt.io, "rw.dir", q->dir, &names, NULL) != EC_OK)
+    if (io_list(q->opt.io, "rw.forget_list", q->dir, &names, NULL) != EC_OK)
         return;
     for (size_t i = 0; i < names.n; i++) {
         char path[PATH_LENGTH];
@@ -361,7 +384,8 @@ void queue_forget_others(struct queue *q)
         if (mine)
             continue;
         snprintf(path, sizeof(path), "%s/%s", q->dir, names.p[i]);
-        discard(io_unlink(q->opt.io, "rw.unlink", path, NULL)); /* tried again at the next start */
+        discard(io_unlink(
+            q->opt.io, "rw.forget_unlink", path, NULL)); /* tried again at the next start */
     }
     io_names_free(&names);
 }
@@ -391,18 +415,15 @@ enum got { GOT_RECORD, GOT_DAMAGED, GOT_NOTHING };
 static enum got read_at(struct queue *q, int fd, const struct queue_pos *pos, uint64_t end,
     struct buf *raw, struct head *h)
 {
-    uint8_t p[HEAD_BYTES];
     if (end - pos->offset < HEAD_BYTES ||
-        io_pread(q->opt.io, "rw.read", fd, p, sizeof(p), pos->offset, NULL) != EC_OK ||
-        !head_get(p, h) || end - pos->offset - HEAD_BYTES < h->bytes)
+        head_read(q, "rw.read", fd, pos->offset, h, NULL) != EC_OK ||
+        end - pos->offset - HEAD_BYTES < h->bytes)
         return GOT_NOTHING;
     buf_reset(raw);
     struct buf packed = {.budget = raw->budget};
     enum got got = GOT_DAMAGED;
     if (buf_reserve(&packed, h->bytes) && buf_reserve(raw, h->raw) &&
-        io_pread(q->opt.io, "rw.read", fd, packed.p, h->bytes, pos->offset + HEAD_BYTES, NULL) ==
-            EC_OK &&
-        hash64(packed.p, h->bytes) == h->hash &&
+        payload_read(q, fd, pos->offset + HEAD_BYTES, h, packed.p) == EC_OK &&
         zstd_decompress(raw->p, h->raw, bytes_n(packed.p, h->bytes), NULL) == EC_OK) {
         raw->n = h->raw;
         got = GOT_RECORD;

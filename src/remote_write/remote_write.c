@@ -223,8 +223,8 @@ static enum ec find_tenants(struct remote_write *w, struct err *err)
     char dir[1200];
     struct io_names names;
     snprintf(dir, sizeof(dir), "%s/queue", w->opt.path);
-    TRY(io_mkdir_all(w->opt.io, "rw.dir", dir, err));
-    TRY(io_list(w->opt.io, "rw.dir", dir, &names, err));
+    TRY(io_mkdir_all(w->opt.io, "rw.root", dir, err));
+    TRY(io_list(w->opt.io, "rw.root", dir, &names, err));
     for (size_t i = 0; i < names.n; i++) {
         uint8_t name[TENANT_HEX_MAX];
         size_t n = strlen(names.p[i]) / 2;

@@ -55,16 +55,16 @@ static enum ec read_pem(const char *path, struct buf *out, struct err *err)
 {
     struct io_stat st;
     int fd;
-    TRY(io_open(&io_real, "tls.open", path, O_RDONLY, 0, &fd, err));
-    enum ec ec = io_fstat(&io_real, "tls.stat", fd, &st, err);
+    TRY(io_open(io_from_environment(), "tls.open", path, O_RDONLY, 0, &fd, err));
+    enum ec ec = io_fstat(io_from_environment(), "tls.stat", fd, &st, err);
     if (ec == EC_OK && st.size > PEM_BYTES_MAX)
         ec = ERR(err, EC_INVALID, "%s is larger than %u bytes", path, PEM_BYTES_MAX);
     if (ec == EC_OK && buf_reserve(out, (size_t)st.size + 1)) {
-        ec = io_pread(&io_real, "tls.read", fd, out->p, (size_t)st.size, 0, err);
+        ec = io_pread(io_from_environment(), "tls.read", fd, out->p, (size_t)st.size, 0, err);
         if (ec == EC_OK)
             out->n = (size_t)st.size;
     }
-    (void)io_close(&io_real, "tls.close", fd, NULL); /* it was only read */
+    (void)io_close(io_from_environment(), "tls.close", fd, NULL); /* it was only read */
     return ec;
 }
 
@@ -98,7 +98,7 @@ static enum ec key_private(const char *path, struct err *err)
 static int64_t mtime_of(const char *path)
 {
     struct io_stat st;
-    if (path == NULL || io_stat(&io_real, "tls.mtime", path, &st, NULL) != EC_OK)
+    if (path == NULL || io_stat(io_from_environment(), "tls.mtime", path, &st, NULL) != EC_OK)
         return 0;
     return st.mtime_ns;
 }

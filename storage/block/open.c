@@ -26,9 +26,9 @@ static enum ec block_uuid_read(struct io *io, const char *path, uint8_t uuid[16]
 {
     uint8_t header[BLOCK_HEADER_BYTES];
     int fd;
-    TRY(io_open(io, "block.open", path, O_RDONLY, 0, &fd, err));
-    enum ec ec = io_pread(io, "block.read", fd, header, sizeof(header), 0, err);
-    (void)io_close(io, "block.open", fd, NULL); /* read only: nothing to lose */
+    TRY(io_open(io, "block.peek", path, O_RDONLY, 0, &fd, err));
+    enum ec ec = io_pread(io, "block.peek", fd, header, sizeof(header), 0, err);
+    (void)io_close(io, "block.peek", fd, NULL); /* read only: nothing to lose */
     TRY(ec);
     TRY(block_header_check(header, header + 16, err));
     memcpy(uuid, header + 16, 16);
@@ -60,7 +60,10 @@ enum ec block_tool_open(struct block_tool *t, struct io *io, const char *path, s
 {
     uint8_t uuid[16];
     struct part_reader *r;
-    TRY(block_uuid_read(io, path, uuid, err));
+    enum ec ec = block_uuid_read(io, path, uuid, err);
+    if (ec == EC_CORRUPT || ec == EC_IO) /* as every bad read: once more, then it is believed */
+        ec = block_uuid_read(io, path, uuid, err);
+    TRY(ec);
     t->cache = block_cache_new(NULL, TOOL_CACHE_BYTES);
     t->part = &block_new(io, path, t->cache, uuid)->part;
     TRY(part_reader_open(t->part, NULL, &r, err));

@@ -75,9 +75,9 @@ static enum ec root_read(struct block *b, struct budget *budget, struct block_ro
     if (st.size < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
         return ERR(
             err, EC_CORRUPT, "%llu bytes are too few for a block", (unsigned long long)st.size);
-    TRY(io_pread(b->io, "block.read", b->fd, header, sizeof(header), 0, err));
-    TRY(io_pread(
-        b->io, "block.read", b->fd, trailer, sizeof(trailer), st.size - BLOCK_TRAILER_BYTES, err));
+    TRY(io_pread(b->io, "block.read_header", b->fd, header, sizeof(header), 0, err));
+    TRY(io_pread(b->io, "block.read_trailer", b->fd, trailer, sizeof(trailer),
+        st.size - BLOCK_TRAILER_BYTES, err));
     TRY(block_trailer_get(trailer, st.size, &root, &salt, err));
     TRY(page_read(b, &root, salt, stored, err));
     struct page_in in;
@@ -118,8 +118,8 @@ static enum ec root_open(struct block *b, struct budget *budget, bool *ret_damag
     buf_init(&stored, budget);
     buf_init(&raw, budget);
     enum ec ec = root_read(b, budget, &root, &stored, &raw, err);
-    if (ec ==
-        EC_CORRUPT) /* once more: the reads of header and trailer have no retry of their own */
+    /* Once more: the reads of header and trailer have no retry of their own. */
+    if (ec == EC_CORRUPT || ec == EC_IO)
         ec = root_read(b, budget, &root, &stored, &raw, err);
     if (ec == EC_OK && (ec = root_check(b, root, err)) != EC_OK)
         block_root_free(root, budget);

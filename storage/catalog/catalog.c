@@ -36,6 +36,7 @@ static const char *const catalog_table_names[TABLES] = {"tenants", "blocks", "fa
 
 struct catalog {
     unsigned magic;
+    struct io *io;
     char *dir;
     uint64_t map_bytes; /* guarded by lock */
     pthread_rwlock_t lock;
@@ -123,7 +124,7 @@ static int catalog_size_check(const struct catalog *c, MDB_env *env, const MDB_e
     MDB_stat ms;
 
     strcat(strcpy(path, c->dir), "/data.mdb");
-    if (io_stat(&io_real, "catalog.stat", path, &st, NULL) != EC_OK)
+    if (io_stat(c->io, "catalog.stat", path, &st, NULL) != EC_OK)
         return EIO;
     int rc = mdb_env_stat(env, &ms);
     if (rc != 0)
@@ -153,13 +154,17 @@ static int catalog_env_open(struct catalog *c)
 {
     MDB_env *env;
 
-    int rc = mdb_env_create(&env);
-    if (rc != 0)
-        return rc;
-    rc = catalog_env_init(c, env);
-    if (rc != 0) {
+    for (;;) {
+        int rc = mdb_env_create(&env);
+        if (rc != 0)
+            return rc;
+        rc = catalog_env_init(c, env);
+        if (rc == 0)
+            break;
         mdb_env_close(env);
-        return rc;
+        if (rc != MDB_MAP_FULL || c->map_bytes >= CATALOG_MAP_BYTES_MAX)
+            return rc;
+        c->map_bytes *= 2;
     }
     c->env = env;
     return 0;
@@ -176,9 +181,11 @@ static int catalog_env_reopen(struct catalog *c)
 
 enum ec catalog_open(const struct catalog_options *opt, struct catalog **ret, struct err *err)
 {
-    TRY(io_mkdir_all(&io_real, "catalog.mkdir", opt->dir, err));
+    struct io *io = opt->io == NULL ? &io_real : opt->io;
+    TRY(io_mkdir_all(io, "catalog.mkdir", opt->dir, err));
     struct catalog *c = xcalloc(1, sizeof(*c));
     c->magic = CATALOG_OBJECT_MAGIC;
+    c->io = io;
     c->dir = xstrdup(opt->dir);
     c->map_bytes = opt->map_bytes == 0 ? CATALOG_MAP_BYTES : opt->map_bytes;
     pthread_rwlock_init(&c->lock, NULL);

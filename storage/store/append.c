@@ -90,8 +90,9 @@ static void wal_slot_free(struct store *s, const struct tenant *but)
         struct head_stats hs = {0};
         if (t->head != NULL)
             head_stats(t->head, 0, &hs);
-        if (t->wal != NULL && t->wal_users == 0 && t->commit_state == COMMIT_IDLE &&
-            t->n_sealed == 0 && hs.n_spans == 0 && t->waiters == NULL) {
+        if (t->wal != NULL && t->wal_users == 0 && !t->wal_damaged &&
+            t->commit_state == COMMIT_IDLE && t->n_sealed == 0 && hs.n_spans == 0 &&
+            t->waiters == NULL) {
             w = TAKE_PTR(t->wal);
             t->wal_reserved = false;
             struct err e = {0};
@@ -300,19 +301,29 @@ static enum ec append_run(struct tenant *t, struct append *a, struct err *err)
     return EC_OK;
 }
 
-/* A refusal tells the background what would help. */
-static void append_refused(struct store *s, enum ec ec)
+/* A refusal tells the background what would help. A log that cannot be written is nothing that the
+ * client did wrong: it is told to come again, the operator is told why. */
+static enum ec append_refused(struct store *s, struct str id, enum ec ec, struct err *err)
 {
+    static struct log_limiter limiter;
     if (ec == EC_LIMIT)
         atomic_store(&s->pressure, true);
     if (ec == EC_LIMIT || ec == EC_NOSPACE)
         tick_kick(s);
+    if (ec == EC_LIMIT || ec == EC_NOSPACE || ec == EC_UNAVAILABLE || ec == EC_TOO_LARGE)
+        return ec;
+    if (log_limiter_pass(&limiter, NS_PER_S))
+        log_event(LOG_ERROR, "a request is refused: its log fails", LS("tenant", id), LE(err));
+    return ERR(err, EC_UNAVAILABLE, "the log cannot be written: not stored");
 }
 
 static enum ec append_to(struct store *s, struct str id, struct batch *batch, store_done_fn done,
     void *arg, struct err *err)
 {
     struct tenant *t;
+    struct err own = {0};
+    if (err == NULL)
+        err = &own; /* the log wants the reason */
     TRY(tenant_get(s, id, &t, err));
     struct append a = {.batch = batch,
         .arrival_s = (uint32_t)(clock_wall_ns() / NS_PER_S),
@@ -329,9 +340,7 @@ static enum ec append_to(struct store *s, struct str id, struct batch *batch, st
     tenant_unref(t);
     if (answer)
         done(arg, EC_OK, NULL);
-    else if (ec != EC_OK)
-        append_refused(s, ec);
-    return ec;
+    return ec == EC_OK ? EC_OK : append_refused(s, id, ec, err);
 }
 
 enum ec store_append(struct store *s, struct str tenant, struct batch *batch, store_done_fn done,

@@ -60,7 +60,7 @@ static enum ec target_done(struct backup *b, int fd, enum ec ec, struct err *err
 {
     if (ec == EC_OK)
         ec = io_fsync(b->io, "backup.sync", fd, err);
-    enum ec closed = io_close(b->io, "backup.close", fd, ec == EC_OK ? err : NULL);
+    enum ec closed = io_close(b->io, "backup.sync_close", fd, ec == EC_OK ? err : NULL);
     return ec == EC_OK ? closed : ec;
 }
 
@@ -69,7 +69,7 @@ static enum ec stable_page(struct backup *b, int fd, uint64_t at, size_t n, stru
 {
     TRY(io_pread(b->io, "backup.read_log", fd, b->chunk, n, at, err));
     for (unsigned i = 0; i < PAGE_READS_MAX; i++) {
-        TRY(io_pread(b->io, "backup.read_log", fd, b->again, n, at, err));
+        TRY(io_pread(b->io, "backup.read_again", fd, b->again, n, at, err));
         if (memcmp(b->chunk, b->again, n) == 0)
             return EC_OK;
         memcpy(b->chunk, b->again, n);
@@ -101,7 +101,7 @@ static enum ec copy_segment(struct backup *b, const char *from, const char *to, 
     enum ec ec = target_file(b, to, &out, err);
     if (ec == EC_OK)
         ec = target_done(b, out, copy_segment_to(b, in, out, size, err), err);
-    (void)io_close(b->io, "backup.close", in, NULL);
+    (void)io_close(b->io, "backup.log_close", in, NULL);
     return ec;
 }
 
@@ -169,7 +169,7 @@ static enum ec take_file(
         if (ec == EC_OK)
             ec = target_done(b, out, copy_whole(b, in, out, size, err), err);
     }
-    (void)io_close(b->io, "backup.close", in, NULL);
+    (void)io_close(b->io, "backup.file_close", in, NULL);
     b->result.bytes += ec == EC_OK ? size : 0;
     b->result.linked_bytes += linked ? size : 0;
     return ec;
@@ -180,7 +180,7 @@ static enum ec blocks_pass(
     struct backup *b, const char *from, const char *to, bool *ret_missed, struct err *err)
 {
     struct io_names names;
-    TRY(io_list(b->io, "backup.list", from, &names, err));
+    TRY(io_list(b->io, "backup.list_blocks", from, &names, err));
     enum ec ec = EC_OK;
     *ret_missed = false;
     for (size_t i = 0; i < names.n && ec == EC_OK; i++) {
@@ -209,7 +209,7 @@ static enum ec backup_blocks(struct backup *b, const char *name, struct err *err
     CLEANUP(freep) char *from = path_printf("%s/@store/%s", b->opt->data_dir, name);
     CLEANUP(freep) char *to = path_printf("%s/@store/%s", b->tmp, name);
     bool missed = true;
-    TRY(io_mkdir_all(b->io, "backup.mkdir", to, err));
+    TRY(io_mkdir_all(b->io, "backup.mkdir_blocks", to, err));
     for (unsigned i = 0; missed && i < PASSES_MAX; i++) {
         enum ec ec = blocks_pass(b, from, to, &missed, err);
         if (ec == EC_NOT_FOUND)
@@ -218,7 +218,7 @@ static enum ec backup_blocks(struct backup *b, const char *name, struct err *err
     }
     if (missed)
         return ERR(err, EC_UNAVAILABLE, "%s: blocks are merged faster than they are copied", from);
-    return io_fsync_dir(b->io, "backup.sync_dir", to, err);
+    return io_fsync_dir(b->io, "backup.sync_blocks", to, err);
 }
 
 /* A tenant that is in neither listing came during the copy. The log's is taken first: a tenant may
@@ -230,14 +230,14 @@ static enum ec backup_tenants(struct backup *b, struct err *err)
     struct io_names logs = {0}, stores = {0};
     char id[TENANT_ID_MAX + 1];
     size_t n;
-    enum ec ec = io_list(b->io, "backup.list", wal, &logs, err);
+    enum ec ec = io_list(b->io, "backup.list_logs", wal, &logs, err);
     for (size_t i = 0; i < logs.n && ec == EC_OK; i++) {
         if (!tenant_name_decode(id, &n, str_from(logs.p[i])))
             continue;
         ec = backup_wal(b, logs.p[i], err);
     }
     if (ec == EC_OK)
-        ec = io_list(b->io, "backup.list", data, &stores, err);
+        ec = io_list(b->io, "backup.list_stores", data, &stores, err);
     for (size_t i = 0; i < stores.n && ec == EC_OK; i++) {
         if (!tenant_name_decode(id, &n, str_from(stores.p[i])))
             continue;
@@ -262,28 +262,30 @@ static enum ec backup_limits(struct backup *b, struct err *err)
     CLEANUP(freep) char *dir = path_printf("%s/@overrides", b->tmp);
     CLEANUP(freep) char *to = path_printf("%s/user-limits", dir);
     struct io_stat st;
-    if (io_stat(b->io, "backup.have", from, &st, NULL) != EC_OK)
+    enum ec ec = io_stat(b->io, "backup.limits_stat", from, &st, err);
+    if (ec == EC_NOT_FOUND)
         return EC_OK; /* none were set */
-    TRY(io_mkdir(b->io, "backup.mkdir", dir, err));
+    TRY(ec);
+    TRY(io_mkdir(b->io, "backup.mkdir_limits", dir, err));
     TRY(take_file(b, from, to, false, err)); /* replaced by rename: the file is never half of one */
-    return io_fsync_dir(b->io, "backup.sync_dir", dir, err);
+    return io_fsync_dir(b->io, "backup.sync_limits", dir, err);
 }
 
 static enum ec backup_into(struct backup *b, struct err *err)
 {
     static const char *const roots[] = {"@wal", "@store"};
-    TRY(io_mkdir(b->io, "backup.mkdir", b->tmp, err));
+    TRY(io_mkdir(b->io, "backup.mkdir_target", b->tmp, err));
     for (size_t i = 0; i < ARRAY_LEN(roots); i++) {
         CLEANUP(freep) char *path = path_printf("%s/%s", b->tmp, roots[i]);
-        TRY(io_mkdir(b->io, "backup.mkdir", path, err));
+        TRY(io_mkdir(b->io, "backup.mkdir_root", path, err));
     }
     TRY(backup_tenants(b, err));
     TRY(backup_limits(b, err));
     for (size_t i = 0; i < ARRAY_LEN(roots); i++) {
         CLEANUP(freep) char *path = path_printf("%s/%s", b->tmp, roots[i]);
-        TRY(io_fsync_dir(b->io, "backup.sync_dir", path, err));
+        TRY(io_fsync_dir(b->io, "backup.sync_root", path, err));
     }
-    return io_fsync_dir(b->io, "backup.sync_dir", b->tmp, err);
+    return io_fsync_dir(b->io, "backup.sync_target", b->tmp, err);
 }
 
 /* The folder that holds path. */
@@ -307,7 +309,7 @@ enum ec backup_run(const struct backup_options *opt, struct backup_result *ret, 
     CLEANUP(freep) char *tmp = path_printf("%s.tmp", to);
     CLEANUP(freep) char *parent = parent_of(to);
     b.tmp = tmp;
-    if (io_stat(b.io, "backup.target", tmp, &st, NULL) == EC_OK)
+    if (io_stat(b.io, "backup.target_tmp", tmp, &st, NULL) == EC_OK)
         return ERR(err, EC_CONFLICT, "%s exists: remove what an earlier run left", tmp);
     b.chunk = xmalloc(BLOCK_CHUNK);
     b.again = xmalloc(WAL_PAGE);
@@ -315,7 +317,7 @@ enum ec backup_run(const struct backup_options *opt, struct backup_result *ret, 
     if (ec == EC_OK)
         ec = io_rename(b.io, "backup.rename", tmp, to, err);
     if (ec == EC_OK)
-        ec = io_fsync_dir(b.io, "backup.sync_dir", parent, err);
+        ec = io_fsync_dir(b.io, "backup.sync_parent", parent, err);
     else if (io_remove_tree(b.io, "backup.remove", tmp, NULL) != EC_OK)
         log_event(LOG_WARN, "part of a snapshot is left", LZ("path", tmp));
     free(b.chunk);

@@ -299,11 +299,14 @@ static enum ec catalog_rebuild(struct store *s, struct err *err)
 {
     catalog_close(s->catalog);
     s->catalog = NULL;
-    TRY(io_remove_tree(s->opt.io, "catalog.rebuild_remove", s->catalog_dir, err));
-    TRY(catalog_open(&(struct catalog_options){.dir = s->catalog_dir}, &s->catalog, err));
+    enum ec ec = io_remove_tree(s->opt.io, "catalog.rewrite_remove", s->catalog_dir, err);
+    if (ec != EC_OK && ec != EC_NOT_FOUND) /* gone: a rebuild before this one got no further */
+        return ec;
+    const struct catalog_options opt = {.io = s->opt.io, .dir = s->catalog_dir};
+    TRY(catalog_open(&opt, &s->catalog, err));
     struct tenant_list all;
     tenant_list(s, &all);
-    enum ec ec = EC_OK;
+    ec = EC_OK;
     for (size_t i = 0; i < all.n && ec == EC_OK; i++) {
         struct store_block **blocks;
         size_t n = tenant_blocks(all.p[i], &blocks);

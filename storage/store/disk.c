@@ -71,7 +71,7 @@ void disk_check(struct store *s)
 bool disk_has_room(struct store *s, uint64_t n)
 {
     uint64_t free_bytes, total;
-    if (io_space(s->opt.io, "disk.space", s->data_root, &free_bytes, &total, NULL) != EC_OK)
+    if (io_space(s->opt.io, "disk.room", s->data_root, &free_bytes, &total, NULL) != EC_OK)
         return false;
     uint64_t floor = disk_floor(s, total);
     return free_bytes > floor && free_bytes - floor > n;

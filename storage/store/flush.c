@@ -132,7 +132,7 @@ static enum ec flush_write(
     if (ec != EC_OK) {
         /* The rename may or may not have happened; either name is removed, the WAL has the spans.
          * */
-        file_discard(t, "block.rename_undo", tmp);
+        file_discard(t, "block.tmp_undo", tmp);
         file_discard(t, "block.rename_undo", final);
         block_facts_deinit(ret);
     }

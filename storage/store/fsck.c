@@ -56,6 +56,14 @@ static void fsck_line(struct fsck *f, const char *fmt, ...)
         fsck_line((f), __VA_ARGS__); \
     } while (0)
 
+/* Damage is a finding. What keeps us from looking is not: a sound file must not be called bad, and
+ * set aside by a repair, because descriptors or memory are short or the disk answers with an error.
+ */
+static bool fsck_is_damage(enum ec ec)
+{
+    return ec == EC_CORRUPT || ec == EC_INVALID || ec == EC_UNSUPPORTED;
+}
+
 /* ---- log ---- */
 
 static void fsck_record(void *ctx, const struct wal_dump_record *r)
@@ -81,7 +89,7 @@ static enum ec fsck_wal_tenant(struct fsck *f, const char *dir, struct err *err)
     f->result.segments += found.segments;
     if (ec == EC_OK)
         return EC_OK;
-    if (ec != EC_CORRUPT && ec != EC_INVALID && ec != EC_UNSUPPORTED) {
+    if (!fsck_is_damage(ec)) {
         if (err != NULL)
             *err = e;
         return ec;
@@ -106,15 +114,22 @@ static enum ec fsck_set_aside(struct fsck *f, const char *path, struct err *err)
 }
 
 /* The footer's word against the file's name and directory. */
-static bool fsck_footer(
-    struct fsck *f, const char *path, const uint8_t uuid[16], struct fsck_block *b)
+static enum ec fsck_footer(struct fsck *f, const char *path, const uint8_t uuid[16],
+    struct fsck_block *b, bool *ret_good, struct err *err)
 {
     struct arena arena;
     struct str id;
     struct err e = {0};
     arena_init(&arena, NULL, 0);
-    b->readable = block_facts_read(f->opt->io, path, &id, &arena, &b->facts, &e) == EC_OK;
+    enum ec ec = block_facts_read(f->opt->io, path, &id, &arena, &b->facts, &e);
+    b->readable = ec == EC_OK;
     bool good = b->readable;
+    if (ec != EC_OK && !fsck_is_damage(ec)) {
+        arena_deinit(&arena);
+        if (err != NULL)
+            *err = e;
+        return ec;
+    }
     if (!b->readable) {
         fsck_problem(
             f, "tenant " STR_FMT ": %s: footer: %s", STR_ARG(f->tenant), path, err_msg(&e));
@@ -129,7 +144,8 @@ static bool fsck_footer(
             f, "tenant " STR_FMT ": %s: the footer is of another block", STR_ARG(f->tenant), path);
     }
     arena_deinit(&arena);
-    return good;
+    *ret_good = good;
+    return EC_OK;
 }
 
 static enum ec fsck_block(
@@ -139,10 +155,12 @@ static enum ec fsck_block(
     struct fsck_block b = {.readable = false};
     struct err e = {0};
     uint64_t problems = 0;
-    bool good = fsck_footer(f, path, uuid, &b);
+    bool good = false;
+    TRY(fsck_footer(f, path, uuid, &b, &good, err));
     if (good) {
         f->path = path;
-        if (block_verify(f->opt->io, path, fsck_block_problem, f, &problems, &e) != EC_OK)
+        enum ec ec = block_verify(f->opt->io, path, fsck_block_problem, f, &problems, &e);
+        if (ec != EC_OK)
             fsck_problem(f, "tenant " STR_FMT ": %s: %s", STR_ARG(f->tenant), path, err_msg(&e));
         f->path = NULL;
         f->result.blocks++;
@@ -201,19 +219,24 @@ static enum ec fsck_catalog_load(struct fsck *f, struct err *err)
     struct catalog *c = NULL;
     struct io_stat st;
     struct err e = {0};
-    enum ec ec = io_stat(f->opt->io, "fsck.stat", dir, &st, err);
+    enum ec ec = io_stat(f->opt->io, "fsck.catalog_stat", dir, &st, err);
     if (ec == EC_NOT_FOUND) {
         fsck_line(f, "no catalog: the next start makes it from the blocks");
         f->catalog_bad = true;
         return EC_OK;
     }
     TRY(ec);
-    ec = catalog_open(&(struct catalog_options){.dir = dir}, &c, &e);
+    ec = catalog_open(&(struct catalog_options){.io = f->opt->io, .dir = dir}, &c, &e);
     if (ec == EC_OK)
         ec = catalog_each(c, fsck_catalog_take, f, &e);
     catalog_close(c);
     if (ec == EC_OK)
         return EC_OK;
+    if (!fsck_is_damage(ec)) {
+        if (err != NULL)
+            *err = e;
+        return ec;
+    }
     f->catalog_bad = true;
     fsck_problem(f, "catalog %s: %s", dir, err_msg(&e));
     return EC_OK;
@@ -305,9 +328,9 @@ static enum ec fsck_tenant(struct fsck *f, const char *name, struct err *err)
 static enum ec fsck_tenants(struct fsck *f, struct err *err)
 {
     struct io_names a = {0}, b = {0};
-    enum ec ec = io_list(f->opt->io, "fsck.list", f->data_root, &a, err);
+    enum ec ec = io_list(f->opt->io, "fsck.list_data", f->data_root, &a, err);
     if (ec == EC_OK)
-        ec = io_list(f->opt->io, "fsck.list", f->wal_root, &b, err);
+        ec = io_list(f->opt->io, "fsck.list_wal", f->wal_root, &b, err);
     size_t i = 0, k = 0;
     while (ec == EC_OK && (i < a.n || k < b.n)) {
         int cmp = i == a.n ? 1 : k == b.n ? -1 : strcmp(a.p[i], b.p[k]);
@@ -336,7 +359,9 @@ static enum ec fsck_all(struct fsck *f, struct err *err)
     TRY(fsck_tenants(f, err));
     if (f->opt->repair && f->catalog_bad) {
         CLEANUP(freep) char *dir = path_printf("%s/catalog", f->data_root);
-        TRY(io_remove_tree(f->opt->io, "fsck.catalog_remove", dir, err));
+        enum ec ec = io_remove_tree(f->opt->io, "fsck.catalog_remove", dir, err);
+        if (ec != EC_OK && ec != EC_NOT_FOUND)
+            return ec;
         fsck_line(f, "catalog removed: the next start makes it from the blocks");
     }
     return EC_OK;
@@ -357,9 +382,9 @@ enum ec fsck_run(const struct fsck_options *opt, struct fsck_result *ret, struct
     if (ec == EC_OK)
         ec = fsck_all(&f, err);
     if (data_fd >= 0)
-        (void)io_close(o.io, "fsck.lock", data_fd, NULL); /* nothing was written */
+        (void)io_close(o.io, "fsck.unlock_data", data_fd, NULL); /* nothing was written */
     if (wal_fd >= 0)
-        (void)io_close(o.io, "fsck.lock", wal_fd, NULL); /* nothing was written */
+        (void)io_close(o.io, "fsck.unlock_wal", wal_fd, NULL); /* nothing was written */
     for (size_t i = 0; i < f.known.n; i++) {
         block_facts_deinit(&f.known.p[i]);
         free(f.known_tenants.p[i]);

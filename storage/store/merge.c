@@ -90,7 +90,7 @@ static void inputs_delete(const struct merge *m)
 {
     for (uint32_t i = 0; i < m->n_inputs; i++) {
         CLEANUP(freep) char *path = block_path(m->tenant, "", m->inputs[i]->facts.uuid, ".block");
-        file_discard(m->tenant, "block.del_unlink", path);
+        file_discard(m->tenant, "defect.unlink", path);
     }
 }
 
@@ -127,7 +127,7 @@ static enum ec merge_write(const struct merge *m, struct part_reader *const *rea
     if (ec == EC_OK)
         ec = io_fsync_dir(s->opt.io, "compact.rename_sync", t->data_dir, err);
     if (ec != EC_OK) {
-        file_discard(t, "compact.rename_undo", tmp);
+        file_discard(t, "compact.tmp_undo", tmp);
         file_discard(t, "compact.rename_undo", final);
         block_facts_deinit(ret);
     }

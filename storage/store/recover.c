@@ -81,7 +81,7 @@ static void known_forget(struct store *s)
 
 static enum ec catalog_load(struct store *s, struct err *err)
 {
-    const struct catalog_options opt = {.dir = s->catalog_dir};
+    const struct catalog_options opt = {.io = s->opt.io, .dir = s->catalog_dir};
     enum ec ec = catalog_open(&opt, &s->catalog, err);
     if (ec == EC_OK)
         ec = catalog_each(s->catalog, catalog_take, s, err);
@@ -94,7 +94,9 @@ static enum ec catalog_load(struct store *s, struct err *err)
     metric_inc(metric_series1(&store_families.corruptions, STR("catalog")));
     catalog_close(TAKE_PTR(s->catalog));
     known_forget(s);
-    TRY(io_remove_tree(s->opt.io, "catalog.rebuild_remove", s->catalog_dir, err));
+    ec = io_remove_tree(s->opt.io, "catalog.rebuild_remove", s->catalog_dir, err);
+    if (ec != EC_OK && ec != EC_NOT_FOUND)
+        return ec;
     return catalog_open(&opt, &s->catalog, err);
 }
 
@@ -146,7 +148,7 @@ static enum ec foreign_look(struct recovery *r, struct err *err)
 static enum ec tenants_from(struct store *s, const char *root, struct err *err)
 {
     struct io_names names;
-    TRY(io_list(s->opt.io, "store.list", root, &names, err));
+    TRY(io_list(s->opt.io, "store.list_tenants", root, &names, err));
     enum ec ec = EC_OK;
     for (size_t i = 0; i < names.n && ec == EC_OK; i++) {
         char id[TENANT_ID_MAX + 1];
@@ -186,9 +188,6 @@ static void orphan_read(struct tenant *t, const uint8_t uuid[16], const char *na
     CLEANUP(freep) char *path = path_printf("%s/%s", t->data_dir, name);
     arena_init(&arena, NULL, 0);
     enum ec ec = block_facts_read(s->opt.io, path, &id, &arena, &f, &e);
-    if (ec != EC_OK)
-        ec =
-            block_facts_read(s->opt.io, path, &id, &arena, &f, &e); /* once more, then believe it */
     if (ec == EC_OK && (!str_eq(id, t->id) || memcmp(f.uuid, uuid, 16) != 0)) {
         ec = ERR(&e, EC_CORRUPT, "its footer names another tenant or block");
         block_facts_deinit(&f);
@@ -384,7 +383,7 @@ static enum ec reconcile_apply(struct tenant *t, struct reconcile *rc, struct er
     }
     for (size_t i = 0; i < rc->files.n; i++) {
         CLEANUP(freep) char *path = block_path(t, "", rc->files.p[i]->uuid, ".block");
-        if (io_unlink(s->opt.io, "store.sweep", path, NULL) != EC_OK)
+        if (io_unlink(s->opt.io, "store.superseded_unlink", path, NULL) != EC_OK)
             log_event(LOG_WARN, "superseded block not removed", LZ("path", path));
         if (rc->files.p[i]->lsn_last > t->lsn_covered)
             t->lsn_covered = rc->files.p[i]->lsn_last;

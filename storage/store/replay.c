@@ -141,7 +141,7 @@ static void recovery_tell(struct tenant *t, const struct wal_recovery *w)
 /* Nothing of this tenant is only in its log: it needs none until it is appended to. */
 static enum ec wal_park(struct tenant *t, struct err *err)
 {
-    if (t->head != NULL || t->sealed != NULL)
+    if (t->head != NULL || t->sealed != NULL || t->wal_damaged)
         return EC_OK;
     t->wal_reserved = false;
     atomic_fetch_sub(&t->store->wals_open, 1);
@@ -178,6 +178,7 @@ enum ec tenant_replay(struct tenant *t, struct err *err)
     pthread_mutex_lock(&t->lock);
     t->wal = w;
     t->wal_reserved = true;
+    t->wal_damaged = found.damaged_records > 0;
     uint64_t covered = t->lsn_covered;
     pthread_mutex_unlock(&t->lock);
     atomic_fetch_add(&s->wals_open, 1);

@@ -331,9 +331,9 @@ void store_free(struct store *s)
     budget_deinit(&s->work);
     budget_deinit(&s->heads);
     if (s->lock_fd >= 0)
-        (void)io_close(s->opt.io, "store.lock", s->lock_fd, NULL);
+        (void)io_close(s->opt.io, "store.unlock_data", s->lock_fd, NULL);
     if (s->wal_lock_fd >= 0)
-        (void)io_close(s->opt.io, "store.lock", s->wal_lock_fd, NULL);
+        (void)io_close(s->opt.io, "store.unlock_wal", s->wal_lock_fd, NULL);
     store_locks_deinit(s);
     free((void *)(uintptr_t)s->opt.wal_dir);
     free((void *)(uintptr_t)s->opt.data_dir);

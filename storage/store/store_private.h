@@ -118,7 +118,9 @@ struct tenant {
     struct wal *wal;    /* NULL: not open */
     unsigned wal_users; /* threads in a call on wal without the lock; it is not closed meanwhile */
     bool wal_reserved;  /* counts in store.wals_open */
-    struct head *head;  /* active; NULL: none */
+    /* at start: stays open, a new look might find records that nobody replays */
+    bool wal_damaged;
+    struct head *head; /* active; NULL: none */
     uint64_t head_lsn_first, head_lsn_last, head_raw_bytes;
     int64_t head_born_mono_ns;
     uint32_t head_id_n; /* spans inserted since the head was made (duplicates included) */

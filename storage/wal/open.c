@@ -97,6 +97,13 @@ static enum ec wal_open_recover(struct wal *w, struct wal_recover *r, struct wal
         w->brk = WAL_BREAK_PENDING;
         w->brk_end = r->replayed_lsn;
         w->brk_sealed = MIN(r->replayed_lsn, durable);
+        /* What could not be read is neither void nor, as far as it was acknowledged, excused: a
+         * disk that reads it again gives it back at the next open, and until then its file counts
+         * as damaged and is set aside, not removed as one that holds nothing. */
+        if (r->sum.damaged_records > 0) {
+            w->brk_end = MAX(r->unknown_loss ? r->lsn_max : r->replayed_lsn, durable);
+            w->brk_sealed = durable;
+        }
     }
     TRY(wal_open_files(w, r, err));
     atomic_store(&w->last_lsn, last);

@@ -50,6 +50,7 @@ static enum ec wal_reader_fill(
         if (!buf_reserve(&r->win, want))
             return ERR(err, EC_LIMIT, "%s: no memory for %zu bytes", r->path, want);
         r->win_off = off;
+        r->again = false;
         TRY(wal_reader_read(r, r->win.p, want, off, err));
         r->win.n = want;
     }
@@ -57,17 +58,33 @@ static enum ec wal_reader_fill(
     return EC_OK;
 }
 
+/* Bytes that do not check are read once more before they are called damaged: the second time they
+ * may come from the disk instead of a damaged buffer. *ret: look again, the window is fresh. */
+static enum ec wal_reader_again(struct wal_reader *r, bool *ret, struct err *err)
+{
+    *ret = !r->again && r->win.n > 0;
+    if (!*ret)
+        return EC_OK;
+    r->again = true;
+    return wal_reader_read(r, r->win.p, r->win.n, r->win_off, err);
+}
+
 static enum ec wal_reader_head(struct wal_reader *r, struct err *err)
 {
     static const uint64_t copies[] = {0, WAL_FILE_HEADER_COPY};
     const uint8_t *p;
 
+    bool again = true;
     r->state = WAL_HEADER_BAD;
-    for (size_t i = 0; i < ARRAY_LEN(copies) && r->state == WAL_HEADER_BAD; i++) {
-        if (copies[i] + WAL_FILE_HEADER_BYTES > r->file_bytes)
-            break;
-        TRY(wal_reader_fill(r, copies[i], WAL_FILE_HEADER_BYTES, &p, err));
-        r->state = wal_file_header_get(p, &r->head);
+    while (again && r->state == WAL_HEADER_BAD) {
+        for (size_t i = 0; i < ARRAY_LEN(copies) && r->state == WAL_HEADER_BAD; i++) {
+            if (copies[i] + WAL_FILE_HEADER_BYTES > r->file_bytes)
+                break;
+            TRY(wal_reader_fill(r, copies[i], WAL_FILE_HEADER_BYTES, &p, err));
+            r->state = wal_file_header_get(p, &r->head);
+        }
+        if (r->state == WAL_HEADER_BAD)
+            TRY(wal_reader_again(r, &again, err));
     }
     return EC_OK;
 }
@@ -80,6 +97,7 @@ enum ec wal_reader_open(struct wal_reader *r, struct io *io, const char *path, s
     r->path = path;
     buf_reset(&r->win);
     r->win_off = 0;
+    r->again = false;
     r->unreadable = 0;
     TRY(io_open(io, "wal.read_open", path, O_RDONLY, 0, &r->fd, err));
     enum ec ec = io_fstat(io, "wal.read_stat", r->fd, &st, err);
@@ -127,6 +145,11 @@ static enum ec wal_reader_find(struct wal_reader *r, struct wal_item *item, stru
                 item->kind = WAL_ITEM_RECORD;
                 return EC_OK;
             }
+            bool again = false;
+            if (!r->again)
+                TRY(wal_reader_again(r, &again, err));
+            if (again)
+                break; /* to look at the same place anew */
             item->skipped_dirty = true;
         }
     }
@@ -147,6 +170,11 @@ enum ec wal_reader_next(struct wal_reader *r, bool with_body, struct wal_item *r
             TRY(wal_reader_fill(r, r->pos, n, &p, err));
             item.body = bytes_n(p + WAL_RECORD_HEADER_BYTES, item.h.body_bytes);
             item.body_ok = wal_body_sum(item.body) == item.h.body_sum;
+            bool again = false;
+            if (!item.body_ok)
+                TRY(wal_reader_again(r, &again, err));
+            if (again) /* in place */
+                item.body_ok = wal_body_sum(item.body) == item.h.body_sum;
         }
         r->pos += n;
     }

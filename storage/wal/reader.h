@@ -18,6 +18,7 @@ struct wal_reader {
     enum wal_header_state state;
     struct buf win;
     uint64_t win_off;
+    bool again;          /* what is in the window was read a second time, because of damage */
     uint64_t pos, limit; /* next byte to look at; end of what is looked at */
     uint64_t unreadable; /* bytes that the disk refused and that read as zeros */
 };

@@ -141,7 +141,7 @@ enum ec wal_segment_create(struct io *io, const char *dir, struct str tenant, ui
     if (ec == EC_OK)
         ec = wal_segment_publish(io, dir, tmp, path, err);
     if (ec != EC_OK) {
-        (void)io_close(io, "wal.segment_close", fd, NULL); /* the first error is the one */
+        (void)io_close(io, "wal.segment_undo_close", fd, NULL); /* the first error is the one */
         wal_unlink_try(io, tmp);
         return ec;
     }
@@ -211,7 +211,7 @@ enum ec wal_dir_make(struct io *io, const char *dir, struct err *err)
     else
         slash[slash == parent] = 0; /* "/" stays */
     ASSERT(dir[0] != 0);
-    enum ec ec = io_stat(io, "wal.mkdir", parent, &st, err);
+    enum ec ec = io_stat(io, "wal.mkdir_parent", parent, &st, err);
     if (ec == EC_NOT_FOUND && strcmp(parent, dir) != 0)
         ec = wal_dir_make(io, parent, err);
     TRY(ec);

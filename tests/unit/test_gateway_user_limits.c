@@ -82,7 +82,7 @@ static void test_user_limits__versions(void **state)
 static void test_user_limits__failures_change_nothing(void **state)
 {
     static const char *const sites[] = {"user_limits.create", "user_limits.write",
-        "user_limits.sync", "user_limits.close", "user_limits.rename"};
+        "user_limits.sync", "user_limits.write_close", "user_limits.rename"};
     struct err err = {0};
     uint64_t v;
     (void)state;
