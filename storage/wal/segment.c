@@ -107,14 +107,14 @@ static enum ec wal_segment_publish(
 static void wal_segment_recycle(struct io *io, const char *dir, const char *path)
 {
     CLEANUP(freep) char *old = wal_segment_path(dir, 0, ".old");
-    enum ec ec = io_rename(io, "wal.segment_recycle", path, old, NULL);
+    enum ec ec = io_rename(io, "defect.recycle", path, old, NULL);
     (void)ec;
 }
 
 static bool wal_segment_recycled(struct io *io, const char *dir, const char *tmp)
 {
     CLEANUP(freep) char *old = wal_segment_path(dir, 0, ".old");
-    return io_rename(io, "wal.segment_recycle", old, tmp, NULL) == EC_OK;
+    return io_rename(io, "defect.recycle", old, tmp, NULL) == EC_OK;
 }
 
 enum ec wal_segment_create(struct io *io, const char *dir, struct str tenant, uint64_t number,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/hash.h"
 
 struct plan {
     char *site, *op; /* NULL: any */
@@ -45,8 +46,8 @@ static int plan_hit(struct fault_io *f, const char *site, const char *op)
     return errnum;
 }
 
-static void record(
-    struct fault_io *f, const char *site, const char *op, int fd, const char *path, int errnum)
+static void record(struct fault_io *f, const char *site, const char *op, int fd, const char *path,
+    int errnum, int planned)
 {
     struct fault_io_call call = {
         .site = site,
@@ -54,6 +55,7 @@ static void record(
         .fd = fd,
         .path = path == NULL ? NULL : xstrdup(path),
         .errnum = errnum,
+        .planned = planned,
     };
     pthread_mutex_lock(&f->lock);
     VEC_PUSH(&f->calls, call);
@@ -62,20 +64,20 @@ static void record(
 
 /* One wrapped operation: fail by plan or call below, record what the caller sees. `hit` and `below`
  * are visible to `call`. */
-#define WRAP(ret_type, op, fd, path, call)                         \
-    do {                                                           \
-        struct fault_io *f_ = ctx;                                 \
-        const struct io *below = f_->below;                        \
-        int hit = plan_hit(f_, site, #op);                         \
-        ret_type r_ = -1;                                          \
-        if (hit > 0)                                               \
-            errno = hit;                                           \
-        else                                                       \
-            r_ = below->ops->op call;                              \
-        int errnum_ = errno;                                       \
-        record(f_, site, #op, (fd), (path), r_ < 0 ? errnum_ : 0); \
-        errno = errnum_;                                           \
-        return r_;                                                 \
+#define WRAP(ret_type, op, fd, path, call)                              \
+    do {                                                                \
+        struct fault_io *f_ = ctx;                                      \
+        const struct io *below = f_->below;                             \
+        int hit = plan_hit(f_, site, #op);                              \
+        ret_type r_ = -1;                                               \
+        if (hit > 0)                                                    \
+            errno = hit;                                                \
+        else                                                            \
+            r_ = below->ops->op call;                                   \
+        int errnum_ = errno;                                            \
+        record(f_, site, #op, (fd), (path), r_ < 0 ? errnum_ : 0, hit); \
+        errno = errnum_;                                                \
+        return r_;                                                      \
     } while (0)
 
 static int fault_open(void *ctx, const char *site, const char *path, int flags, unsigned mode)
@@ -90,7 +92,7 @@ static int fault_close(void *ctx, const char *site, int fd)
     int r = f->below->ops->close(f->below->ctx, site, fd), errnum = errno;
     if (hit > 0)
         r = -1, errnum = hit;
-    record(f, site, "close", fd, NULL, r < 0 ? errnum : 0);
+    record(f, site, "close", fd, NULL, r < 0 ? errnum : 0, hit);
     errno = errnum;
     return r;
 }
@@ -100,12 +102,24 @@ static size_t shortened(int hit, size_t n)
     return hit == FAULT_IO_SHORT && n > 1 ? n / 2 : n;
 }
 
+static void damage(uint8_t *p, size_t n, uint64_t random)
+{
+    size_t full = 0, at = 0;
+    for (size_t i = 0; i < n; i++)
+        full += p[i] != 0;
+    for (uint64_t left = full == 0 ? 0 : random % full + 1; left > 0; at++)
+        left -= p[at] != 0;
+    p[at - (at > 0)] ^= 0x10;
+}
+
 static ssize_t pread_below(
     const struct io *below, const char *site, int fd, void *p, size_t n, uint64_t off, int hit)
 {
     ssize_t r = below->ops->pread(below->ctx, site, fd, p, shortened(hit, n), off);
     if (hit == FAULT_IO_FLIP && r > 0)
         *(uint8_t *)p ^= 0x10;
+    if (hit == FAULT_IO_DAMAGE && r > 0)
+        damage(p, (size_t)r, hash_mix(off + n));
     return r;
 }
 
@@ -119,7 +133,7 @@ static ssize_t fault_pread(void *ctx, const char *site, int fd, void *p, size_t 
     else
         r = pread_below(f->below, site, fd, p, n, off, hit);
     int errnum = errno;
-    record(f, site, "pread", fd, NULL, r < 0 ? errnum : 0);
+    record(f, site, "pread", fd, NULL, r < 0 ? errnum : 0, hit);
     errno = errnum;
     return r;
 }
@@ -158,6 +172,11 @@ static int fault_write_back(void *ctx, const char *site, int fd, uint64_t off, u
 static int fault_rename(void *ctx, const char *site, const char *from, const char *to)
 {
     WRAP(int, rename, -1, from, (below->ctx, site, from, to));
+}
+
+static int fault_link(void *ctx, const char *site, const char *from, const char *to)
+{
+    WRAP(int, link, -1, from, (below->ctx, site, from, to));
 }
 
 static int fault_unlink(void *ctx, const char *site, const char *path)
@@ -208,6 +227,7 @@ static const struct io_ops fault_ops = {
     .fallocate = fault_fallocate,
     .write_back = fault_write_back,
     .rename = fault_rename,
+    .link = fault_link,
     .unlink = fault_unlink,
     .mkdir = fault_mkdir,
     .rmdir = fault_rmdir,
@@ -258,16 +278,29 @@ void fault_io_fail(
     pthread_mutex_unlock(&f->lock);
 }
 
-void fault_io_clear(struct fault_io *f)
+static void plans_forget(struct fault_io *f)
 {
-    pthread_mutex_lock(&f->lock);
     for (size_t i = 0; i < f->plans.n; i++) {
         free(f->plans.p[i].site);
         free(f->plans.p[i].op);
     }
+    f->plans.n = 0;
+}
+
+void fault_io_stop(struct fault_io *f)
+{
+    pthread_mutex_lock(&f->lock);
+    plans_forget(f);
+    pthread_mutex_unlock(&f->lock);
+}
+
+void fault_io_clear(struct fault_io *f)
+{
+    pthread_mutex_lock(&f->lock);
+    plans_forget(f);
     for (size_t i = 0; i < f->calls.n; i++)
         free(f->calls.p[i].path);
-    f->plans.n = f->calls.n = 0;
+    f->calls.n = 0;
     atomic_store(&f->fired, 0);
     pthread_mutex_unlock(&f->lock);
 }

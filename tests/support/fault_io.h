@@ -18,6 +18,8 @@
 #define FAULT_IO_SHORT (-1)
 /* In place of an errno: the read succeeds with one bit of its first byte wrong. */
 #define FAULT_IO_FLIP (-2)
+/* The same with some byte that is not zero, another one for another call. */
+#define FAULT_IO_DAMAGE (-3)
 
 struct fault_io;
 
@@ -26,6 +28,7 @@ struct fault_io_call {
     int fd;                /* -1: an operation on a path */
     char *path;            /* NULL: an operation on a descriptor; `from` of a rename */
     int errnum;            /* what the caller saw: 0 or an errno */
+    int planned;           /* what a plan made of it: 0, an errno, or one of the codes above */
 };
 
 /* `below` NULL: the real files. It must outlive the wrapper. */
@@ -37,6 +40,8 @@ struct io *fault_io_io(struct fault_io *f);
  * has closed the descriptor all the same. */
 void fault_io_fail(
     struct fault_io *f, const char *site, const char *op, uint64_t nth, int errnum, bool ever);
+/* No plan any more; records and counts stay. */
+void fault_io_stop(struct fault_io *f);
 /* Forgets plans, records and counts. */
 void fault_io_clear(struct fault_io *f);
 /* Calls that a plan changed. */
