@@ -251,6 +251,9 @@ struct part_reader {
     struct part *part;
     struct budget *budget;
     bool once; /* set after opening: reads columns one time, so they are not kept in the cache */
+    /* Set after opening: reads many attributes of spans, group by group. The row lists of a group's
+     * views then end with the first such view of another group. */
+    bool group_by_group;
 };
 
 void part_info(struct part_reader *r, struct part_info *ret);

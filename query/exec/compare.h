@@ -166,7 +166,11 @@ enum ec compare_slice(struct compare *x, struct collector *c, struct err *err) M
 
 /* compare_trace.c: children and roots of spans. */
 enum ec roots_shared(struct compare *x, struct err *err) MUST_USE;
-void roots_free(struct roots *r);                  /* NULL allowed */
+void roots_free(struct roots *r); /* NULL allowed */
+struct trace_columns {            /* of one group; n_rows 0: none */
+    uint32_t row_first, n_rows;
+    struct col_view ids, parents, kinds, names, resources;
+};
 struct trace_facts {                               /* of one slice; all by row of the group */
     uint32_t *children, *root_name, *root_service; /* the latter: ids in texts */
     struct label_set texts;
@@ -174,6 +178,10 @@ struct trace_facts {                               /* of one slice; all by row o
     uint32_t *seen;       /* heads: by trace, 1 + group */
     uint32_t n_seen;
     struct buf ids; /* scratch of one trace */
+    struct trace_columns here, other;
+    const struct dict *names; /* the dictionary that name_of is about */
+    struct buf name_of;       /* u32 by code: 1 + text id; 0: not asked */
+    uint32_t n_names;
     const struct roots *shared;
 };
 enum ec trace_facts_init(struct trace_facts *t, const struct roots *shared, struct source *s,

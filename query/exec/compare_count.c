@@ -7,6 +7,8 @@
 #include "query/lower.h"
 #include "result.h"
 
+#define MANY_ATTRS 6u /* columns of spans from which on a group's row lists are made together */
+
 static enum ec over_budget(struct err *err)
 {
     return ERR(err, EC_LIMIT, "query is over its memory budget");
@@ -250,7 +252,7 @@ static enum ec add_columns(struct counting *w, struct err *err)
     const struct keys *keys = &w->x->keys;
     struct source *s = &w->c->sources[0];
     const struct part_attr *attrs;
-    size_t n;
+    size_t n, n_attrs = 0;
     TRY(part_attrs(s->r, &attrs, &n, err));
     w->cols = ARENA_ARRAY(&w->c->arena, n + keys->n, struct column);
     if (w->cols == NULL)
@@ -269,7 +271,9 @@ static enum ec add_columns(struct counting *w, struct err *err)
         TRY(hash_column(w, k, err));
         if (attrs[i].type == VALUE_BOOL || attrs[i].type == VALUE_INT)
             TRY(column_direct(k, attrs[i].type == VALUE_BOOL ? 2 : INTS_DIRECT, err));
+        n_attrs++;
     }
+    s->r->group_by_group = n_attrs >= MANY_ATTRS;
     return EC_OK;
 }
 

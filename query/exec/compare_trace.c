@@ -12,7 +12,8 @@
 #include "result.h"
 #include "sharing.h"
 
-#define REPEATED UINT32_MAX /* children of a row that another part has too */
+#define NAMES_KNOWN_MAX (64u << 10) /* codes of a dictionary of names */
+#define REPEATED        UINT32_MAX  /* children of a row that another part has too */
 
 static enum ec over_budget(struct err *err)
 {
@@ -262,6 +263,7 @@ enum ec trace_facts_init(struct trace_facts *t, const struct roots *shared, stru
         .service_of = ARENA_ARRAY(a, s->info.n_resources, uint32_t),
         .shared = shared};
     buf_init(&t->ids, a->budget);
+    buf_init(&t->name_of, a->budget);
     if (t->children == NULL || t->root_name == NULL || t->root_service == NULL ||
         t->service_of == NULL)
         return over_budget(err);
@@ -277,6 +279,7 @@ enum ec trace_facts_init(struct trace_facts *t, const struct roots *shared, stru
 void trace_facts_deinit(struct trace_facts *t)
 {
     buf_deinit(&t->ids);
+    buf_deinit(&t->name_of);
 }
 
 struct member { /* a row of the trace at hand */
@@ -294,31 +297,61 @@ static enum ec number_view(
     return EC_OK;
 }
 
-/* The members of trace number `trace`, in storage order. */
-static enum ec load_members(struct trace_facts *t, struct collector *c, uint32_t g, uint32_t trace,
-    struct member **ret, uint32_t *ret_n, struct err *err)
+/* What the traces of a group are read from; next to all of them lie in one. */
+static enum ec open_group(struct source *s, uint32_t g, struct trace_columns *ret, struct err *err)
+{
+    if (ret->n_rows != 0 && ret->row_first == s->groups[g].row_first)
+        return EC_OK;
+    ret->n_rows = 0;
+    TRY(number_view(s, g, COL_SPAN_ID, &ret->ids, err));
+    TRY(number_view(s, g, COL_SPAN_PARENT, &ret->parents, err));
+    TRY(number_view(s, g, COL_SPAN_KIND, &ret->kinds, err));
+    TRY(number_view(s, g, COL_SPAN_NAME, &ret->names, err));
+    TRY(number_view(s, g, COL_SPAN_RESOURCE, &ret->resources, err));
+    ret->row_first = s->groups[g].row_first;
+    ret->n_rows = s->groups[g].n_rows;
+    return EC_OK;
+}
+
+/* The columns of the group at hand, or of another one. */
+static enum ec columns_of(struct trace_facts *t, struct source *s, uint32_t row,
+    const struct trace_columns **ret, struct err *err)
+{
+    *ret = &t->here;
+    if (row - t->here.row_first < t->here.n_rows)
+        return EC_OK;
+    *ret = &t->other;
+    if (row - t->other.row_first < t->other.n_rows)
+        return EC_OK;
+    return open_group(s, source_group_of(s, row), &t->other, err);
+}
+
+/* The members of a trace, in storage order. */
+static enum ec load_members(struct trace_facts *t, struct collector *c, uint32_t trace,
+    const struct part_trace *pt, struct member **ret, uint32_t *ret_n, struct err *err)
 {
     struct source *s = &c->sources[0];
-    struct col_view ids = {0}, parents = {0}, kinds = {0};
-    uint32_t *rows, n, at = PART_NONE;
-    TRY(part_trace_rows(s->r, trace, &c->scratch, &rows, &n, err));
-    while (n > 0 && rows[n - 1] >= s->info.n_rows)
-        n--;
+    const struct trace_columns *cols = &t->here;
+    uint32_t *rows = NULL, n = pt->n_rows;
+    if (s->part->is_head) { /* a block has them one after another */
+        TRY(part_trace_rows(s->r, trace, &c->scratch, &rows, &n, err));
+        while (n > 0 && rows[n - 1] >= s->info.n_rows)
+            n--;
+    }
     buf_reset(&t->ids);
     if (!buf_reserve(&t->ids, n * sizeof(struct member) + 1))
         return over_budget(err);
     struct member *m = (struct member *)(void *)t->ids.p;
     for (uint32_t i = 0; i < n; i++) {
-        if (at == PART_NONE || rows[i] < s->groups[at].row_first ||
-            rows[i] - s->groups[at].row_first >= s->groups[at].n_rows) {
-            at = source_group_of(s, rows[i]);
-            TRY(number_view(s, at, COL_SPAN_ID, &ids, err));
-            TRY(number_view(s, at, COL_SPAN_PARENT, &parents, err));
-            TRY(number_view(s, at, COL_SPAN_KIND, &kinds, err));
+        uint32_t row = rows == NULL ? pt->row_first + i : rows[i];
+        if (UNLIKELY(row - cols->row_first >= cols->n_rows)) {
+            if (row >= s->info.n_rows)
+                return ERR(err, EC_CORRUPT, "trace %u has row %u", trace, row);
+            TRY(columns_of(t, s, row, &cols, err));
         }
-        uint32_t off = rows[i] - s->groups[at].row_first;
-        m[i] = (struct member){
-            ids.u64[off], parents.u64[off], kinds.u32[off], at == g ? off : PART_NONE, 0};
+        uint32_t off = row - cols->row_first;
+        m[i] = (struct member){cols->ids.u64[off], cols->parents.u64[off], cols->kinds.u32[off],
+            cols == &t->here ? off : PART_NONE, 0};
     }
     *ret = m;
     *ret_n = n;
@@ -416,22 +449,45 @@ static enum ec service_text(
     return EC_OK;
 }
 
+/* Names are few: their text ids by code, as far as they were asked for. */
+static enum ec name_text(
+    struct trace_facts *t, const struct dict *dict, uint32_t code, uint32_t *ret, struct err *err)
+{
+    if (t->names != dict) {
+        uint32_t n = dict->sorted ? MIN(dict_count(dict), NAMES_KNOWN_MAX) : 0;
+        buf_reset(&t->name_of);
+        if (!buf_reserve(&t->name_of, n * sizeof(uint32_t) + 1))
+            return over_budget(err);
+        memset(t->name_of.p, 0, n * sizeof(uint32_t));
+        t->names = dict;
+        t->n_names = n;
+    }
+    uint32_t *of = (uint32_t *)(void *)t->name_of.p;
+    if (code < t->n_names && of[code] != 0) {
+        *ret = of[code] - 1;
+        return EC_OK;
+    }
+    TRY(text_id(&t->texts, dict_get(dict, code), ret, err));
+    if (code < t->n_names)
+        of[code] = *ret + 1;
+    return EC_OK;
+}
+
 static enum ec root_texts(struct trace_facts *t, struct source *s, uint32_t root,
     uint32_t *ret_name, uint32_t *ret_service, struct err *err)
 {
-    struct col_view names, resources;
+    const struct trace_columns *cols;
     if (root == PART_NONE || root >= s->info.n_rows) {
         TRY(text_id(&t->texts, str_n("", 0), ret_name, err));
         *ret_service = *ret_name;
         return EC_OK;
     }
-    uint32_t g = source_group_of(s, root), off = root - s->groups[g].row_first;
-    TRY(number_view(s, g, COL_SPAN_NAME, &names, err));
-    TRY(number_view(s, g, COL_SPAN_RESOURCE, &resources, err));
-    if (resources.u32[off] >= s->info.n_resources)
-        return ERR(err, EC_CORRUPT, "a span names resource %u", resources.u32[off]);
-    TRY(text_id(&t->texts, dict_get(names.dict, names.u32[off]), ret_name, err));
-    return service_text(t, s, resources.u32[off], ret_service, err);
+    TRY(columns_of(t, s, root, &cols, err));
+    uint32_t off = root - cols->row_first, resource = cols->resources.u32[off];
+    if (resource >= s->info.n_resources)
+        return ERR(err, EC_CORRUPT, "a span names resource %u", resource);
+    TRY(name_text(t, cols->names.dict, cols->names.u32[off], ret_name, err));
+    return service_text(t, s, resource, ret_service, err);
 }
 
 static const struct apart_trace *apart_find(const struct apart_part *p, uint32_t trace)
@@ -479,7 +535,7 @@ static enum ec fill_trace(
     }
     TRY(part_trace(s->r, trace, &pt, err));
     TRY(root_texts(t, s, pt.root_row, &name, &service, err));
-    TRY(load_members(t, c, g, trace, &m, &n, err));
+    TRY(load_members(t, c, trace, &pt, &m, &n, err));
     TRY(count_children(m, n, &c->scratch, err));
     for (uint32_t i = 0; i < n; i++) {
         if (m[i].row == PART_NONE)
@@ -497,6 +553,7 @@ enum ec trace_facts_fill(struct trace_facts *t, struct collector *c, uint32_t g,
     struct col_view traces;
     uint32_t last = PART_NONE;
     TRY(number_view(s, g, COL_SPAN_TRACE, &traces, err));
+    TRY(open_group(s, g, &t->here, err));
     for (uint32_t i = 0; i < s->groups[g].n_rows; i++) {
         uint32_t trace = traces.u32[i];
         if (trace == last)

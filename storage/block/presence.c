@@ -11,8 +11,9 @@
 struct block_presence {
     struct block_presence *next;
     uint64_t key;    /* group and table */
-    uint32_t *first; /* by attribute: n_attrs + 1 */
+    uint32_t *first; /* by attribute: n_attrs + 1, and one more while it is built */
     uint32_t *rows;
+    uint64_t cap; /* of rows */
 };
 
 static col_id shape_col_of(enum part_table t)
@@ -72,24 +73,62 @@ static enum ec presence_direct(struct block_reader *r, const struct col_view *sh
     return EC_OK;
 }
 
-static enum ec presence_build(struct block_reader *r, const struct col_view *shapes, uint64_t key,
-    struct block_presence **ret, struct err *err)
+/* What the group's shapes come to: values by attribute at first[attr + 2], and all together. A
+ * shape counts as often as it occurs, so most rows cost one addition. */
+static uint64_t presence_count(
+    const struct block_schema *s, const struct col_view *shapes, uint32_t *times, uint32_t *first)
+{
+    uint64_t total = 0;
+    for (uint32_t row = 0; row < shapes->n; row++)
+        times[shapes->u32[row]]++;
+    for (uint32_t row = 0; row < shapes->n; row++) {
+        uint32_t shape = shapes->u32[row], n = times[shape];
+        if (n == 0)
+            continue;
+        times[shape] = 0;
+        total += (uint64_t)n * (s->shape_first[shape + 1] - s->shape_first[shape]);
+        for (uint32_t k = s->shape_first[shape]; k < s->shape_first[shape + 1]; k++)
+            first[s->shape_cols[k] - COL_FIXED_MAX + 2] += n;
+    }
+    return total;
+}
+
+/* Lists to be filled: those of another group where that is allowed, so that a pass over a block
+ * does not touch memory for every value of it. */
+static struct block_presence *presence_take(struct block_reader *r, uint64_t key)
+{
+    struct block_presence *p = r->presence;
+    while (p != NULL && (!r->base.group_by_group || (uint8_t)p->key != TABLE_SPANS))
+        p = p->next;
+    if (p != NULL && (uint8_t)key == TABLE_SPANS) {
+        memset(p->first, 0, (r->schema->n_attrs + 2ULL) * sizeof(*p->first));
+        return p;
+    }
+    p = ARENA_NEW(&r->arena, struct block_presence);
+    uint32_t *first = ARENA_ARRAY(&r->arena, r->schema->n_attrs + 2ULL, uint32_t);
+    if (p == NULL || first == NULL)
+        return NULL;
+    p->first = first;
+    p->key = UINT64_MAX; /* no group's, while it is not in the list or not filled */
+    return p;
+}
+
+static enum ec presence_fill(struct block_reader *r, struct block_presence *p,
+    const struct col_view *shapes, uint64_t key, struct err *err)
 {
     const struct block_schema *s = r->schema;
-    struct block_presence *p = ARENA_NEW(&r->arena, struct block_presence);
-    uint32_t *first = ARENA_ARRAY(&r->arena, s->n_attrs + 2ULL, uint32_t);
-    if (p == NULL || first == NULL)
+    uint32_t *first = p->first;
+    if (r->shape_times == NULL)
+        r->shape_times = ARENA_ARRAY(&r->arena, MAX(s->n_shapes, 1u), uint32_t);
+    if (r->shape_times == NULL)
         return presence_limit(err);
-    uint64_t total = 0;
-    for (uint32_t row = 0; row < shapes->n; row++) {
-        uint32_t shape = shapes->u32[row];
-        total += s->shape_first[shape + 1] - s->shape_first[shape];
-        for (uint32_t k = s->shape_first[shape]; k < s->shape_first[shape + 1]; k++)
-            first[s->shape_cols[k] - COL_FIXED_MAX + 2]++;
-    }
+    uint64_t total = presence_count(s, shapes, r->shape_times, first);
     if (total >= PART_NONE)
         return ERR(err, EC_CORRUPT, "%llu attributes in one group", (unsigned long long)total);
-    p->rows = ARENA_ARRAY(&r->arena, total + 1, uint32_t);
+    if (total > p->cap || p->rows == NULL) {
+        p->rows = arena_alloc(&r->arena, (total + 1) * sizeof(*p->rows));
+        p->cap = p->rows == NULL ? 0 : total;
+    }
     if (p->rows == NULL)
         return presence_limit(err);
     for (uint32_t i = 0; i < s->n_attrs; i++)
@@ -101,9 +140,23 @@ static enum ec presence_build(struct block_reader *r, const struct col_view *sha
             p->rows[first[s->shape_cols[k] - COL_FIXED_MAX + 1]++] = row;
     }
     p->key = key;
-    p->first = first;
-    p->next = r->presence;
-    r->presence = p;
+    return EC_OK;
+}
+
+static enum ec presence_build(struct block_reader *r, const struct col_view *shapes, uint64_t key,
+    struct block_presence **ret, struct err *err)
+{
+    struct block_presence *p = presence_take(r, key);
+    if (p == NULL)
+        return presence_limit(err);
+    bool listed = p->cap != 0 || p->rows != NULL;
+    p->key = UINT64_MAX;
+    enum ec ec = presence_fill(r, p, shapes, key, err);
+    if (!listed) {
+        p->next = r->presence;
+        r->presence = p;
+    }
+    TRY(ec);
     *ret = p;
     return EC_OK;
 }
@@ -121,7 +174,8 @@ enum ec block_presence_rows(struct block_reader *r, uint32_t g, const struct par
         p = p->next;
     r->presence_asked = r->presence_asked_key == key ? r->presence_asked + 1 : 0;
     r->presence_asked_key = key;
-    if (p == NULL && r->presence_asked > PRESENCE_DIRECT_MAX)
+    bool many = r->base.group_by_group && a->table == TABLE_SPANS;
+    if (p == NULL && (many || r->presence_asked > PRESENCE_DIRECT_MAX))
         TRY(presence_build(r, &shapes, key, &p, err));
 
     const uint32_t *rows = NULL;

@@ -187,7 +187,7 @@ static enum ec view_make(
 enum ec block_view(
     struct block_reader *r, uint32_t g, col_id col, struct col_view *ret, struct err *err)
 {
-    enum part_table table;
+    enum part_table table = TABLE_COUNT;
     enum col_phys phys;
     TRY(block_load_schema(r, err));
     if (block_schema_phys(r->schema, col, &table, &phys) && table <= TABLE_SCOPES)
@@ -206,7 +206,10 @@ enum ec block_view(
     enum ec ec = col == COL_SPAN_TRACE ? view_traces(r, g, &v, err) : view_make(r, g, col, &v, err);
     if (ec != EC_OK)
         return block_damaged(r->b, ec, err);
-    TRY(memo_add(r, key, &v, err));
+    /* Not remembered: its row list will be another group's. */
+    bool passing = r->base.group_by_group && col >= COL_FIXED_MAX && table == TABLE_SPANS;
+    if (!passing)
+        TRY(memo_add(r, key, &v, err));
     *ret = v;
     return EC_OK;
 }

@@ -124,7 +124,8 @@ struct block_reader {
     const struct ids_object **id_pages;
     struct memo_slot *memo;
     uint32_t memo_n, memo_cap;
-    uint8_t *shape_hits; /* per shape: occurrences of the wanted column; all 0 between calls */
+    uint8_t *shape_hits;   /* per shape: occurrences of the wanted column; all 0 between calls */
+    uint32_t *shape_times; /* per shape: rows of a group; all 0 between calls */
     struct block_presence *presence;
     uint64_t presence_asked_key; /* group and table of the last attribute views */
     uint32_t presence_asked;     /* how many in a row */
