@@ -17,7 +17,6 @@
 #define WAL_IDLE_NS             (100 * NS_PER_MS)
 #define WAL_START_RECORD_BYTES  (WAL_RECORD_HEADER_BYTES + WAL_START_BODY_BYTES)
 #define WAL_SEGMENT_OVERHEAD    (WAL_DATA_OFFSET + WAL_START_RECORD_BYTES)
-#define WAL_RECORDS_PER_SEGMENT 4u /* at least, where the maximum allows */
 
 /* What the next START must say of the segments before it, when that is not simply "all valid". */
 enum wal_break_state {

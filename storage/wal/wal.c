@@ -33,17 +33,16 @@ uint64_t wal_round_up(uint64_t n)
 }
 
 /* Size of a segment that an append needs now, for a record of `need` bytes: as planned unless
- * that would take long to fill with zeros, larger for large records, and exactly as large as it
+ * that would take long to fill with zeros, larger where the record is, and exactly as large as it
  * must be past the maximum. */
 static uint64_t wal_segment_size(struct wal *w, uint64_t need)
 {
     pthread_mutex_lock(&w->mu);
     uint64_t size = MIN(w->next_bytes, MAX(w->bytes_min, WAL_SEGMENT_BYTES_HASTY));
     pthread_mutex_unlock(&w->mu);
-    while (size < need * WAL_RECORDS_PER_SEGMENT && size < w->bytes_max)
+    while (size < need + WAL_SEGMENT_OVERHEAD && size < w->bytes_max)
         size *= 2;
-    size = MIN(size, w->bytes_max);
-    return wal_round_up(MAX(size, need + WAL_SEGMENT_OVERHEAD));
+    return wal_round_up(MAX(MIN(size, w->bytes_max), need + WAL_SEGMENT_OVERHEAD));
 }
 
 /* Full segments double the next; one that was sealed early shrinks it towards what was used. mu
