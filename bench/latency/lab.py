@@ -83,9 +83,9 @@ class Lab:
         r["server_cpu_us_a_request"] = round((self.cpu() - cpu) / max(r["requests"], 1) * 1e6, 1)
         return r
 
-    def disk(self, seconds=2.0, size=4096):
-        """The disk alone, where the server's log is."""
-        return self.run("disk", dir=self.folder, seconds=seconds, bytes=size)
+    def disk(self, seconds=2.0, size=4096, beside=""):
+        """The disk where the server's log is: alone, or with a large file being written beside it."""
+        return self.run("disk", dir=self.folder, seconds=seconds, bytes=size, beside=beside)
 
     def cpu(self):
         return time.clock_gettime_ns((~self.server.pid << 3) | 2) / 1e9  # the process's own clock

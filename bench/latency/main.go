@@ -4,7 +4,7 @@
 //
 //	latency send  -file CORPUS -proto grpc|http -addr HOST:PORT -clients N -seconds S [-rate R] [-slow-ms 50]
 //	latency query -file QUERIES.json -addr HOST:PORT -clients N -seconds S [-pause-ms P]
-//	latency disk  -dir FOLDER [-bytes 4096] [-seconds 2]
+//	latency disk  -dir FOLDER [-bytes 4096] [-seconds 2] [-beside whole|pieces]
 //
 // CORPUS is made by bench/loadgen. Its requests are sent over and over, each time with other trace and span ids and
 // with times that end now. Without -rate every client sends again as soon as it is answered; with it R requests a
