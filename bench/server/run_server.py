@@ -83,7 +83,7 @@ def report(result, final_bytes, ids, peer):
         p = peer["queries"].get(name, {})
         cpu, p_cpu = q["cpu_ms_sum"] / q["runs"], p.get("cpu_ms_sum", 0) / max(p.get("runs", 1), 1)
         line(result="query " + name, status=q["status"], results=q["results"], first_ms=q["first_ms"], p50_ms=q["p50_ms"],
-             cpu_ms=round(cpu, 2), peer_p50_ms=p.get("p50_ms"), peer_cpu_ms=round(p_cpu, 2))
+             cpu_ms=round(cpu, 2), cpu_ms_again=q["cpu_ms_again"], peer_p50_ms=p.get("p50_ms"), peer_cpu_ms=round(p_cpu, 2))
 
 
 def main():
