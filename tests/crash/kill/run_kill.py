@@ -34,7 +34,8 @@ from checker import Checker, Client  # noqa: E402
 from ledger import ACKED, REFUSED, UNKNOWN, Ledger  # noqa: E402
 from points import Points  # noqa: E402
 from scenarios import after_load, prepare, run_fsck  # noqa: E402
-from server import READY_SECONDS, Server, ServerError, free_ports, sanitized  # noqa: E402
+from server import (READY_SECONDS, Server, ServerError, free_ports, merge,  # noqa: E402
+                    sanitized)
 from writers import Reader, Writer  # noqa: E402
 
 TENANTS = ["alpha", "beta", "gamma", "delta.with-dots", "e!*'()"]
@@ -74,7 +75,7 @@ class Run:
         self.ledger = Ledger(seed)
         self.server = Server()
         self.server.zipkin = free_ports(1)[0]
-        self.server.config = self.plain = self.merged(config(self.server))
+        self.server.config = self.plain = merge(self.server.config, config(self.server))
         # A tenant's entry replaces the defaults as a whole, so it repeats them.
         limits = self.plain["overrides"]["defaults"]
         (self.server.folder / "tenants.yaml").write_text(json.dumps({"overrides": {
@@ -85,10 +86,6 @@ class Run:
         self.events = {FLUSHED: 0, MERGED: 0, EXPIRED: 0}
         self.unchecked, self.endangered = set(), []
         self.excused = False  # a scenario damages files on purpose: error lines are expected
-
-    def merged(self, extra):
-        from server import merge  # pylint: disable=import-outside-toplevel
-        return merge(self.server.config, extra)
 
     def tool(self, args, plan):
         """A subcommand with the point armed in it."""
@@ -116,7 +113,7 @@ class Run:
         return died[1] if died else None
 
     def kill(self):
-        """The second kill of a cycle, or the only one. True when the server was still alive."""
+        """SIGKILL, unless a kill point was faster; anything else that ended the server is a problem."""
         alive = self.server.alive()
         self.server.kill()
         self.kills += 1
@@ -124,7 +121,6 @@ class Run:
         if not alive and died is None:
             self.checker.problem(f"cycle {self.done + 1}: the server died by itself with "
                                  f"{self.server.process.returncode}")
-        return died
 
     def spawn(self, env=None):
         """Starts and waits; False when it died at a kill point before it was ready."""
@@ -320,10 +316,9 @@ def self_check(args):
     ghost.state = ACKED
     plant("a request that was never sent counts as acked", "LOST")
     run.ledger.of(1).remove(run.ledger.entries.pop(ghost.number))
-    for word, state in (("REFUSED BUT STORED", REFUSED),):
-        acked[0].state = state
-        plant("a stored request counts as refused", word)
-        acked[0].state = ACKED
+    acked[0].state = REFUSED
+    plant("a stored request counts as refused", "REFUSED BUT STORED")
+    acked[0].state = ACKED
     run.ledger.of(1).remove(run.ledger.entries.pop(acked[1].number))
     plant("a request that the ledger does not know", "INVENTED")
     run.ledger.entries[acked[1].number] = acked[1]
@@ -347,8 +342,8 @@ def self_check(args):
         e.base_ns += 10**12
     run.kill()
     # Of tenants without a block all acked spans are in the log: without it they are lost.
-    run.server.config = run.merged({"live_store": {"max_block_duration": "10m",
-                                                   "max_block_bytes": 10**8}})
+    run.server.config = merge(run.plain, {"live_store": {"max_block_duration": "10m",
+                                                         "max_block_bytes": 10**8}})
     run.spawn()
     run.load(1, 0.8)
     for segment in run.server.wal_dir.rglob("*.wal"):
