@@ -41,6 +41,7 @@ from writers import Reader, Writer  # noqa: E402
 TENANTS = ["alpha", "beta", "gamma", "delta.with-dots", "e!*'()"]
 KEEP = {"beta": 10, "delta.with-dots": 10}  # seconds; the others keep everything
 SLACK = 30  # a block's window, a retention pass, and the time in which no server runs
+STOP_SECONDS = 20  # how fast a stop is, tests/integration/run_lifecycle.py judges
 WAYS = ["grpc", "http", "grpc", "http", "grpc", "http", "grpc", "zipkin"]
 FLUSHED, MERGED, EXPIRED = 'msg="block flushed"', 'msg="blocks merged"', 'msg="block expired"'
 KILLED = re.compile(r'msg="killed at a point" site=(\S+)')
@@ -249,7 +250,7 @@ class Run:
                 self.spawn()
                 self.check(cycle)
                 if cycle % 50 == 0:
-                    self.server.stop()
+                    self.server.stop(STOP_SECONDS)
                     self.log_read()
                     self.fsck()
                 else:
@@ -261,7 +262,7 @@ class Run:
         for _ in range(2):
             self.spawn()
             self.check_all()
-            self.server.stop()
+            self.server.stop(STOP_SECONDS)
             self.log_read()
             self.fsck()
 
