@@ -11,11 +11,12 @@
 #include "base/hash.h"
 #include "candidates.h"
 
-#define SMALL_TRACES 4096u   /* parts of at most so many traces are compared whole */
-#define SMALL_PARTS  8u      /* when there are at most so many parts */
-#define LOOKUPS_MAX  200000u /* a query's share */
-#define MEMO_SLOTS   4096u
-#define MEMO_TRACES  48u
+/* Pairs are compared whole, whatever their times, while that asks no more filters than this: some
+ * tens of nanoseconds each, and none again of blocks once a pair is remembered. */
+#define WHOLE_MAX   1000000u
+#define LOOKUPS_MAX 200000u /* a query's share of lookups that a filter did not spare it */
+#define MEMO_SLOTS  4096u
+#define MEMO_TRACES 48u
 
 struct key { /* of a pair; of blocks the id alone would do outside of tests, of heads it does */
     uint8_t uuid[2][16];
@@ -89,6 +90,7 @@ struct finder {
     shared_fn tell;
     void *arg;
     uint32_t n_lookups;
+    bool whole; /* all pairs are compared whole */
 };
 
 static bool peer_absent(const struct shared_peer *p)
@@ -149,10 +151,10 @@ static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t 
             m->n_done = n_traces; /* in a block the others begin later still */
             break;
         }
-        if (++f->n_lookups > LOOKUPS_MAX)
-            return EC_OK;
         if (!part_may_hold(part_reader_part(other), &pt.id))
             continue;
+        if (++f->n_lookups > LOOKUPS_MAX)
+            return EC_OK;
         TRY(part_trace_find(other, &pt.id, &found, err));
         if (found == PART_NONE || found >= f->peers[earlier].info.n_traces)
             continue;
@@ -176,7 +178,7 @@ static enum ec compare_pair(struct finder *f, size_t i, size_t k, struct memo *m
         bool first = f->ctx->parts[i]->is_head; /* of two heads the newer one grows */
         return compare(f, first ? i : k, first ? k : i, UINT64_MAX, m, err);
     }
-    if (MIN(a->n_traces, b->n_traces) <= SMALL_TRACES && f->ctx->n_parts <= SMALL_PARTS) {
+    if (f->whole) {
         bool a_small = a->n_traces <= b->n_traces;
         return compare(f, a_small ? i : k, a_small ? k : i, UINT64_MAX, m, err);
     }
@@ -189,8 +191,7 @@ static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
 {
     const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
     struct memo m = {.n = 0};
-    bool small = MIN(a->n_traces, b->n_traces) <= SMALL_TRACES && f->ctx->n_parts <= SMALL_PARTS;
-    if (!small && (a->min_start_ns > b->max_end_ns || b->min_start_ns > a->max_end_ns))
+    if (!f->whole && (a->min_start_ns > b->max_end_ns || b->min_start_ns > a->max_end_ns))
         return EC_OK;
     key_set(&m.key, 0, f->ctx->parts[i], a);
     key_set(&m.key, 1, f->ctx->parts[k], b);
@@ -204,11 +205,31 @@ static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
     return EC_OK;
 }
 
+typedef bool (*wanted_fn)(void *arg, const struct part_info *a, const struct part_info *b);
+
+/* Is the smaller part's every trace of every pair within what a query may ask? */
+static bool all_whole(const struct finder *f, wanted_fn wanted)
+{
+    const struct shared_peer *p = f->peers;
+    uint64_t n = 0;
+    for (size_t i = 0; i < f->ctx->n_parts; i++) {
+        for (size_t k = i + 1; k < f->ctx->n_parts && !peer_absent(&p[i]); k++) {
+            if (peer_absent(&p[k]) || (wanted != NULL && !wanted(f->arg, &p[i].info, &p[k].info)))
+                continue;
+            n += MIN(p[i].info.n_traces, p[k].info.n_traces);
+            if (n > WHOLE_MAX)
+                return false;
+        }
+    }
+    return true;
+}
+
 enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
     bool (*wanted)(void *arg, const struct part_info *a, const struct part_info *b), shared_fn fn,
     void *arg, struct err *err)
 {
     struct finder f = {.ctx = ctx, .peers = peers, .tell = fn, .arg = arg};
+    f.whole = all_whole(&f, wanted);
     for (size_t i = 0; i < ctx->n_parts; i++) {
         for (size_t k = i + 1; k < ctx->n_parts && !peer_absent(&peers[i]); k++) {
             if (peer_absent(&peers[k]) ||

@@ -3,6 +3,7 @@
 #include "block_fixture.h"
 #include "head_request.h"
 #include "model/otlp_write.h"
+#include "query/exec.h"
 #include "query/exec/sharing.h"
 
 enum { PARTS = 4, TRACES = 3000 };
@@ -109,9 +110,76 @@ static void test_shared__is_never_denied_and_seldom_wrong(void **state)
     block_fixture_free(f);
 }
 
+/* ---- two large parts far from each other in time ---- */
+
+enum { MANY = 5000 };
+
+static struct head *far_head(uint64_t start_ns, const char *name, uint32_t salt)
+{
+    struct head *h;
+    struct request q;
+    request_begin(&q);
+    size_t rs = pb_begin(&q.raw, 1), ss = pb_begin(&q.raw, 2);
+    for (uint32_t t = 0; t < MANY; t++) {
+        struct trace_id id = id_of(t == MANY / 2 ? 77 : salt + t);
+        char span[8];
+        size_t s = pb_begin(&q.raw, 2);
+        pb_put_bytes(&q.raw, 1, str_n((const char *)id.b, 16));
+        put_u64be(span, salt + 1);
+        pb_put_bytes(&q.raw, 2, str_n(span, 8));
+        pb_put_bytes(&q.raw, 5, str_from(t == MANY / 2 ? name : "other"));
+        pb_put_fixed64(&q.raw, 7, start_ns + t);
+        pb_put_fixed64(&q.raw, 8, start_ns + t + 1);
+        pb_end(&q.raw, s);
+    }
+    pb_end(&q.raw, ss);
+    pb_end(&q.raw, rs);
+    request_decode(&q);
+    assert_ok(head_new(NULL, &h, err));
+    assert_int_equal(request_insert(h, &q, 1700000100), 0);
+    request_end(&q);
+    return h;
+}
+
+/* The late piece lies in the range, the span that is asked for in the early one. */
+static void test_pieces__of_large_parts_far_apart_are_one_trace(void **state)
+{
+    (void)state;
+    static const uint64_t early = 1700000000000000000u, late = early + 3600000000000u;
+    struct block_fixture *f = block_fixture_new();
+    struct head *heads[2] = {far_head(late, "late", 1000000), far_head(early, "early", 2000000)};
+    struct part *parts[2];
+    for (size_t i = 0; i < 2; i++)
+        parts[i] = fixture_write(f, (struct part *[]){head_part(heads[i])}, 1);
+    for (int again = 0; again < 2; again++) { /* the second time from what is remembered */
+        struct arena a;
+        struct tql_query *query;
+        struct search_result r;
+        struct budget budget;
+        arena_init(&a, NULL, 0);
+        budget_init(&budget, NULL, "query", 0);
+        struct query_ctx ctx = {.parts = parts, .n_parts = 2, .arena = &a, .budget = &budget};
+        assert_ok(tql_compile(STR("{ name = \"early\" }"), &a, &query, NULL, err));
+        const struct search_request req = {
+            .q = query, .start_ns = late, .end_ns = late + MANY, .limit = 10, .spss = 3};
+        assert_ok(query_search(&ctx, &req, &r, err));
+        assert_int_equal(r.n, 1);
+        struct trace_id want = id_of(77);
+        assert_true(trace_id_eq(&r.traces[0].id, &want));
+        arena_deinit(&a);
+        budget_deinit(&budget);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        part_unref(parts[i]);
+        head_free(heads[i]);
+    }
+    block_fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pieces__of_large_parts_far_apart_are_one_trace),
         cmocka_unit_test(test_shared__is_never_denied_and_seldom_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
