@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the cost of queries grows with the data: JSON lines, and a chart (SVG) for bench/RESULTS.md.
 
-growth.py [--sizes 0.5,5,20] [--runs 9] [--vivace PROGRAM] [--svg FILE] [--keep]
+growth.py [--sizes 0.5,5,20] [--runs 9] [--made DIR] [--vivace PROGRAM] [--svg FILE] [--keep]
 
 Sizes are millions of spans. Every half million is a corpus of its own (bench/loadgen, its own seed) over 35 minutes, each
 before the last, so that 20 million spans cover 23 hours (a metrics query may span 24). One server takes them one after the
 other; at each size it is stopped (what is in memory becomes blocks), started again, left alone until flush and compaction
 rest, and then asked. One span with a name of its own is sent before each stop: the needle. CPU is the process's own clock
-(all threads, user and system), the median over the runs after the first.
+(all threads, user and system): of the first run, which reads what is not in memory, and the median over the others. The last size may be a store that bench/large/run_large.py
+made (--data DIR --keep): 100 million spans in minutes.
 """
 import argparse
 import http.client
@@ -25,7 +26,8 @@ import time
 import urllib.parse
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(TOP / "bench" / "server"))
+sys.path[:0] = [str(TOP / "bench" / "server"), str(TOP / "bench" / "large")]
+import large  # noqa: E402
 import run_server  # noqa: E402  the same server, configuration and corpus maker
 import svg  # noqa: E402
 
@@ -123,11 +125,52 @@ def ask(server, runs, path, params):
     for i in range(runs + 1):
         c, w = server.cpu(), time.monotonic()
         answer = server.get(path, **params)
-        if i > 0:  # the first one fills caches
-            cpu.append((server.cpu() - c) * 1e3)
-            wall.append((time.monotonic() - w) * 1e3)
+        cpu.append((server.cpu() - c) * 1e3)
+        wall.append((time.monotonic() - w) * 1e3)
     found = answer.get("traces") or answer.get("series") or answer.get("tagValues") or answer.get("scopes") or []
-    return statistics.median(cpu), statistics.median(wall), len(found)
+    return cpu[0], statistics.median(cpu[1:]), statistics.median(wall[1:]), len(found)
+
+
+def measure(server, spans, window, needle, ids, runs, lines):
+    """The rows of one size."""
+    by_id = []
+    for i in random.Random(1).sample(ids, min(300, len(ids))):
+        began = time.monotonic()
+        server.get("/api/traces/" + i)
+        by_id.append((time.monotonic() - began) * 1e3)
+    by_id.sort()
+    run_server.line(result="trace by id", spans=spans, p50_ms=round(by_id[len(by_id) // 2], 2),
+                    p99_ms=round(by_id[len(by_id) * 99 // 100], 2))
+    lines.setdefault("trace by id (p50)", []).append((spans, by_id[len(by_id) // 2]))
+    for name, attributes, path, params in queries(window, needle):
+        first, cpu, wall, found = ask(server, runs, path, params)
+        rate = {"million_span_attributes_per_cpu_s": round(spans * attributes / cpu / 1e3, 1)} if attributes else {}
+        run_server.line(result=name, spans=spans, first_cpu_ms=round(first, 3), cpu_ms=round(cpu, 3), p50_ms=round(wall, 3), found=found, **rate)
+        lines.setdefault(name, []).append((spans, cpu))
+    run_server.line(result="peak RSS MiB after the queries", spans=spans, value=round(server.peak_mib(), 1))
+
+
+class Made(Server):
+    """A server on a store that bench/large made, of a week."""
+
+    def __init__(self, folder, manifest):
+        self.of, self.manifest = large.server(folder), manifest
+        self.ready_ms = self.of.start() * 1e3
+        self.process = self.of.process
+        self.conn = http.client.HTTPConnection("127.0.0.1", self.of.http_port, timeout=300)
+
+
+def measure_made(folder, runs, lines):
+    folder = pathlib.Path(folder)
+    m = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    server = Made(folder, m)
+    try:
+        run_server.line(result="store", spans=m["spans"], blocks=m["blocks"], bytes_per_span=round(m["bytes"] / m["spans"], 2),
+                        ready_ms=round(server.ready_ms, 1))
+        window = {"start": m["start_s"] - 60, "end": m["end_s"] + 60}
+        measure(server, m["spans"], window, "planted operation", [i for i, _ in m["whole"]], runs, lines)
+    finally:
+        server.stop()
 
 
 def main():
@@ -136,6 +179,7 @@ def main():
     ap.add_argument("--runs", type=int, default=9)
     ap.add_argument("--vivace", default=str(TOP / "build" / "vivace"))
     ap.add_argument("--svg", help="write the chart here")
+    ap.add_argument("--made", help="a folder of bench/large/run_large.py --data: asked as the last size")
     ap.add_argument("--keep", action="store_true", help="keep the data directory")
     a = ap.parse_args()
     run_server.BUILD.mkdir(parents=True, exist_ok=True)
@@ -172,21 +216,10 @@ def main():
             run_server.line(result="store", spans=spans, blocks=blocks, bytes_per_span=round(size_bytes / spans, 2),
                             ready_ms=round(server.ready_ms, 1), peak_ingest_mib=round(peak, 1))
             window = {"start": end - chunks * CHUNK_MINUTES * 60 - 60, "end": int(time.time()) + 60}
-            by_id = []
-            for i in random.Random(1).sample(ids, min(300, len(ids))):
-                began = time.monotonic()
-                server.get("/api/traces/" + i)
-                by_id.append((time.monotonic() - began) * 1e3)
-            by_id.sort()
-            run_server.line(result="trace by id", spans=spans, p50_ms=round(by_id[len(by_id) // 2], 2),
-                            p99_ms=round(by_id[len(by_id) * 99 // 100], 2))
-            lines.setdefault("trace by id (p50)", []).append((spans, by_id[len(by_id) // 2]))
-            for name, attributes, path, params in queries(window, needle):
-                cpu, wall, found = ask(server, a.runs, path, params)
-                rate = {"million_span_attributes_per_cpu_s": round(spans * attributes / cpu / 1e3, 1)} if attributes else {}
-                run_server.line(result=name, spans=spans, cpu_ms=round(cpu, 3), p50_ms=round(wall, 3), found=found, **rate)
-                lines.setdefault(name, []).append((spans, cpu))
-            run_server.line(result="peak RSS MiB after the queries", spans=spans, value=round(server.peak_mib(), 1))
+            measure(server, spans, window, needle, ids, a.runs, lines)
+        server.stop()
+        if a.made:
+            measure_made(a.made, a.runs, lines)
         if a.svg:
             pathlib.Path(a.svg).write_text(svg.log_chart("CPU ms a query over spans stored", "spans", "ms", lines), encoding="utf-8")
     finally:
