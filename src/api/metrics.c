@@ -241,7 +241,7 @@ static void stamps_make(struct stamps *t, struct budget *budget, const struct me
 {
     buf_init(&t->text, budget);
     buf_init(&t->ends, budget);
-    for (uint32_t i = 0; i < r->n_buckets; i++) {
+    for (uint32_t i = 0; r->n != 0 && i < r->n_buckets; i++) {
         bool first = true;
         buf_putz(&t->text, ",{");
         put_point(&t->text, &first, r->first_ns + i * r->step_ns, 0, false);
