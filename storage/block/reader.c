@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/defect.h"
 #include "base/hash.h"
 #include "filter.h"
 
@@ -42,7 +43,8 @@ static void block_reader_close(struct part_reader *base)
     buf_deinit(&r->stored);
     buf_deinit(&r->scratch);
     arena_deinit(&r->arena);
-    budget_give(base->budget, sizeof(*r));
+    if (!DEFECT(DEFECT_FORGET_REFUND))
+        budget_give(base->budget, sizeof(*r));
     free(r);
 }
 

@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "base/defect.h"
 #include "head_impl.h"
 
 void head_live_init(struct head_live *l)
@@ -135,7 +136,8 @@ void head_admit(struct head *h, struct batch *b, const struct head_limits *limit
             if (!too_large)
                 b->too_large_stored_bytes = t == NULL ? 0 : t->raw_bytes;
             too_large = true;
-        } else if (!live && limits->traces_live_max != 0 && n_live >= limits->traces_live_max) {
+        } else if (!live && limits->traces_live_max != 0 &&
+                   n_live >= limits->traces_live_max + DEFECT(DEFECT_CAP_OFF_BY_ONE)) {
             s->reject = SPAN_TOO_MANY_TRACES;
         }
         if (s->reject != SPAN_ACCEPTED) {

@@ -222,6 +222,8 @@ static enum ec wal_tail_write(struct wal *w, uint8_t *rec, uint64_t size, uint64
     wal_record_header_seal(rec, s->salt, lsn, wal_durable(w));
     enum ec ec =
         io_pwrite(w->io, is_data ? "wal.append" : "wal.mark", s->fd, rec, size, s->pos, err);
+    if (ec == EC_NOSPACE && DEFECT(DEFECT_SWALLOW_ENOSPC))
+        ec = EC_OK;
     if (ec != EC_OK) {
         wal_tail_spoil(w);
         return ec;
@@ -345,7 +347,10 @@ enum ec wal_sync(struct wal *w, uint64_t *ret_lsn, uint64_t *ret_failed_from,
     wal_check(w);
     wal_sync_begin(w, &target);
     for (i = 0; i < w->syncing.n && !DEFECT(DEFECT_SKIP_FDATASYNC); i++) {
-        ec = io_fdatasync(w->io, "wal.sync", w->syncing.p[i]->fd, err);
+        int tries = DEFECT(DEFECT_RETRY_FSYNC) ? 2 : 1;
+        do
+            ec = io_fdatasync(w->io, "wal.sync", w->syncing.p[i]->fd, err);
+        while (ec != EC_OK && --tries > 0);
         if (ec != EC_OK)
             break;
     }

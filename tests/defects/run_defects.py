@@ -23,7 +23,15 @@ BUILD = ROOT / "build" / "fault"
 POWER = [str(BUILD / "tests" / "power"), "--states", "12000", "--seed", "1"]
 MODEL = [str(BUILD / "tests" / "model"), "--ops", "20000", "--seed", "1"]
 KILL = [str(ROOT / "tests" / "crash" / "kill" / "run_kill.py"), "--cycles", "10", "--seed", "3"]
+CAPS = [str(BUILD / "tests" / "test_head_limits")]
 FAILED = r"FAILED"
+
+
+def fault(case, op, errno, mode="once"):
+    """One scenario of tests/fault, every call of one operation."""
+    return [str(BUILD / "tests" / "fault_loop"), "--case", case, "--op", op, "--errno", errno, f"--{mode}"]
+
+
 
 # (defect, harness, what it must say). A defect may have several rows.
 ROWS = [
@@ -34,12 +42,17 @@ ROWS = [
     ("trust-length", POWER, FAILED),
     ("retention-local-time", MODEL, FAILED),
     ("drop-on-rotation", POWER, FAILED),
+    ("retry-fsync", fault("ingest", "fdatasync", "EIO"), r"synced again after a failed sync"),
+    ("ignore-checksum", fault("query", "pread", "DAMAGE"), r"--case query .*DAMAGE"),
+    ("forget-refund", fault("query", "open", "EIO"), r"budget_used|not given back"),
+    ("cap-off-by-one", CAPS, FAILED),
+    ("swallow-enospc", fault("ingest", "pwrite", "ENOSPC", "ever"), r"acked requests are lost"),
     ("delete-before-commit", POWER, FAILED),
     ("catalog-before-rename", POWER, FAILED),
     # A page cache survives SIGKILL, so kills see no missing sync; they see these.
     ("lose-tenant", KILL, r"FAIL .*(LOST|CROSSED|INVENTED)"),
     ("drop-on-rotation", KILL, r"FAIL .*LOST"),
-    ("delete-before-commit", [*KILL, "--points", "--only", "block.del_unlink"], r"FAIL .*LOST"),
+    ("delete-before-commit", [*KILL, "--points", "--only", "defect.unlink"], r"FAIL .*LOST"),
     ("catalog-before-rename", [*KILL, "--points", "--only", "catalog.committed"], r"FAIL .*logged"),
 ]
 

@@ -92,7 +92,7 @@ static void act_rotate(struct world *w)
 /* A record whose segment is written back in pieces. */
 static void prepare_large(struct world *w)
 {
-    w->spans = 4000;
+    w->spans = 12000;
     w->t.opt.wal_compress_level = 0;
     world_open(w);
 }

@@ -355,7 +355,7 @@ static void test_damage__scan_tells_and_changes_nothing(void **state)
     file_write(tmpdir_path(*state, SEGMENT), img.p, img.n);
     assert_ok(wal_scan(NULL, *state, scan_each, &c, &rec, &err), err);
     assert_int_equal(c.valid, RECORDS - 1);
-    assert_int_equal(c.problems, 2); /* the record, and the segment */
+    assert_int_equal(c.problems, 2);        /* the record, and the segment */
     assert_int_equal(c.acked, RECORDS + 1); /* the segment too */
     assert_int_equal(rec.damaged_records, 1);
     file_read(tmpdir_path(*state, SEGMENT), &after);
