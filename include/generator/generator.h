@@ -148,8 +148,9 @@ enum ec generator_new(const struct generator_options *opt, struct generator **re
 void generator_free(struct generator *g); /* emits nothing more */
 
 /* Counts the accepted spans of the batch. skip: the request asked for no metrics
- * (no-generate-metrics); only counted as such. */
-void generator_push(struct generator *g, struct str tenant, const struct batch *b, bool skip);
+ * (no-generate-metrics); only counted as such. False: the tenant has no processors, or is one too
+ * many. */
+bool generator_push(struct generator *g, struct str tenant, const struct batch *b, bool skip);
 /* Collects the tenants that are due, expires edges and stale series, re-reads settings. To be
  * called about twice a second. */
 void generator_tick(struct generator *g);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "base/watch.h"
 #include "remote_write/remote_write.h"
 
@@ -19,10 +20,25 @@ struct metrics_service {
     struct overrides *overrides;
     struct generator *generator;
     struct remote_write *remote_write;
+    struct metric *pushes;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool running, stop; /* guarded by lock */
+};
+
+#define PUSHES "tempo_distributor_metrics_generator_pushes_"
+static struct metric_family pushes = {
+    .name = PUSHES "total",
+    .help = "Requests handed to the metrics generator.",
+    .type = METRIC_COUNTER,
+    .labels = {"metrics_generator"},
+};
+static struct metric_family push_failures = {
+    .name = PUSHES "failures_total",
+    .help = "Always 0: the metrics generator is in this process.",
+    .type = METRIC_COUNTER,
+    .labels = {"metrics_generator"},
 };
 
 /* ---- a tenant's configuration ---- */
@@ -250,6 +266,10 @@ enum ec metrics_service_new(const struct config *c, struct overrides *o, struct 
     }
     struct metrics_service *m = xcalloc(1, sizeof(*m));
     pthread_condattr_t attr;
+    metric_register(&pushes);
+    metric_register(&push_failures);
+    m->pushes = metric_series1(&pushes, STR("local"));
+    (void)metric_series1(&push_failures, STR("local"));
     m->config = c;
     m->overrides = o;
     pthread_condattr_init(&attr);
@@ -277,7 +297,8 @@ enum ec metrics_service_new(const struct config *c, struct overrides *o, struct 
 void metrics_service_push(void *ctx, struct str tenant, const struct batch *b, bool no_metrics)
 {
     const struct metrics_service *m = ctx;
-    generator_push(m->generator, tenant, b, no_metrics);
+    if (generator_push(m->generator, tenant, b, no_metrics))
+        metric_inc(m->pushes);
 }
 
 void metrics_service_stop(struct metrics_service *m, int64_t deadline_ns)

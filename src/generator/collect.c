@@ -17,8 +17,9 @@ enum { TS_LABELS = 1, TS_SAMPLES = 2, TS_EXEMPLARS = 3, TS_HISTOGRAMS = 4 };
 
 struct collector {
     struct registry *r;
-    void (*emit)(void *ctx, const struct generator_entry *e);
+    bool (*emit)(void *ctx, const struct generator_entry *e);
     void *ctx;
+    bool enough; /* emit said so */
     int64_t now_ms, zero_ms;
     struct buf out, name, le;
     const struct generator_label *common[ALL_LABELS]; /* entity's and external, sorted */
@@ -89,7 +90,7 @@ static void send(struct collector *c, int64_t time_ms, enum generator_entry_kind
 {
     const struct generator_entry e = {buf_bytes(&c->out), c->hash, time_ms, kind};
     if (!buf_failed(&c->out))
-        c->emit(c->ctx, &e);
+        c->enough |= !c->emit(c->ctx, &e);
     c->out.n = c->labels_end;
 }
 
@@ -188,20 +189,33 @@ static void collect_entity(struct collector *c, struct entity *e)
         collect_series(c, s);
 }
 
-void registry_collect(struct registry *r, int64_t now_ms,
-    void (*emit)(void *ctx, const struct generator_entry *e), void *ctx)
+bool registry_collect(struct registry *r, struct registry_collection *x,
+    bool (*emit)(void *ctx, const struct generator_entry *e), void *ctx)
 {
+    if (!x->begun) {
+        x->begun = true;
+        x->next = r->first;
+        x->last = r->last;
+        x->rest = x->next == NULL;
+        x->n_sweeps = r->n_sweeps;
+    }
+    ASSERT(x->n_sweeps == r->n_sweeps); /* x->next is still there */
     struct collector c = {.r = r,
         .emit = emit,
         .ctx = ctx,
-        .now_ms = now_ms,
-        .zero_ms = now_ms - now_ms % 60000 - 1000};
-    for (uint32_t i = 0; i < r->n_table; i++)
-        if (r->table[i] != NULL)
-            collect_entity(&c, r->table[i]);
-    if (r->overflow != NULL)
+        .now_ms = x->now_ms,
+        .zero_ms = x->now_ms - x->now_ms % 60000 - 1000};
+    while (!x->rest && !c.enough) {
+        struct entity *e = x->next;
+        collect_entity(&c, e);
+        x->next = e->next;
+        x->rest = e == x->last;
+    }
+    bool all = x->rest && !c.enough;
+    if (all && r->overflow != NULL)
         collect_entity(&c, r->overflow);
     buf_deinit(&c.out);
     buf_deinit(&c.name);
     buf_deinit(&c.le);
+    return !all;
 }

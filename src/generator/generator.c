@@ -74,7 +74,7 @@ static struct instance *add(struct generator *g, struct str tenant, uint32_t slo
     return x;
 }
 
-void generator_push(struct generator *g, struct str tenant, const struct batch *b, bool skip)
+bool generator_push(struct generator *g, struct str tenant, const struct batch *b, bool skip)
 {
     uint32_t slot = (uint32_t)hash64(tenant.p, tenant.n) % SLOTS;
     pthread_rwlock_rdlock(&g->lock);
@@ -82,8 +82,7 @@ void generator_push(struct generator *g, struct str tenant, const struct batch *
     pthread_rwlock_unlock(&g->lock);
     if (x == NULL)
         x = add(g, tenant, slot);
-    if (x != NULL)
-        instance_push(x, b, skip);
+    return x != NULL && instance_push(x, b, skip);
 }
 
 static void each_instance(struct generator *g, void (*fn)(struct instance *x))

@@ -12,6 +12,7 @@
 #define SETTINGS_EVERY (10 * NS_PER_S)
 #define JUDGE_EVERY    (15 * NS_PER_S)
 #define SWEEP_EVERY    (300 * NS_PER_S)
+#define PORTION_BYTES  (256u << 10)    /* of a collection */
 #define BACK_OFF       (60 * NS_PER_S) /* after settings that were refused at first */
 
 struct instance *instance_new(const struct generator_options *opt, struct str tenant)
@@ -254,19 +255,21 @@ static void push_spans(struct instance *x, const struct batch *b, bool skip, str
             x->host_info, attrs_of(b, b->resources[i].attr_first, b->resources[i].attr_n), now_ms);
 }
 
-void instance_push(struct instance *x, const struct batch *b, bool skip)
+bool instance_push(struct instance *x, const struct batch *b, bool skip)
 {
     struct arena text;
     arena_init(&text, NULL, 1024);
     pthread_mutex_lock(&x->lock);
+    bool any = active(x) != 0;
     if (skip)
         metric_add(x->metrics.skipped, active(x));
-    if (active(x) != 0) { /* what is skipped was received all the same */
+    if (any) { /* what is skipped was received all the same */
         metric_add(x->metrics.bytes_received, (double)b->canonical_bytes);
         push_spans(x, b, skip, &text);
     }
     pthread_mutex_unlock(&x->lock);
     arena_deinit(&text);
+    return any;
 }
 
 /* ---- time ---- */
@@ -276,17 +279,18 @@ struct entry_header { /* before each entry in a collection's buffer */
     uint32_t bytes, kind;
 };
 
-static void keep_entry(void *ctx, const struct generator_entry *e)
+static bool keep_entry(void *ctx, const struct generator_entry *e)
 {
     struct buf *b = ctx;
     const struct entry_header h = {
         e->labels_hash, e->time_ms, (uint32_t)e->series.n, (uint32_t)e->kind};
     buf_put(b, &h, sizeof(h));
     buf_put(b, e->series.p, e->series.n);
+    return b->n < PORTION_BYTES;
 }
 
 /* Outside the lock: the receiver of the entries may wait for a disk. */
-static bool emit_all(const struct instance *x, const struct buf *b)
+static void emit_all(const struct instance *x, const struct buf *b)
 {
     const uint8_t *p = b->p, *end = b->p + b->n;
     while (p < end) {
@@ -297,25 +301,32 @@ static bool emit_all(const struct instance *x, const struct buf *b)
         (void)x->opt->emit(x->opt->ctx, x->tenant, &e); /* the end says it for all */
         p += h.bytes;
     }
-    return x->opt->emit(x->opt->ctx, x->tenant, NULL);
 }
 
+/* In portions, so that neither memory nor the time under the lock grow with the series. Series are
+ * removed on this thread only: not meanwhile. */
 static void collect(struct instance *x, int64_t now_ns)
 {
     struct buf entries = BUF_INIT;
+    struct registry_collection c = {.now_ms = clock_wall_ns() / NS_PER_MS};
     pthread_mutex_lock(&x->lock);
     x->collect_ns = MAX(x->collect_ns + x->interval_ns, now_ns);
     generator_metrics_update(&x->metrics, &x->registry);
     bool on = !x->collection_disabled;
-    if (on)
-        registry_collect(&x->registry, clock_wall_ns() / NS_PER_MS, keep_entry, &entries);
     pthread_mutex_unlock(&x->lock);
-    if (on) {
-        bool whole = emit_all(x, &entries);
-        metric_inc(x->metrics.collections);
-        if (!whole)
-            generator_metrics_collection_failed(x->tenant);
+    if (!on)
+        return;
+    for (bool more = true; more;) {
+        buf_reset(&entries);
+        pthread_mutex_lock(&x->lock);
+        more = registry_collect(&x->registry, &c, keep_entry, &entries);
+        pthread_mutex_unlock(&x->lock);
+        emit_all(x, &entries);
     }
+    bool whole = x->opt->emit(x->opt->ctx, x->tenant, NULL);
+    metric_inc(x->metrics.collections);
+    if (!whole)
+        generator_metrics_collection_failed(x->tenant);
     buf_deinit(&entries);
 }
 

@@ -31,7 +31,7 @@ struct instance *instance_new(const struct generator_options *opt, struct str te
 void instance_free(struct instance *x);
 /* Asks for the settings and applies them. */
 void instance_refresh(struct instance *x);
-void instance_push(struct instance *x, const struct batch *b, bool skip);
+bool instance_push(struct instance *x, const struct batch *b, bool skip);
 void instance_tick(struct instance *x);
 void instance_collect(struct instance *x); /* now, whatever is due */
 

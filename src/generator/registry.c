@@ -212,6 +212,8 @@ static struct series *resolve(struct registry *r, enum gen_metric id, const stru
         }
         if (made != NULL) {
             table_put(r->table, r->n_table, made);
+            *(r->last != NULL ? &r->last->next : &r->first) = made;
+            r->last = made;
             r->n_entities++;
             r->active_entities++;
             metric_inc(r->counters.entities_added);
@@ -282,27 +284,28 @@ static void unlink_series(struct registry *r, struct entity *e,
     }
 }
 
-/* Entities that keep a series move to a table of their own; probing allows no holes. */
+/* Entities that keep a series go into the table anew; probing allows no holes. */
 static void sweep(
     struct registry *r, bool (*drop)(const struct series *s, int64_t arg), int64_t arg)
 {
-    struct entity **old = r->table;
-    r->table = xcalloc(r->n_table, sizeof(*r->table));
-    for (uint32_t i = 0; i < r->n_table; i++) {
-        struct entity *e = old[i];
-        if (e == NULL)
-            continue;
+    memset(r->table, 0, r->n_table * sizeof(*r->table));
+    r->last = NULL;
+    r->n_sweeps++;
+    for (struct entity **at = &r->first; *at != NULL;) {
+        struct entity *e = *at;
         unlink_series(r, e, drop, arg);
         if (e->series != NULL) {
             table_put(r->table, r->n_table, e);
+            r->last = e;
+            at = &e->next;
             continue;
         }
+        *at = e->next;
         r->n_entities--;
         r->active_entities--;
         metric_inc(r->counters.entities_removed);
         entity_free(r, e);
     }
-    free(old);
     if (r->overflow != NULL) {
         unlink_series(r, r->overflow, drop, arg);
         if (r->overflow->series == NULL) {

@@ -63,6 +63,7 @@ struct series {
 };
 
 struct entity {
+    struct entity *next; /* made after this one */
     uint64_t hash;
     struct series *series;
     uint32_t n, bytes;
@@ -88,8 +89,10 @@ struct registry_counters { /* self metrics of the tenant */
 
 struct registry {
     struct budget *budget;
-    struct entity **table; /* open addressing, linear probing; a power of two */
+    struct entity **table;       /* open addressing, linear probing; a power of two */
+    struct entity *first, *last; /* all of the table, oldest first */
     uint32_t n_table, n_entities;
+    uint64_t n_sweeps;
     uint32_t active_series, active_entities;
     struct entity *overflow;
     struct gen_metric_state metrics[GEN_METRICS];
@@ -133,6 +136,14 @@ void registry_observe(struct registry *r, enum gen_metric m, const struct labels
 void registry_expire(struct registry *r, int64_t before_ms);
 double registry_demand(const struct registry *r);
 
-/* collect.c: every series through emit, with one timestamp. */
-void registry_collect(struct registry *r, int64_t now_ms,
-    void (*emit)(void *ctx, const struct generator_entry *e), void *ctx);
+/* collect.c: every series through emit, with one timestamp, in portions: between them the lock may
+ * be given up, and series may be made (which wait for the next collection) but none removed. */
+struct registry_collection { /* zero at first */
+    struct entity *next, *last;
+    int64_t now_ms;
+    uint64_t n_sweeps;
+    bool begun, rest; /* rest: the overflow series come now */
+};
+/* Goes on until emit says that it has enough; false: that was all. */
+bool registry_collect(struct registry *r, struct registry_collection *c,
+    bool (*emit)(void *ctx, const struct generator_entry *e), void *ctx);

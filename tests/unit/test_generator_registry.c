@@ -225,6 +225,28 @@ static void test_settings__a_change_restarts_only_its_processor(void **state)
     gf_deinit(&x);
 }
 
+/* A collection of many portions has every series once, first those that were there first. */
+static void test_collection__portions_make_a_whole(void **state)
+{
+    struct gen_fixture x;
+    (void)state;
+    gf_init(&x, GENERATOR_SPAN_METRICS_COUNT);
+    x.settings.series_max = 1900;
+    push_names(&x, 1901);
+    gf_collect(&x);
+    assert_int_equal(x.n_lines, 2 * 1901); /* a zero each */
+    for (size_t i = 0; i < 1900; i++) {
+        char name[40];
+        snprintf(name, sizeof(name), "span_name=\"op%zu\"", i);
+        assert_non_null(strstr(x.lines[2 * i + 1], name));
+    }
+    gf_has(&x, OVERFLOW " 1");
+    gf_collect(&x);
+    assert_int_equal(x.n_lines, 1901);
+    assert_int_equal(x.n_collections, 2);
+    gf_deinit(&x);
+}
+
 static void test_collection__a_lost_one_is_counted(void **state)
 {
     struct gen_fixture x;
@@ -270,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_native__both_keeps_the_classic_one),
         cmocka_unit_test(test_native__resolution_halves_past_the_bucket_limit),
         cmocka_unit_test(test_settings__a_change_restarts_only_its_processor),
+        cmocka_unit_test(test_collection__portions_make_a_whole),
         cmocka_unit_test(test_collection__a_lost_one_is_counted),
         cmocka_unit_test(test_collection__disabled_still_counts),
     };
