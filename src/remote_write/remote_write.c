@@ -155,6 +155,9 @@ static void write_record(struct tenant *t)
     for (unsigned k = 0; k < REMOTE_WRITE_KINDS; k++)
         metric_add(t->metrics.in[k], t->pending_kinds[k]);
     memset(t->pending_kinds, 0, sizeof(t->pending_kinds));
+    metric_set(t->metrics.highest, (double)(t->highest_ms / 1000));
+    for (size_t i = 0; i < w->n_endpoints; i++)
+        metric_set(t->senders[i].metrics.highest, (double)(t->highest_ms / 1000));
     for (size_t i = 0; i < w->n_endpoints; i++) {
         uint64_t lost =
             dropped[t->queue == NULL ? 0 : t->senders[i].reader] + (ec != EC_OK ? t->n_pending : 0);
@@ -191,10 +194,7 @@ void remote_write_put(struct remote_write *w, struct str tenant, struct bytes se
     buf_put(&t->pending, series.p, series.n);
     t->n_pending++;
     t->pending_kinds[kind]++;
-    if (t->n_pending == 1)
-        metric_set(t->metrics.highest, (double)(time_ms / 1000));
-    for (size_t i = 0; t->n_pending == 1 && i < w->n_endpoints; i++)
-        metric_set(t->senders[i].metrics.highest, (double)(time_ms / 1000));
+    t->highest_ms = MAX(t->highest_ms, time_ms);
     if (t->pending.n >= RECORD_BYTES || t->pending.failed)
         write_record(t);
 }

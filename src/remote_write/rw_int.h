@@ -75,7 +75,8 @@ struct tenant {
     struct sender *senders; /* one per endpoint */
     struct buf pending;     /* entries that are not in the queue yet */
     uint32_t n_pending, pending_kinds[REMOTE_WRITE_KINDS];
-    bool lost; /* entries of this collection */
+    int64_t highest_ms; /* of what was put; a series' first zero is stamped in the past */
+    bool lost;          /* entries of this collection */
     struct rw_tenant_metrics metrics;
     _Atomic bool collecting; /* between the first put and the flush */
     _Atomic bool kicked;     /* a job for the client's thread is on its way */
