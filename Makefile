@@ -44,11 +44,11 @@ format:
 	@scripts/bootstrap lint
 	@scripts/format
 
-# Unit tests and fuzz corpora under the sanitizers.
+# Unit tests and fuzz corpora under the sanitizers, with asan the fault loops too.
 asan:
 	@scripts/bootstrap build test
 	@scripts/build asan
-	@scripts/test --meson-only build/asan --suite unit --suite fuzz-replay
+	@scripts/test --meson-only build/asan --suite unit --suite fuzz-replay --suite fault
 
 tsan:
 	@scripts/bootstrap build test

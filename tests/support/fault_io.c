@@ -89,10 +89,11 @@ static int fault_close(void *ctx, const char *site, int fd)
 {
     struct fault_io *f = ctx;
     int hit = plan_hit(f, site, "close");
+    /* Before it happens: afterwards another thread may be given the same number. */
+    record(f, site, "close", fd, NULL, hit > 0 ? hit : 0, hit);
     int r = f->below->ops->close(f->below->ctx, site, fd), errnum = errno;
     if (hit > 0)
         r = -1, errnum = hit;
-    record(f, site, "close", fd, NULL, r < 0 ? errnum : 0, hit);
     errno = errnum;
     return r;
 }
