@@ -8,6 +8,7 @@ import shutil
 import threading
 import uuid
 
+from otlp import request, request_pb, span
 from server import merge, program
 
 
@@ -71,6 +72,8 @@ def after_load(run, plan):
     """Once the writers run."""
     if plan.scenario == "snapshot":
         run_snapshot(run, plan)
+    if plan.scenario == "large request":
+        send_large(run)
     if plan.scenario not in ("limits", "bad limits"):
         return
     for n in range(3):
@@ -89,6 +92,20 @@ def after_load(run, plan):
             return
         finally:
             conn.close()
+
+
+def send_large(run):
+    """Of a tenant that nobody looks at: its segment is written in pieces."""
+    body = request_pb(request([span(attributes={"x": run.random.randbytes(400000).hex()})]))
+    conn = http.client.HTTPConnection("127.0.0.1", run.server.otlp_http, timeout=5)
+    try:
+        conn.request("POST", "/v1/traces", body, {"Content-Type": "application/x-protobuf",
+                                                  "X-Scope-OrgID": "large"})
+        conn.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        pass  # killed at its point
+    finally:
+        conn.close()
 
 
 class Sink(http.server.BaseHTTPRequestHandler):
