@@ -48,15 +48,14 @@ def prepare(run, plan):
     elif what == "empty tenant":
         for root in (store, wal):
             tenant_dir(root, f"gone-{run.done}").mkdir(parents=True, exist_ok=True)
-    elif what in ("limits", "bad limits"):
+    elif "limits" in what:
         server.config = merge(run.plain, {"overrides": {"user_configurable_overrides": {
-            "enabled": True, "client": {"backend": "local",
-                                        "local": {"path": str(server.folder / "limits")}}}}})
+            "enabled": True, "client": {"backend": "local"}}}})
         if what == "bad limits":
-            for path in (server.folder / "limits").rglob("*"):
+            for path in (server.data_dir / "@overrides").rglob("*"):
                 if path.is_file():
                     path.write_bytes(b"not what was written")
-    elif what == "generator":
+    elif "generator" in what:
         secret = server.folder / "secret"
         secret.write_text("x")
         server.config = merge(run.plain, {
@@ -70,12 +69,16 @@ def prepare(run, plan):
 
 def after_load(run, plan):
     """Once the writers run."""
-    if plan.scenario == "snapshot":
-        run_snapshot(run, plan)
     if plan.scenario == "large request":
         send_large(run)
-    if plan.scenario not in ("limits", "bad limits"):
-        return
+    if "limits" in plan.scenario:
+        set_limits(run)
+    if "snapshot" in plan.scenario:
+        run_snapshot(run, plan)
+
+
+def set_limits(run):
+    """A tenant's own limits, three times."""
     for n in range(3):
         conn = http.client.HTTPConnection("127.0.0.1", run.server.http_port, timeout=5)
         try:
