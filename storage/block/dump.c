@@ -54,6 +54,10 @@ static void dump_index(struct buf *out, const struct block_root *root)
         (unsigned long long)ids, root->n_id_pages,
         (unsigned long long)pages_bytes(root->trace_pages, root->n_trace_pages),
         root->n_trace_pages, root->schema.stored, root->schema.raw);
+    buf_printf(out, "  filter of ids %llu bytes in %u pages, of keys and strings %llu in %u\n",
+        (unsigned long long)pages_bytes(root->ids.pages, root->ids.n_pages), root->ids.n_pages,
+        (unsigned long long)pages_bytes(root->values.pages, root->values.n_pages),
+        root->values.n_pages);
 }
 
 static void dump_group(struct buf *out, const struct block_group *g, uint32_t i)
