@@ -43,7 +43,7 @@ class Server:
     def __init__(self, program, data, config=None):
         self.program, self.data, self.config = program, data, config or f"{TOP}/bench/bench.yaml"
 
-    def start(self):
+    def start(self, wait_s=20):
         self.http, self.grpc, self.otlp_http = run_server.free_ports(3)
         env = {**os.environ, "HTTP_PORT": str(self.http), "OTLP_GRPC_PORT": str(self.grpc),
                "OTLP_HTTP_PORT": str(self.otlp_http), "DATA": self.data}
@@ -51,7 +51,7 @@ class Server:
         with open(run_server.BUILD / "server.log", "a", encoding="utf-8") as out:
             self.process = subprocess.Popen([self.program, f"-config.file={self.config}", "-config.expand-env=true"],
                                             env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        run_server.wait_ready(f"http://127.0.0.1:{self.http}", self.process)
+        run_server.wait_ready(f"http://127.0.0.1:{self.http}", self.process, wait_s)
         self.ready_ms = (time.monotonic() - began) * 1e3
         self.conn = http.client.HTTPConnection("127.0.0.1", self.http, timeout=300)
 

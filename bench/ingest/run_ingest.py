@@ -156,10 +156,10 @@ def replay(program, loadgen, files, mib):
         server.process.wait()
         log = sum(f.stat().st_size for f in pathlib.Path(data).rglob("*.wal"))
         blocks = run_server.block_bytes(data)
-        again = started(program, data)
+        server = growth.Server(program, data)
+        server.start(300)
         run_server.line(result="replay", vivace=program, raw_mib=round(raw / 2**20), log_mib=round(log / 2**20), block_bytes=blocks,
-                        ready_s=round(again.ready_ms / 1e3, 2), cpu_s=round(again.cpu(), 2), peak_mib=round(again.peak_mib(), 1))
-        again.stop()
+                        ready_s=round(server.ready_ms / 1e3, 2), cpu_s=round(server.cpu(), 2), peak_mib=round(server.peak_mib(), 1))
     finally:
         if server.process.poll() is None:
             server.stop()

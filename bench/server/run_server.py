@@ -40,8 +40,8 @@ def build_loadgen():
     return out
 
 
-def wait_ready(url, process):
-    for _ in range(400):
+def wait_ready(url, process, seconds=20):
+    for _ in range(seconds * 20):
         if process.poll() is not None:
             sys.exit(f"the server ended with {process.returncode}; see {BUILD}/server.log")
         try:
@@ -50,7 +50,7 @@ def wait_ready(url, process):
                     return
         except OSError:
             time.sleep(0.05)
-    sys.exit("the server was not ready within 20 s")
+    sys.exit(f"the server was not ready within {seconds} s")
 
 
 def block_bytes(data):

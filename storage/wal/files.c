@@ -121,12 +121,17 @@ bool wal_prepare_due(struct wal *w)
 }
 
 /* After a full segment one of twice its size; after one that was sealed early, of what it held. mu
- * held. */
+ * held. WHY not over what the log took between rotations: a log is let go head by head, and the
+ * next head takes as much as the last. Doubling beyond that is zeros that nobody overwrites. */
 static uint64_t wal_next_size(const struct wal *w)
 {
     uint64_t size = w->bytes_min;
-    if (!w->rotate_want)
-        return MIN(w->bytes_max, MAX(w->next_bytes, w->cur->bytes) * 2);
+    if (!w->rotate_want) {
+        while (size < w->cycle_bytes + w->cycle_bytes / 8)
+            size *= 2;
+        uint64_t twice = MAX(w->next_bytes, w->cur->bytes) * 2;
+        return MIN(w->bytes_max, w->cycle_bytes == 0 ? twice : MIN(twice, size));
+    }
     while (size < w->cur->pos && size < w->bytes_max)
         size *= 2;
     return MIN(size, w->bytes_max);

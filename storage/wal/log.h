@@ -47,6 +47,8 @@ struct wal {
     VEC(struct wal_segment *) syncing; /* of the running wal_sync */
     bool sync_running;
     uint64_t next_bytes; /* size of the next segment */
+    /* What the log took between the last two rotations (0: not known), and takes since then. */
+    uint64_t cycle_bytes, cycle_so_far;
     uint64_t record_max; /* largest record since the last release of everything */
     bool rotate_want;    /* cur is to be sealed as soon as another one is prepared */
     enum wal_break_state brk;

@@ -49,10 +49,13 @@ static uint64_t wal_segment_size(struct wal *w, uint64_t need)
  * held. */
 static void wal_next_bytes_plan(struct wal *w, const struct wal_segment *s)
 {
+    w->cycle_so_far += s->pos;
     if (!s->sealed) {
         w->next_bytes = MIN(w->bytes_max, MAX(w->next_bytes, s->bytes * 2));
         return;
     }
+    w->cycle_bytes = w->cycle_so_far;
+    w->cycle_so_far = 0;
     uint64_t size = w->bytes_min;
     while (size < s->pos && size < w->bytes_max)
         size *= 2;

@@ -390,10 +390,40 @@ static void test_log__replay_can_stop_the_open(void **state)
     wal_seen_deinit(&seen);
 }
 
+/* Head after head of the same size: segments are as large as a head's log, not ever larger. */
+static void test_log__segments_fit_what_rotations_leave(void **state)
+{
+    enum { CYCLES = 5, RECORDS = 11, BYTES = 1000000 };
+    struct wal_seen seen = {0};
+    struct wal_recovery rec;
+    struct err err;
+    uint64_t lsn = 0, filled = 0;
+    struct wal *w = open_log(*state, &seen, &rec);
+    for (unsigned cycle = 0; cycle < CYCLES; cycle++) {
+        if (cycle == 2)
+            (void)wal_filled_take();
+        for (unsigned i = 0; i < RECORDS; i++) {
+            wal_util_append(w, ++lsn, BYTES, 0);
+            wal_util_sync(w, lsn);
+            assert_int_equal(wal_prepare_next(w, &err), EC_OK);
+        }
+        wal_rotate_soon(w);
+        assert_int_equal(wal_prepare_next(w, &err), EC_OK);
+        wal_util_append(w, ++lsn, 10, 0);
+        wal_util_sync(w, lsn);
+        assert_int_equal(wal_release(w, lsn - 1, &err), EC_OK);
+    }
+    filled = wal_filled_take();
+    assert_true(filled < 2ULL * (CYCLES - 2) * RECORDS * BYTES);
+    assert_int_equal(wal_close(w, &err), EC_OK);
+    wal_seen_deinit(&seen);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
+        T(test_log__segments_fit_what_rotations_leave),
         T(test_log__an_idle_tenant_owns_no_file),
         T(test_log__what_was_appended_comes_back),
         T(test_log__numbers_go_on_after_a_restart),
