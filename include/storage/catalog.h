@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The catalog: small facts in LMDB (one environment, synchronous): tenants and their blocks. It is
- * a cache of what block footers say: deleting it and restarting gives the same answers.
+ * a cache of what block footers say: deleting it and restarting gives the same answers. What is on
+ * disk is believed only when it is what the last commit left (storage/catalog/seal.h); otherwise
+ * catalog_open begins with an empty one.
  *
  * One write transaction makes a set of changes visible and durable. Thread-safe. MAP_FULL grows the
  * map and retries; a fatal environment is reopened, then reported as EC_CORRUPT so that the store
@@ -16,6 +18,7 @@ struct catalog_options {
     struct io *io;      /* for the directory; NULL: the real files */
     const char *dir;    /* made when missing */
     uint64_t map_bytes; /* first map size; 0: 16 MiB */
+    bool keep;          /* a file that cannot be vouched for: EC_NOT_FOUND; else it is removed */
 };
 
 enum ec catalog_open(const struct catalog_options *opt, struct catalog **ret, struct err *err)

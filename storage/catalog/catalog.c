@@ -23,6 +23,8 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "base/log.h"
+#include "seal.h"
 #include "value.h"
 
 #define CATALOG_OBJECT_MAGIC  0x63617431u
@@ -179,10 +181,32 @@ static int catalog_env_reopen(struct catalog *c)
     return catalog_env_open(c);
 }
 
+/* A seal for what the file is now. lock held, or the catalog not shared yet. */
+static void catalog_seal(const struct catalog *c, MDB_env *env)
+{
+    MDB_envinfo info;
+    MDB_stat st;
+    if (mdb_env_info(env, &info) == 0 && mdb_env_stat(env, &st) == 0)
+        catalog_seal_write(
+            c->io, c->dir, info.me_last_txnid, ((uint64_t)info.me_last_pgno + 1) * st.ms_psize);
+}
+
+static enum ec catalog_vouch(struct io *io, const struct catalog_options *opt, struct err *err)
+{
+    if (catalog_seal_holds(io, opt->dir))
+        return EC_OK;
+    if (opt->keep)
+        return ERR(err, EC_NOT_FOUND, "catalog %s: not what its last commit left", opt->dir);
+    log_event(LOG_WARN, "the catalog is not what its last commit left: made again from the blocks",
+        LZ("path", opt->dir));
+    return catalog_seal_break(io, opt->dir, err);
+}
+
 enum ec catalog_open(const struct catalog_options *opt, struct catalog **ret, struct err *err)
 {
     struct io *io = opt->io == NULL ? &io_real : opt->io;
     TRY(io_mkdir_all(io, "catalog.mkdir", opt->dir, err));
+    TRY(catalog_vouch(io, opt, err));
     struct catalog *c = xcalloc(1, sizeof(*c));
     c->magic = CATALOG_OBJECT_MAGIC;
     c->io = io;
@@ -195,6 +219,7 @@ enum ec catalog_open(const struct catalog_options *opt, struct catalog **ret, st
         catalog_close(c);
         return ec;
     }
+    catalog_seal(c, c->env); /* opening may have made the tables */
     *ret = c;
     return EC_OK;
 }
@@ -229,6 +254,8 @@ static int catalog_write_once(struct catalog *c, catalog_write_fn fn, void *arg,
             rc = mdb_txn_commit(txn);
         else
             mdb_txn_abort(txn);
+        if (rc == 0)
+            catalog_seal(c, c->env);
     }
     pthread_rwlock_unlock(&c->lock);
     return rc;

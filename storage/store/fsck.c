@@ -226,10 +226,16 @@ static enum ec fsck_catalog_load(struct fsck *f, struct err *err)
         return EC_OK;
     }
     TRY(ec);
-    ec = catalog_open(&(struct catalog_options){.io = f->opt->io, .dir = dir}, &c, &e);
+    ec =
+        catalog_open(&(struct catalog_options){.io = f->opt->io, .dir = dir, .keep = true}, &c, &e);
     if (ec == EC_OK)
         ec = catalog_each(c, fsck_catalog_take, f, &e);
     catalog_close(c);
+    if (ec == EC_NOT_FOUND) { /* damaged, or a crash came between a commit and its seal */
+        fsck_line(f, "%s: the next start makes it from the blocks", err_msg(&e));
+        f->catalog_bad = true;
+        return EC_OK;
+    }
     if (ec == EC_OK)
         return EC_OK;
     if (!fsck_is_damage(ec)) {

@@ -28,7 +28,7 @@ struct row {
 struct sim_catalog_state {
     uint32_t refs;
     VEC(struct row *) rows;
-    struct buf file; /* LMDB: data.mdb */
+    struct buf file, seal; /* LMDB: data.mdb, data.seal */
 };
 
 /* What the store holds as its catalog, in memory. */
@@ -58,6 +58,7 @@ static void state_unref(struct sim_catalog_state *st)
         row_unref(st->rows.p[i]);
     VEC_FREE(&st->rows);
     buf_deinit(&st->file);
+    buf_deinit(&st->seal);
     free(st);
 }
 
@@ -66,6 +67,7 @@ static struct sim_catalog_state *state_new(void)
     struct sim_catalog_state *st = xcalloc(1, sizeof(*st));
     st->refs = 1;
     buf_init(&st->file, NULL);
+    buf_init(&st->seal, NULL);
     return st;
 }
 
@@ -90,14 +92,14 @@ char *sim_catalog_dir_new(void)
     return dir;
 }
 
-static char *lmdb_file(const struct sim_world *w)
+static char *lmdb_file(const struct sim_world *w, const char *name)
 {
-    return path_printf("%s/data.mdb", w->lmdb_dir);
+    return path_printf("%s/%s", w->lmdb_dir, name);
 }
 
-static void lmdb_load(struct sim_world *w, struct buf *ret)
+static void lmdb_load(struct sim_world *w, const char *name, struct buf *ret)
 {
-    CLEANUP(freep) char *path = lmdb_file(w);
+    CLEANUP(freep) char *path = lmdb_file(w, name);
     FILE *f = fopen(path, "re");
     struct stat st;
     ASSERT(f != NULL && fstat(fileno(f), &st) == 0);
@@ -106,9 +108,9 @@ static void lmdb_load(struct sim_world *w, struct buf *ret)
     fclose(f);
 }
 
-static void lmdb_save(const struct sim_world *w, const struct buf *b)
+static void lmdb_save(const struct sim_world *w, const char *name, const struct buf *b)
 {
-    CLEANUP(freep) char *path = lmdb_file(w);
+    CLEANUP(freep) char *path = lmdb_file(w, name);
     FILE *f = fopen(path, "we");
     ASSERT(f != NULL && fwrite(b->p, 1, b->n, f) == b->n);
     fclose(f);
@@ -138,15 +140,22 @@ static void lmdb_image(struct sim_world *w, struct sim_world *c, size_t i_catalo
     c->lmdb_dir = sim_catalog_dir_new();
     if (c->history.n > 0 && i_catalog == SIM_CATALOG_TORN && c->history.n > 1) {
         lmdb_torn(&c->history.p[c->history.n - 2]->file, &state_last(c)->file, seed, &torn);
-        lmdb_save(c, &torn);
+        lmdb_save(c, "data.mdb", &torn);
+        lmdb_save(c, "data.seal", &c->history.p[c->history.n - 2]->seal);
     } else if (c->history.n > 0) {
-        lmdb_save(c, &state_last(c)->file);
+        lmdb_save(c, "data.mdb", &state_last(c)->file);
+        /* The seal is not synced: an older one, or the right one. */
+        size_t back = seed % 4 == 0 && c->history.n > 1 ? 2 : 1;
+        lmdb_save(c, "data.seal", &c->history.p[c->history.n - back]->seal);
     } else if (w->history.n > 0 && i_catalog == SIM_CATALOG_DAMAGED) {
         const struct buf *from = &state_last(w)->file;
         buf_put(&torn, from->p, from->n);
-        for (size_t at = 0; at < torn.n && at < META_PAGES * PAGE_BYTES; at++)
+        /* Anywhere, or in the pages behind the metas: there only the seal tells. */
+        size_t first = seed % 2 == 0 ? 0 : META_PAGES * PAGE_BYTES;
+        for (size_t at = first; at < torn.n; at += 64)
             torn.p[at] ^= (uint8_t)hash_mix(seed + at);
-        lmdb_save(c, &torn);
+        lmdb_save(c, "data.mdb", &torn);
+        lmdb_save(c, "data.seal", &state_last(w)->seal);
     }
     buf_deinit(&torn);
 }
@@ -154,7 +163,8 @@ static void lmdb_image(struct sim_world *w, struct sim_world *c, size_t i_catalo
 static void lmdb_note(struct sim_world *w)
 {
     struct sim_catalog_state *st = state_new();
-    lmdb_load(w, &st->file);
+    lmdb_load(w, "data.mdb", &st->file);
+    lmdb_load(w, "data.seal", &st->seal);
     VEC_PUSH(&w->history, st);
 }
 
@@ -228,17 +238,20 @@ enum ec __wrap_catalog_open(
     bool there = io_stat(w->opt.io, "catalog.stat", opt->dir, &st, NULL) == EC_OK;
     TRY(io_mkdir_all(w->opt.io, "catalog.mkdir", opt->dir, err));
     if (w->lmdb_dir != NULL) {
-        CLEANUP(freep) char *file = lmdb_file(w);
+        CLEANUP(freep) char *file = lmdb_file(w, "data.mdb");
         CLEANUP(freep) char *lock = path_printf("%s/lock.mdb", w->lmdb_dir);
         if (!there) {
             unlink(file);
             unlink(lock);
         }
-        TRY(__real_catalog_open(&(struct catalog_options){.dir = w->lmdb_dir}, ret, err));
+        TRY(__real_catalog_open(
+            &(struct catalog_options){.dir = w->lmdb_dir, .keep = opt->keep}, ret, err));
         lmdb_note(w);
         return EC_OK;
     }
     if (w->catalog_damaged && there) {
+        if (opt->keep)
+            return ERR(err, EC_CORRUPT, "the simulated catalog is damaged");
         w->catalog_damaged = false;
         return ERR(err, EC_CORRUPT, "the simulated catalog is damaged");
     }
