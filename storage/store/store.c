@@ -209,6 +209,8 @@ static enum ec each_tenant(const struct tenant_list *all, size_t n_threads,
     pthread_t threads[CLOSE_THREADS];
     size_t n = 0;
     ASSERT(n_threads <= CLOSE_THREADS);
+    if (all->n > 0 && all->p[0]->store->opt.stepped)
+        n_threads = 1;
     while (n + 1 < MIN(n_threads, all->n) &&
            pthread_create(&threads[n], NULL, each_tenant_work, &e) == 0)
         n++;
