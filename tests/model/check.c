@@ -248,10 +248,12 @@ size_t model_check(struct model *m, struct sim_world *w, unsigned tenant, int64_
     size_t kept = 0, gone = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct model_span *s = &t->p[i];
-        int64_t newest = MAX((int64_t)(s->start_ns + s->duration_ns), s->first_arrival_ns);
-        /* Arrivals are kept in seconds. */
+        /* Arrivals are kept in whole seconds. */
+        int64_t arrival_ns = s->first_arrival_ns / NS_PER_S * NS_PER_S;
+        int64_t newest = MAX((int64_t)(s->start_ns + s->duration_ns), arrival_ns);
         if (!s->seen && (before_ns == 0 || newest >= before_ns))
-            model_fail("tenant %u: span %llu is missing", tenant, (unsigned long long)s->id);
+            model_fail("tenant %u: span %llu is missing, %lld ms before its time", tenant,
+                (unsigned long long)s->id, (long long)((newest - before_ns) / NS_PER_MS));
         gone += !s->seen;
         if (!s->seen)
             bury(m, tenant, s);
