@@ -191,10 +191,26 @@ static enum ec open_all(struct collector *c, struct err *err)
     return eval_init(&c->ev, c->req->q, c->sources, c->n_sources, &c->arena, err);
 }
 
+#define RECYCLE_EVERY 16u
+
+/* Of a thousand parts each trace pins pages of two: they are let go of when half of the query's
+ * memory is used; nothing of a trace is in use between traces. */
+static enum ec recycle(struct collector *c, size_t n_done, struct err *err)
+{
+    uint64_t cap = atomic_load_explicit(&c->ctx->budget->cap, memory_order_relaxed);
+    if (cap == 0 || n_done % RECYCLE_EVERY != 0 || budget_used(c->ctx->budget) < cap / 2)
+        return EC_OK;
+    for (size_t i = 0; i < c->n_sources; i++)
+        if (c->sources[i].part != NULL && !c->sources[i].part->is_head)
+            TRY(source_recycle(&c->sources[i], 0, err));
+    return EC_OK;
+}
+
 static enum ec shared_traces(struct collector *c, struct err *err)
 {
     TRY(open_all(c, err));
     for (size_t i = 0; i < c->shared->n; i++) {
+        TRY(recycle(c, i, err));
         if (i % 64 == 0)
             TRY(query_check_alive(c->ctx, err));
         enum ec ec = one_trace(c, &c->shared->ids[i], err);

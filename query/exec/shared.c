@@ -91,6 +91,8 @@ struct finder {
     void *arg;
     uint32_t n_lookups;
     bool whole; /* all pairs are compared whole */
+    /* Part i is not asked again: what its reader pins may go. Or NULL. */
+    void (*done)(void *arg, size_t i);
 };
 
 static bool peer_absent(const struct shared_peer *p)
@@ -224,23 +226,32 @@ static bool all_whole(const struct finder *f, wanted_fn wanted)
     return true;
 }
 
+static enum ec find(struct finder *f, wanted_fn wanted, struct err *err)
+{
+    const struct query_ctx *ctx = f->ctx;
+    const struct shared_peer *peers = f->peers;
+    f->whole = all_whole(f, wanted);
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        for (size_t k = i + 1; k < ctx->n_parts && !peer_absent(&peers[i]); k++) {
+            if (peer_absent(&peers[k]) ||
+                (wanted != NULL && !wanted(f->arg, &peers[i].info, &peers[k].info)))
+                continue;
+            enum ec ec = pair(f, i, k, err);
+            if (!source_unreadable(ec))
+                TRY(ec);
+        }
+        if (f->done != NULL)
+            f->done(f->arg, i);
+    }
+    return EC_OK;
+}
+
 enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
     bool (*wanted)(void *arg, const struct part_info *a, const struct part_info *b), shared_fn fn,
     void *arg, struct err *err)
 {
     struct finder f = {.ctx = ctx, .peers = peers, .tell = fn, .arg = arg};
-    f.whole = all_whole(&f, wanted);
-    for (size_t i = 0; i < ctx->n_parts; i++) {
-        for (size_t k = i + 1; k < ctx->n_parts && !peer_absent(&peers[i]); k++) {
-            if (peer_absent(&peers[k]) ||
-                (wanted != NULL && !wanted(arg, &peers[i].info, &peers[k].info)))
-                continue;
-            enum ec ec = pair(&f, i, k, err);
-            if (!source_unreadable(ec))
-                TRY(ec);
-        }
-    }
-    return EC_OK;
+    return find(&f, wanted, err);
 }
 
 /* ---- sets ---- */
@@ -342,6 +353,13 @@ static enum ec open_peers(struct collect *c, const struct query_ctx *ctx, uint64
     return EC_OK;
 }
 
+static void peer_done(void *arg, size_t i)
+{
+    struct collect *c = arg;
+    part_reader_close(c->peers[i].r);
+    c->peers[i].r = NULL;
+}
+
 enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t end_ns,
     struct arena *arena, struct shared_set *ret, struct err *err)
 {
@@ -355,7 +373,10 @@ enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t
         return EC_OK;
     enum ec ec = open_peers(&c, ctx, start_ns, end_ns, err);
     if (ec == EC_OK)
-        ec = shared_find(ctx, c.peers, NULL, collect_one, &c, err);
+        ec = find(
+            &(struct finder){
+                .ctx = ctx, .peers = c.peers, .tell = collect_one, .arg = &c, .done = peer_done},
+            NULL, err);
     sort_ids(ret);
     if (ec == EC_OK && ctx->n_parts > 2)
         ec = mark_others(&c, ctx, err);
