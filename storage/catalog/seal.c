@@ -29,7 +29,7 @@ static uint64_t meta_txn(struct io *io, int fd)
     uint8_t meta[META_BYTES];
     uint64_t txn = 0, psize = 0;
     for (int i = 0; i < 2; i++) {
-        if (io_pread(io, "catalog.seal_read", fd, meta, sizeof(meta), i * psize, NULL) != EC_OK ||
+        if (io_pread(io, "catalog.seal_meta", fd, meta, sizeof(meta), i * psize, NULL) != EC_OK ||
             get_u32le(meta + META_MAGIC) != MDB_FILE_MAGIC ||
             get_u32le(meta + META_VERSION) != MDB_FILE_VERSION)
             return 0;
@@ -45,7 +45,7 @@ static bool file_sum(struct io *io, int fd, uint64_t bytes, uint64_t *ret)
     uint64_t sum = 0;
     for (uint64_t at = 0; at < bytes;) {
         size_t n = (size_t)MIN(bytes - at, READ_BYTES);
-        if (io_pread(io, "catalog.seal_read", fd, p, n, at, NULL) != EC_OK)
+        if (io_pread(io, "catalog.seal_sum", fd, p, n, at, NULL) != EC_OK)
             return false;
         sum = hash64_seed(p, n, sum);
         at += n;
@@ -85,10 +85,10 @@ bool catalog_seal_holds(struct io *io, const char *dir)
 {
     CLEANUP(freep) char *path = seal_path(dir, "data.mdb");
     int fd;
-    if (io_open(io, "catalog.seal_open", path, O_RDONLY, 0, &fd, NULL) != EC_OK)
+    if (io_open(io, "catalog.seal_data", path, O_RDONLY, 0, &fd, NULL) != EC_OK)
         return true; /* none yet, or LMDB says why */
     bool holds = file_holds(io, dir, fd);
-    (void)io_close(io, "catalog.seal_close", fd, NULL); /* only read */
+    (void)io_close(io, "catalog.seal_data", fd, NULL); /* only read */
     return holds;
 }
 
@@ -99,20 +99,20 @@ void catalog_seal_write(struct io *io, const char *dir, uint64_t txn, uint64_t b
     uint8_t seal[SEAL_BYTES] = "VIVASEAL";
     uint64_t sum = 0;
     int fd;
-    if (io_open(io, "catalog.seal_open", data, O_RDONLY, 0, &fd, NULL) != EC_OK)
+    if (io_open(io, "catalog.seal_source", data, O_RDONLY, 0, &fd, NULL) != EC_OK)
         return;
     bool good = file_sum(io, fd, bytes, &sum);
-    (void)io_close(io, "catalog.seal_close", fd, NULL); /* only read */
+    (void)io_close(io, "catalog.seal_source", fd, NULL); /* only read */
     put_u64le(seal + 8, txn);
     put_u64le(seal + 16, bytes);
     put_u64le(seal + 24, sum);
     put_u64le(seal + 32, hash64(seal, 32));
     if (!good ||
-        io_open(io, "catalog.seal_open", path, O_WRONLY | O_CREAT, 0600, &fd, NULL) != EC_OK)
+        io_open(io, "catalog.seal_create", path, O_WRONLY | O_CREAT, 0600, &fd, NULL) != EC_OK)
         return;
     enum ec ec = io_pwrite(io, "catalog.seal_write", fd, seal, sizeof(seal), 0, NULL);
     (void)ec;                                           /* an old or torn seal does not hold */
-    (void)io_close(io, "catalog.seal_close", fd, NULL); /* as above */
+    (void)io_close(io, "catalog.seal_written", fd, NULL); /* as above */
 }
 
 enum ec catalog_seal_break(struct io *io, const char *dir, struct err *err)
