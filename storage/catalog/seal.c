@@ -111,7 +111,7 @@ void catalog_seal_write(struct io *io, const char *dir, uint64_t txn, uint64_t b
         io_open(io, "catalog.seal_create", path, O_WRONLY | O_CREAT, 0600, &fd, NULL) != EC_OK)
         return;
     enum ec ec = io_pwrite(io, "catalog.seal_write", fd, seal, sizeof(seal), 0, NULL);
-    (void)ec;                                           /* an old or torn seal does not hold */
+    (void)ec;                                             /* an old or torn seal does not hold */
     (void)io_close(io, "catalog.seal_written", fd, NULL); /* as above */
 }
 
