@@ -309,6 +309,14 @@ static void prepare_no_catalog(struct world *w)
     catalog_drop(w);
 }
 
+/* As LMDB would open it, but not what the last commit left. */
+static void prepare_no_seal(struct world *w)
+{
+    CLEANUP(freep) char *seal = path_printf("%s/data/@store/catalog/data.seal", w->t.dir);
+    prepare_start(w);
+    ASSERT(unlink(seal) == 0);
+}
+
 static void prepare_bad_catalog(struct world *w)
 {
     CLEANUP(freep) char *data = path_printf("%s/data/@store/catalog/data.mdb", w->t.dir);
@@ -604,6 +612,7 @@ const struct fault_case store_cases[] = {
     {"start", prepare_start, act_open, verify_start},
     {"start-pages", prepare_start, act_open_pages, verify_start},
     {"start-no-catalog", prepare_no_catalog, act_open, verify_start},
+    {"start-no-seal", prepare_no_seal, act_open, verify_start},
     {"start-bad-catalog", prepare_bad_catalog, act_open, verify_start},
     {"start-damaged", prepare_damaged, act_open_flush, verify_start},
     {"rebuild", prepare_flush, act_rebuild, store_verify},
