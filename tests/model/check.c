@@ -176,8 +176,9 @@ static struct model_span *row_check(struct model *m, unsigned tenant, const stru
         m->n++;
     }
     if (!is_at(t, at, s->span_id))
-        model_fail("tenant %u: span %llu is there, and should not be", tenant,
-            (unsigned long long)s->span_id);
+        model_fail("tenant %u: span %llu is there, and should not be (%s)", tenant,
+            (unsigned long long)s->span_id,
+            is_at(g, grave, s->span_id) ? "expired" : "never accepted");
     if (!equal(m, &t->p[at], s))
         model_fail(
             "tenant %u: span %llu is not what was sent", tenant, (unsigned long long)s->span_id);

@@ -233,7 +233,7 @@ static void op_restart(struct life *l)
         expect(store_close(TAKE_PTR(l->w->s), how == 2, &err), "close", &err);
     }
     expect(sim_world_open(l->w, &err), "open", &err);
-    l->m.reviving = how < 2;
+    l->m.reviving = true;
     check_all(l, false);
     l->m.reviving = false;
 }

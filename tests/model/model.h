@@ -32,10 +32,10 @@ struct model {
     struct model_tenant tenants[MODEL_TENANTS];
     size_t n; /* spans of all */
     uint32_t attr_bytes_max;
-    /* What retention took. A block that a snapshot still held then has its file, and a crash brings
-     * it back until the next retention: nothing is wrong with that. */
+    /* What retention took. A block that a snapshot still held then has its file, and a log segment
+     * may still hold its records: a restart brings them back until the next retention. */
     struct model_tenant graves[MODEL_TENANTS];
-    bool reviving; /* a crash has just been: see above */
+    bool reviving; /* a restart has just been: see above */
 };
 
 /* The harness's: prints and ends the process. */
