@@ -72,9 +72,9 @@ static enum ec wal_reader_again(struct wal_reader *r, bool *ret, struct err *err
 static enum ec wal_reader_head(struct wal_reader *r, struct err *err)
 {
     static const uint64_t copies[] = {0, WAL_FILE_HEADER_COPY};
-    const uint8_t *p;
-
+    const uint8_t *p = NULL;
     bool again = true;
+
     r->state = WAL_HEADER_BAD;
     while (again && r->state == WAL_HEADER_BAD) {
         for (size_t i = 0; i < ARRAY_LEN(copies) && r->state == WAL_HEADER_BAD; i++) {

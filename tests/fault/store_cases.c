@@ -230,8 +230,8 @@ static void blocks_keep(const struct world *w, const char *from, const char *to)
     for (size_t i = 0; i < names.n; i++) {
         CLEANUP(freep) char *a = path_printf("%s/%s", from, names.p[i]);
         CLEANUP(freep) char *b = path_printf("%s/%s", to, names.p[i]);
-        if (str_ends(str_from(names.p[i]), STR(".block")))
-            (void)link(a, b); /* it may be there */
+        if (str_ends(str_from(names.p[i]), STR(".block")) && link(a, b) != 0)
+            ASSERT(errno == EEXIST);
     }
     io_names_free(&names);
 }
