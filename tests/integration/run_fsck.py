@@ -142,8 +142,8 @@ def whole_files(good):
     with c.case("a catalog of noise"), Copy(good) as top:
         data = next((top / "blocks" / "@store" / "catalog").glob("data*"))
         data.write_bytes(os.urandom(data.stat().st_size))
-        status, text = fsck(top)
-        c.check("found", status == 1 and "catalog" in text, (status, text))
+        status, text = fsck(top)  # as after a crash in a commit: the catalog is a cache, so this is told and no problem
+        c.check("told", status == 0 and "not what its last commit left" in text, (status, text))
         repaired(top, "catalog", None)
     with c.case("no catalog"), Copy(good) as top:
         shutil.rmtree(top / "blocks" / "@store" / "catalog")

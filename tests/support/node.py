@@ -5,6 +5,8 @@ import pathlib
 import shutil
 import subprocess
 
+from venv import alone
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -14,6 +16,12 @@ def installed(source):
     source = pathlib.Path(source)
     key = hashlib.sha256((source / "package.json").read_bytes()).hexdigest()[:12]
     folder = ROOT / "build" / f"node-{key}"
+    with alone(folder):
+        made(folder, source)
+    return folder
+
+
+def made(folder, source):
     if not (folder / ".complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -22,4 +30,3 @@ def installed(source):
                         "--no-package-lock"], cwd=folder, check=True)
         (folder / ".complete").touch()
     shutil.copy(source / "send.js", folder)
-    return folder

@@ -4,6 +4,8 @@
 use("requirements.txt") runs the calling script again inside it. The folder's name carries a hash of
 the list, so that a changed list makes a new one, and it appears whole or not at all.
 """
+import contextlib
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -20,13 +22,27 @@ def python_for(requirements):
     key = hashlib.sha256((sys.version + text).encode()).hexdigest()[:12]
     folder = ROOT / "build" / f"venv-{key}"
     python = folder / "bin" / "python"
+    with alone(folder):
+        made(folder, python, requirements)
+    return str(python)
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """Suites that run at once make a folder one after the other."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def made(folder, python, requirements):
     if not (folder / ".complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-input",
                         "--disable-pip-version-check", "-r", str(requirements)], check=True)
         (folder / ".complete").touch()
-    return str(python)
 
 
 def use(requirements):
