@@ -29,7 +29,8 @@ class Failure(Exception):
 
 class StreamClient:
     def __init__(self, target, tenant=None, credentials=None, compression=None):
-        options = [("grpc.max_receive_message_length", -1)]
+        # Each client a connection of its own: gRPC shares them between channels otherwise.
+        options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
         self.channel = (grpc.secure_channel(target, credentials, options, compression) if credentials
                         else grpc.insecure_channel(target, options, compression))
         self.metadata = [("x-scope-orgid", tenant)] if tenant is not None else []
