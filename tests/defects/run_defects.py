@@ -50,9 +50,9 @@ ROWS = [
     ("delete-before-commit", POWER, FAILED),
     ("catalog-before-rename", POWER, FAILED),
     # A page cache survives SIGKILL, so kills see no missing sync; they see these.
-    ("lose-tenant", KILL, r"FAIL .*(LOST|CROSSED|INVENTED)"),
-    ("drop-on-rotation", KILL, r"FAIL .*LOST"),
-    ("delete-before-commit", [*KILL, "--points", "--only", "defect.unlink"], r"FAIL .*LOST"),
+    ("lose-tenant", KILL, r"FAIL .*(LOST|NOT FOUND|CROSSED|INVENTED)"),
+    ("drop-on-rotation", KILL, r"FAIL .*(LOST|NOT FOUND)"),
+    ("delete-before-commit", [*KILL, "--points", "--only", "defect.unlink"], r"FAIL .*(LOST|NOT FOUND)"),
     ("catalog-before-rename", [*KILL, "--points", "--only", "catalog.committed"], r"FAIL .*logged"),
 ]
 

@@ -85,8 +85,6 @@ def sites():
                     depth += {"(": 1, ")": -1}.get(text[end], 0)
                     end += 1
                 for site in SITE.findall(text[call.end():end]):
-                    if site.startswith("defect."):
-                        continue  # only where one is planted
                     out.setdefault(site, str(path.relative_to(ROOT)))
     return out
 
