@@ -114,7 +114,6 @@ static void keys_done(void *arg, const struct http_client_response *rs)
     struct jwks *keys = NULL;
     struct err err = {0};
     t->call = NULL;
-    atomic_store(&t->fetching, false);
     if (rs->ec != EC_OK)
         (void)ERR(&err, rs->ec, "%s", rs->error);
     else if (rs->status != 200)
@@ -123,6 +122,7 @@ static void keys_done(void *arg, const struct http_client_response *rs)
         keys = NULL;
     if (keys == NULL) {
         atomic_store(&t->fetch_failed, true);
+        atomic_store(&t->fetching, false);
         if (!t->a->stopping)
             step_failed(t, "keys", err_msg(&err));
         land_keys(t, R_AUTHN_DOWN);
@@ -133,6 +133,8 @@ static void keys_done(void *arg, const struct http_client_response *rs)
         first ? LOG_INFO : LOG_DEBUG, "OIDC keys read", LZ("tenant", t->name), LU("keys", keys->n));
     publish_keys(t, keys);
     atomic_store(&t->fetch_failed, false);
+    /* Only now: who sees neither a fetch under way nor newer keys takes that as the last word. */
+    atomic_store(&t->fetching, false);
     t->backoff_ns = 0;
     step_later(t, KEYS_AGE_NS);
     land_keys(t, R_OK);
