@@ -8,7 +8,9 @@
 int64_t retention_newest_ns(const struct block_facts *f, int64_t now_ns, int64_t slack_ns)
 {
     ASSERT(slack_ns >= 0);
-    int64_t arrival = (int64_t)f->max_arrival_s * NS_PER_S;
+    /* Arrivals are kept in whole seconds: what came late in that one must not go before its
+     * time. */
+    int64_t arrival = ((int64_t)f->max_arrival_s + 1) * NS_PER_S - 1;
     uint64_t limit = (uint64_t)MAX(now_ns, 0) + (uint64_t)slack_ns;
     int64_t end = (int64_t)MIN(MIN(f->max_end_ns, limit), (uint64_t)INT64_MAX);
     return MAX(end, arrival);

@@ -155,6 +155,9 @@ static void test_retention__counts_from_the_later_of_end_and_arrival(void **stat
     assert_true(retention_expired(&f, now, slack, keep));
     f.max_arrival_s = (uint32_t)((now - HOUR) / NS_PER_S); /* back-dated, came later */
     assert_false(retention_expired(&f, now, slack, keep));
+    /* Seconds are kept without their fraction: it may have come at the end of that one. */
+    assert_false(retention_expired(&f, now + NS_PER_S - 1, slack, keep));
+    assert_true(retention_expired(&f, now + NS_PER_S, slack, keep));
     f.max_arrival_s--;
     assert_true(retention_expired(&f, now, slack, keep));
     f.max_end_ns = UINT64_MAX; /* a sender in the year 2554 */
