@@ -4,6 +4,7 @@
 #include <lmdb.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "fault.h"
 #include "query/exec.h"
 #include "query/tql.h"
@@ -189,6 +190,7 @@ static void prepare_retain(struct world *w)
     w->t.opt.limits = limits_short;
     world_open(w);
     blocks_make(w, 2);
+    clock_wall_shift_ns(2 * NS_PER_S); /* arrivals are kept in whole seconds */
 }
 
 static void act_retain(struct world *w)
