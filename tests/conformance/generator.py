@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the metrics generator of a running server: sends spans, receives its remote write, compares the series.
 
+One file, though a long one: it is kept as it was recorded against Tempo, so that both can be asked with the same program.
+
     generator.py --list                                            names the configurations
     generator.py --serve-config NAME [--sink-port P] [--data DIR]  prints the YAML that the server needs for one of them
     generator.py --config NAME --otlp URL [--url URL] [--sink-port P] [-v]

@@ -88,12 +88,12 @@ static void answer_write(struct fake_service *f, struct exchange *ex, const stru
     note(ex, "Authorization", s->authorization, sizeof(s->authorization));
     if (e->n_answers != 0)
         a = e->answers[MIN(n, e->n_answers - 1)];
+    if (a.status / 100 == 2 || a.status == 0)
+        atomic_fetch_add(&e->taken, entries);
+    atomic_store(&e->n, n + 1); /* under the lock: requests of two tenants come at once */
     pthread_mutex_unlock(&f->lock);
     if (a.retry_after != NULL)
         exchange_set_header(ex, "Retry-After", str_from(a.retry_after));
-    if (a.status / 100 == 2 || a.status == 0)
-        atomic_fetch_add(&e->taken, entries);
-    atomic_fetch_add(&e->n, 1);
     fake_answer(ex, a.status == 0 ? 204 : a.status, "", a.delay_ms);
 }
 
