@@ -4,6 +4,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand"
@@ -13,30 +14,39 @@ import (
 	"time"
 )
 
-// question is a path with its parameters and the name it is counted under.
+// question is a path with its parameters, the name it is counted under, and the kind of question that it is.
 type question struct {
 	Name string `json:"name"`
+	Kind string `json:"kind"`
 	Path string `json:"path"`
 }
 
 type queryResult struct {
 	Clients int                `json:"clients"`
 	Seconds float64            `json:"seconds"`
-	Failed  int                `json:"failed"`
+	Failed  int                `json:"failed"`  // broken connections, and any status but 200
+	Refused int                `json:"refused"` // of these: 422, 429, 503
 	Error   string             `json:"first_error,omitempty"`
 	Bytes   int64              `json:"bytes"`
 	CPU     float64            `json:"client_cpu_s"`
 	All     summary            `json:"all"`
+	ByKind  map[string]summary `json:"by_kind"`
 	By      map[string]summary `json:"by"`
 }
 
 type asker struct {
-	mu     sync.Mutex
-	took   map[string][]time.Duration
-	failed int
-	first  string
-	bytes  int64
+	mu      sync.Mutex
+	took    map[string][]time.Duration
+	failed  int
+	refused int
+	first   string
+	bytes   int64
 }
+
+// statusError is an answer other than 200.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("HTTP %d", int(e)) }
 
 func (a *asker) done(name string, took time.Duration, n int64, err error) {
 	a.mu.Lock()
@@ -47,6 +57,9 @@ func (a *asker) done(name string, took time.Duration, n int64, err error) {
 		return
 	}
 	a.failed++
+	if status := statusError(0); errors.As(err, &status) && (status == 422 || status == 429 || status == 503) {
+		a.refused++
+	}
 	if a.first == "" {
 		a.first = name + ": " + err.Error()
 	}
@@ -58,7 +71,7 @@ func (h *http1) get(path, addr string) (int64, error) {
 	}
 	status, n, err := h.answer()
 	if err == nil && status != 200 {
-		err = fmt.Errorf("HTTP %d", status)
+		err = statusError(status)
 	}
 	return n, err
 }
@@ -123,12 +136,20 @@ func doQuery(args []string) {
 		}()
 	}
 	wg.Wait()
-	r := queryResult{Clients: *clients, Seconds: time.Since(began).Seconds(), Failed: a.failed, Error: a.first, Bytes: a.bytes,
-		CPU: cpuSeconds(), By: map[string]summary{}}
+	r := queryResult{Clients: *clients, Seconds: time.Since(began).Seconds(), Failed: a.failed, Refused: a.refused, Error: a.first,
+		Bytes: a.bytes, CPU: cpuSeconds(), ByKind: map[string]summary{}, By: map[string]summary{}}
+	kinds, kindOf := map[string][]time.Duration{}, map[string]string{}
+	for _, q := range questions {
+		kindOf[q.Name] = q.Kind
+	}
 	var all []time.Duration
 	for name, d := range a.took {
 		all = append(all, d...)
+		kinds[kindOf[name]] = append(kinds[kindOf[name]], d...)
 		r.By[name] = summarize(d)
+	}
+	for kind, d := range kinds {
+		r.ByKind[kind] = summarize(d)
 	}
 	r.All = summarize(all)
 	print(r)
