@@ -16,6 +16,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import own_time  # noqa: E402
 from checks import Checks  # noqa: E402
 from otlp import get, post, request, request_pb, span, window  # noqa: E402
 from server import STOP_SECONDS, Server, program, sanitized  # noqa: E402
@@ -23,6 +24,27 @@ from stop_clients import Clients, Grpc, Http  # noqa: E402
 
 c = Checks()
 PB = "application/x-protobuf"
+
+
+def judge_of_a_stop():
+    """own_time, by which each stop of all suites is judged: it counts sleep and work, and no neighbours."""
+    sleeps, works = "import time; time.sleep(0.8)", "import time\nwhile time.process_time() < 0.8: pass"
+    for name, code in (("sleep", sleeps), ("work", works)):
+        passed, own = own_time.wait(subprocess.Popen([sys.executable, "-c", code]), 60)
+        c.check(f"{name} counts", 0.75 < own <= passed, (own, passed))
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as held:
+        neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+        passed, own = own_time.wait(subprocess.Popen([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]), 60)
+        for p in neighbours:
+            p.kill()
+            p.wait()
+        c.check("a place in line does not", 0.25 < own < 0.75 * passed, (own, passed))
+        try:
+            own_time.wait(held, 0.2)
+            c.check("no end is told", False)
+        except subprocess.TimeoutExpired:
+            pass
+        held.kill()
 
 
 def clean_stop():
@@ -254,7 +276,7 @@ def retention():
 
 
 def main():
-    for function in (clean_stop, stop_under_load, stop_with_a_hundred_clients, idle_connections_do_not_delay, signals,
+    for function in (judge_of_a_stop, clean_stop, stop_under_load, stop_with_a_hundred_clients, idle_connections_do_not_delay, signals,
                      second_process, bad_folders, command_line, overrides_file, retention):
         c.run(function.__name__, function)
     c.finish()

@@ -34,7 +34,6 @@ SPANS = 40           # of a request, all of one trace
 SENDERS, ASKERS = 4, 2
 SAMPLE_SECONDS = 0.5
 SLACK_SECONDS = 12   # beyond the period: a block's window, flush and passes, a restart
-STOP_SECONDS = 30    # on a machine that does other things besides; told, so that it can be judged
 LONG_MINUTES = 30    # from here on slopes are judged
 RSS_PER_HOUR, P99_DRIFT, DISK_FACTOR = 0.01, 0.10, 1.2
 TRACE, START, END = b"TTTTTTTTTTTTTTTT", b"SSSSSSSS", b"EEEEEEEE"  # placeholders of the body
@@ -241,7 +240,7 @@ class Soak:
         if self.life % 2:
             self.server.kill()
         else:
-            self.stopped = max(self.stopped, self.server.stop(STOP_SECONDS))
+            self.stopped = max(self.stopped, self.server.stop())
         self.life += 1
         self.started = max(self.started, self.server.start(timeout=30))
         self.up.set()
@@ -279,7 +278,7 @@ class Soak:
             self.look_at_all()
             for c in self.leaked:
                 c.close()
-            self.stopped = max(self.stopped, self.server.stop(STOP_SECONDS))
+            self.stopped = max(self.stopped, self.server.stop())
             status, text = self.server.fsck()
             if status != 0:
                 self.problem(f"fsck: exit {status}\n{text[-1000:]}")

@@ -30,18 +30,19 @@ import venv  # noqa: E402
 
 venv.use("../../integration/requirements.txt")
 
+import own_time  # noqa: E402
 from checker import Checker, Client  # noqa: E402
 from ledger import ACKED, REFUSED, UNKNOWN, Ledger  # noqa: E402
 from points import Points  # noqa: E402
 from scenarios import after_load, prepare, run_fsck  # noqa: E402
-from server import (READY_SECONDS, Server, ServerError, free_ports, merge,  # noqa: E402
-                    sanitized)
+from server import (READY_SECONDS, STOP_SECONDS, Server, ServerError, free_ports,  # noqa: E402
+                    merge, sanitized)
 from writers import Reader, Writer  # noqa: E402
 
 TENANTS = ["alpha", "beta", "gamma", "delta.with-dots", "e!*'()"]
 KEEP = {"beta": 10, "delta.with-dots": 10}  # seconds; the others keep everything
 SLACK = 30  # a block's window, a retention pass, and the time in which no server runs
-STOP_SECONDS = 20  # how fast a stop is, tests/integration/run_lifecycle.py judges
+HANG_SECONDS = 30  # a stop that takes longer does not end
 WAYS = ["grpc", "http", "grpc", "http", "grpc", "http", "grpc", "zipkin"]
 FLUSHED, MERGED, EXPIRED = 'msg="block flushed"', 'msg="blocks merged"', 'msg="block expired"'
 KILLED = re.compile(r'msg="killed at a point" site=(\S+)')
@@ -82,7 +83,7 @@ class Run:
         (self.server.folder / "tenants.yaml").write_text(json.dumps({"overrides": {
             t: {**limits, "compaction": {"block_retention": f"{s}s"}} for t, s in KEEP.items()}}))
         self.checker = Checker(self.server, self.ledger, KEEP, SLACK)
-        self.slowest = 0.0
+        self.slowest = self.longest_stop = 0.0
         self.kills = self.in_recovery = self.done = 0
         self.events = {FLUSHED: 0, MERGED: 0, EXPIRED: 0}
         self.unchecked, self.endangered = set(), []
@@ -180,11 +181,7 @@ class Run:
         while time.monotonic() < end and self.server.alive():
             time.sleep(0.01)
         if plan and "stop" in plan.scenario and self.server.alive():
-            self.server.process.terminate()
-            try:
-                self.server.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.checker.problem(f"cycle {cycle}: SIGTERM did not end it")
+            self.terminate(cycle)
         self.kill()
         stop.set()
         for t in writers + readers:
@@ -198,6 +195,24 @@ class Run:
         for r in readers:
             if r.errors and not (plan and "stop" in plan.scenario):  # which answers 503
                 self.checker.problem(f"cycle {cycle}: {r.errors} queries of {r.answers} failed")
+
+    def terminate(self, cycle):
+        """SIGTERM under load, with a kill point on the way: it ends in time by itself, or there."""
+        self.server.process.terminate()
+        try:
+            passed, seconds = own_time.wait(self.server.process, HANG_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.checker.problem(f"cycle {cycle}: SIGTERM did not end it")
+            return
+        self.longest_stop = max(self.longest_stop, seconds)
+        if seconds > STOP_SECONDS * (5 if sanitized() else 1):
+            self.checker.problem(f"cycle {cycle}: a stop took {seconds:.2f} s ({passed:.2f} by the clock)")
+
+    def stop(self):
+        """SIGTERM in peace: in time (own_time), status 0, and nothing wrong is left."""
+        self.longest_stop = max(self.longest_stop, self.server.stop())
+        self.log_read()
+        self.fsck()
 
     # ---- looking ----
 
@@ -256,9 +271,7 @@ class Run:
                 self.spawn()
                 self.check(cycle)
                 if cycle % 50 == 0:
-                    self.server.stop(STOP_SECONDS)
-                    self.log_read()
-                    self.fsck()
+                    self.stop()
                 else:
                     self.kill()
             if self.args.verbose:
@@ -268,9 +281,7 @@ class Run:
         for _ in range(2):
             self.spawn()
             self.check_all()
-            self.server.stop(STOP_SECONDS)
-            self.log_read()
-            self.fsck()
+            self.stop()
 
     def judge(self):
         """The run must have been worth something."""
@@ -397,7 +408,7 @@ def lanes(args):
 
 SUM = re.compile(r"lane: (\d+) cycles, (\d+) kills \((\d+) in recovery\), (\d+) acked, (\d+) unknown, "
                  r"(\d+) spans compared, (\d+) flushed, (\d+) merged, (\d+) expired, slowest (\S+) s, "
-                 r"points (\S*)")
+                 r"stop (\S+) s, points (\S*)")
 
 
 def tell(run):
@@ -406,26 +417,27 @@ def tell(run):
     print(f"lane: {run.done} cycles, {run.kills} kills ({run.in_recovery} in recovery), "
           f"{counts.get(ACKED, 0)} acked, {counts.get(UNKNOWN, 0)} unknown, {run.checker.compared} "
           f"spans compared, {run.events[FLUSHED]} flushed, {run.events[MERGED]} merged, "
-          f"{run.events[EXPIRED]} expired, slowest {run.slowest:.2f} s, points {points}")
+          f"{run.events[EXPIRED]} expired, slowest {run.slowest:.2f} s, "
+          f"stop {run.longest_stop:.2f} s, points {points}")
     if run.checker.problems:
         print(f"data in {run.server.folder}")
 
 
 def summary(args, texts):
     """Sums over the lanes; returns (cycles, problems)."""
-    sums, slowest, points = [0] * 9, 0.0, {}
+    sums, slowest, longest, points = [0] * 9, 0.0, 0.0, {}
     for text in texts:
         m = SUM.search(text)
         if not m:
             continue
         sums = [a + int(b) for a, b in zip(sums, m.groups()[:9])]
-        slowest = max(slowest, float(m[10]))
-        for pair in m[11].split(",") if m[11] else ():
+        slowest, longest = max(slowest, float(m[10])), max(longest, float(m[11]))
+        for pair in m[12].split(",") if m[12] else ():
             site, n = pair.split("=")
             points[site] = points.get(site, 0) + int(n)
     print("{} cycles, {} kills ({} in recovery), {} requests acked, {} unknown, {} spans compared, "
           "{} blocks flushed, {} merges, {} blocks expired".format(*sums))
-    print(f"slowest start {slowest:.2f} s, {sum(1 for n in points.values() if n)} of {len(points)} "
+    print(f"slowest start {slowest:.2f} s, longest stop {longest:.2f} s (its own time), {sum(1 for n in points.values() if n)} of {len(points)} "
           f"kill points hit")
     failed = 0
     if points and (args.every_point or args.verbose):
