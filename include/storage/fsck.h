@@ -10,6 +10,7 @@ struct fsck_options {
     struct io *io;
     const char *wal_dir, *data_dir;
     bool repair;
+    bool footers_only; /* of blocks; the log is read as a whole */
     void (*report)(void *ctx, const char *line);
     void *ctx;
 };

@@ -159,7 +159,9 @@ static enum ec fsck_block(
     TRY(fsck_footer(f, path, uuid, &b, &good, err));
     if (good) {
         f->path = path;
-        enum ec ec = block_verify(f->opt->io, path, fsck_block_problem, f, &problems, &e);
+        enum ec ec = EC_OK;
+        if (!f->opt->footers_only)
+            ec = block_verify(f->opt->io, path, fsck_block_problem, f, &problems, &e);
         if (ec != EC_OK)
             fsck_problem(f, "tenant " STR_FMT ": %s: %s", STR_ARG(f->tenant), path, err_msg(&e));
         f->path = NULL;

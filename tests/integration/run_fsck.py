@@ -101,18 +101,24 @@ def flips_in_blocks(good):
     c.check(f"{FLIPS} flips in blocks", not missed, (len(missed), missed[:3]))
 
 
+def acked_records(top):
+    """{segment: [(offset, bytes)]}"""
+    dump = {}
+    for path in segments(top):
+        out = subprocess.run([program(), "wal-dump", str(path.parent)], capture_output=True, text=True, check=False).stdout
+        for line in out.splitlines():
+            if " acked=yes" in line and line.startswith(str(path)):
+                words = dict(w.split("=", 1) for w in line.split(" ")[1:] if "=" in w)
+                dump.setdefault(path.relative_to(top), []).append((int(words["offset"]), int(words["bytes"])))
+    return dump
+
+
 def flips_in_the_log(good):
     """A bit in an acknowledged record is found; what is behind the last record is nobody's."""
     missed = 0
     tried = 0
     with Copy(good) as top:
-        dump = {}
-        for path in segments(top):
-            out = subprocess.run([program(), "wal-dump", str(path.parent)], capture_output=True, text=True, check=False).stdout
-            for line in out.splitlines():
-                if " acked=yes" in line and line.startswith(str(path)):
-                    words = dict(w.split("=", 1) for w in line.split(" ")[1:] if "=" in w)
-                    dump.setdefault(path.relative_to(top), []).append((int(words["offset"]), int(words["bytes"])))
+        dump = acked_records(top)
     c.check("acknowledged records are there", sum(len(v) for v in dump.values()) > TRACES, dump)
     for i in range(FLIPS // 2):
         with Copy(good) as top:
@@ -123,6 +129,44 @@ def flips_in_the_log(good):
             tried += 1
             missed += status != 1 or pathlib.Path(name).name not in text
     c.check(f"{tried} flips in acknowledged records", missed == 0, missed)
+
+
+def copies(good):
+    """A snapshot reads back what it wrote, and the pages of blocks that it linked when it is asked to."""
+    def take(top, *more):
+        to = top / f"copy{''.join(more)}"
+        done = subprocess.run([program(), "snapshot", *more, "-data", str(top / "blocks"), "-wal", str(top / "wal"), str(to)], capture_output=True,
+                              text=True, timeout=60, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def case(label, damage, want):
+        with Copy(good) as top:
+            path = damage(top)
+            for more, status in want.items():
+                got, text = take(top, *more)
+                c.check(f"{label} {more}: exit {status}", got == status, (got, text))
+                c.check(f"{label} {more}: named or not", (path is not None and path.name in text) == (status == 1), text)
+
+    def record(top):
+        name, at = sorted(acked_records(top).items())[0]
+        flip(top / name, at[0][0] + 4)
+        return top / name
+
+    def footer(top):
+        path = max(blocks(top), key=lambda p: p.stat().st_size)
+        flip(path, path.stat().st_size - 20)
+        return path
+
+    def page(top):
+        path = max(blocks(top), key=lambda p: p.stat().st_size)
+        flip(path, path.stat().st_size // 3)
+        return path
+
+    linked, copied, verified = (), ("-copy",), ("-verify",)
+    case("sound", lambda top: None, {linked: 0, copied: 0, verified: 0})
+    case("a record", record, {linked: 1})
+    case("a footer", footer, {linked: 1})
+    case("a page", page, {linked: 0, copied: 1, verified: 1})
 
 
 def whole_files(good):
@@ -216,6 +260,7 @@ def main():
         c.equal("blocks", len(blocks(good)), BLOCKS * len(TENANTS))
         c.run("flips_in_blocks", flips_in_blocks, good)
         c.run("flips_in_the_log", flips_in_the_log, good)
+        c.run("copies", copies, good)
         c.run("whole_files", whole_files, good)
     finally:
         server.discard()
