@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What queries have found in blocks, for the next query that asks the same: bytes by key, bounded,
- * the least recently used go first. Blocks never change, so an entry is right for as long as the
- * blocks of its key live, and goes with the first of them. Heads are never in it.
+ * What queries have found in parts, for the next query that asks the same: bytes by key, bounded,
+ * the least recently used go first. Blocks never change, and neither do the rows that a head has
+ * already, so an entry is right for as long as the parts of its key live, and goes with the first
+ * of them. Of a head the key says up to which row.
  *
- * Whoever makes keys puts in everything the value depends on: the blocks by query_cache_key_part,
- * so that neither tenants nor a block and its successor can be mistaken for each other, and the
+ * Whoever makes keys puts in everything the value depends on: the parts by query_cache_key_part,
+ * so that neither tenants nor a part and its successor can be mistaken for each other, and the
  * question. Keys are compared whole.
  *
  * Thread-safe. Entries and their keys are charged to a listed budget of the cache's own.
@@ -21,8 +22,9 @@ struct query_cache *query_cache_new(struct budget *parent, uint64_t bytes_max);
 /* NULL allowed. No entry may be in use; parts may outlive the cache. */
 void query_cache_free(struct query_cache *c);
 
-/* The caller holds a reference to p, which is a block. */
-void query_cache_key_part(struct buf *key, const struct part *p);
+/* The caller holds a reference to p. n_rows: of a head, how many of its rows the value is about, 0
+ * of a block. */
+void query_cache_key_part(struct buf *key, const struct part *p, uint32_t n_rows);
 
 /* A value in use: it stays where it is until it is released, even when the cache drops it. */
 struct cached {

@@ -113,8 +113,6 @@ static bool entry_of(const struct entry *e, const struct part *p)
 static void part_gone(struct part_watcher *w, const struct part *p)
 {
     struct query_cache *c = CONTAINER_OF(w, struct query_cache, watcher);
-    if (p->is_head)
-        return;
     pthread_mutex_lock(&c->lock);
     for (struct entry *e = c->newest, *next; e != NULL; e = next) {
         next = e->older;
@@ -173,10 +171,11 @@ size_t query_cache_entries(struct query_cache *c)
     return n;
 }
 
-void query_cache_key_part(struct buf *key, const struct part *p)
+void query_cache_key_part(struct buf *key, const struct part *p, uint32_t n_rows)
 {
-    ASSERT(!p->is_head);
+    ASSERT(p->is_head || n_rows == 0);
     buf_put(key, &p, sizeof(p)); /* part_gone comes before another part can have the address */
+    buf_put(key, &n_rows, sizeof(n_rows));
 }
 
 struct cached *query_cache_get(struct query_cache *c, struct bytes key)

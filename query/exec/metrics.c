@@ -75,7 +75,7 @@ static enum ec add_slice(
     return EC_OK;
 }
 
-/* When the spans of a block's slice start; if that cannot be read, at any time. */
+/* When the spans of a slice start; if that cannot be read, at any time. */
 static void slice_starts(struct part_reader *r, struct slice *s)
 {
     uint64_t min = UINT64_MAX, max = 0;
@@ -90,6 +90,11 @@ static void slice_starts(struct part_reader *r, struct slice *s)
     s->max_start_ns = max;
 }
 
+uint32_t slice_row_to(const struct slice *s, const struct part_info *info)
+{
+    return (uint32_t)MIN((uint64_t)s->group_to * PART_GROUP_ROWS, info->n_rows);
+}
+
 static enum ec add_slices(
     struct collector *total, size_t part, struct part_reader *r, struct slices *l, struct err *err)
 {
@@ -102,12 +107,16 @@ static enum ec add_slices(
     if (info.n_groups == 0 || info.max_end_ns < total->grid.start_ns ||
         info.min_start_ns > total->grid.end_ns)
         return EC_OK;
+    bool head = ctx->parts[part]->is_head;
     uint64_t per_group = MAX(info.n_rows / info.n_groups, 1u);
-    uint32_t n = (uint32_t)MAX(SLICE_ROWS / per_group, 1u);
+    /* Of a head every group that is full is a slice that does not change any more. */
+    uint32_t n =
+        head && total->m->fn != TQL_M_COMPARE ? 1 : (uint32_t)MAX(SLICE_ROWS / per_group, 1u);
     for (uint32_t g = 0; g < info.n_groups; g += MIN(n, info.n_groups - g)) {
-        struct slice s = {part, g, g + MIN(n, info.n_groups - g), info.max_end_ns, 0, UINT64_MAX};
-        if (!ctx->parts[part]->is_head)
-            slice_starts(r, &s);
+        struct slice s = {
+            part, g, g + MIN(n, info.n_groups - g), info.max_end_ns, 0, UINT64_MAX, 0};
+        slice_starts(r, &s);
+        s.row_to = head ? slice_row_to(&s, &info) : 0;
         TRY(add_slice(ctx, l, s, err));
     }
     return EC_OK;

@@ -32,6 +32,7 @@ void partials_init(struct partials *p, const struct query_ctx *ctx,
 {
     *p = (struct partials){.ctx = ctx, .req = req, .grid = *g, .shared = shared};
     buf_init(&p->question, ctx->budget);
+    buf_init(&p->asked, ctx->budget);
     if (ctx->cache == NULL)
         return;
     uint64_t step = g->instant ? 0 : g->step_ns;
@@ -49,6 +50,7 @@ void partials_init(struct partials *p, const struct query_ctx *ctx,
 void partials_deinit(struct partials *p)
 {
     buf_deinit(&p->question);
+    buf_deinit(&p->asked);
 }
 
 static void put_shared(const struct partials *p, struct buf *key, size_t part)
@@ -56,23 +58,23 @@ static void put_shared(const struct partials *p, struct buf *key, size_t part)
     const struct shared_set *s = p->shared;
     uint64_t of[2] = {0, 0};
     if (s != NULL && s->traces[part] != NULL) {
-        size_t n = (s->n_traces[part] / 64 + 1) * sizeof(uint64_t);
-        of[0] = hash64_seed(s->traces[part], n, 1);
-        of[1] = hash64_seed(s->traces[part], n, 2);
+        size_t n = s->n_traces[part] / 64 + 1;
+        while (n > 0 && s->traces[part][n - 1] == 0) /* a head gets new ones all the time */
+            n--;
+        of[0] = hash64_seed(s->traces[part], n * sizeof(uint64_t), 1);
+        of[1] = hash64_seed(s->traces[part], n * sizeof(uint64_t), 2);
     }
     buf_put(key, of, sizeof(of));
 }
 
-/* False: the slice is not of a block, or there is no memory for a key. */
+/* False: there is no memory for a key. */
 static bool put_slice(const struct partials *p, struct buf *key, const struct slice *s)
 {
     const struct grid *g = &p->grid;
-    if (p->ctx->parts[s->part]->is_head)
-        return false;
     uint64_t lo = g->instant ? g->start_ns : g->start_ns + 1;
     const uint64_t cut[] = {s->min_start_ns >= lo ? 0 : lo,
         s->max_start_ns <= g->end_ns ? UINT64_MAX : g->end_ns, s->group_from, s->group_to};
-    query_cache_key_part(key, p->ctx->parts[s->part]);
+    query_cache_key_part(key, p->ctx->parts[s->part], s->row_to);
     buf_put(key, cut, sizeof(cut));
     put_shared(p, key, s->part);
     return !buf_failed(key);
@@ -413,35 +415,37 @@ enum ec partial_merge(
 
 /* ---- compare() ---- */
 
-static enum ec heads_are_empty(const struct query_ctx *ctx, bool *ret, struct err *err)
+static enum ec rows_of_head(
+    const struct query_ctx *ctx, struct part *head, uint32_t *ret, struct err *err)
 {
-    *ret = true;
-    for (size_t i = 0; i < ctx->n_parts && *ret; i++) {
-        struct part_reader *r;
-        struct part_info info;
-        if (!ctx->parts[i]->is_head)
-            continue;
-        TRY(part_reader_open(ctx->parts[i], ctx->budget, &r, err));
-        part_info(r, &info);
-        part_reader_close(r);
-        *ret = info.n_rows == 0;
-    }
+    struct part_reader *r;
+    struct part_info info;
+    TRY(part_reader_open(head, ctx->budget, &r, err));
+    part_info(r, &info);
+    part_reader_close(r);
+    *ret = info.n_rows;
     return EC_OK;
 }
 
-/* Of every part of the snapshot, in range or not: roots and children of a span may be anywhere. */
+/* Of every part of the snapshot, in range or not: roots and children of a span may be anywhere.
+ * Heads without spans are left out: they come and go. */
 static bool compared_key(const struct partials *p, struct buf *ret)
 {
-    bool still;
-    buf_init(ret, p->ctx->budget);
-    if (p->cache == NULL || heads_are_empty(p->ctx, &still, NULL) != EC_OK || !still)
+    const struct query_ctx *ctx = p->ctx;
+    buf_init(ret, ctx->budget);
+    if (p->cache == NULL)
         return false;
     buf_put(ret, p->question.p, p->question.n);
     buf_put(ret, &p->grid.start_ns, sizeof(p->grid.start_ns));
     buf_put(ret, &p->grid.end_ns, sizeof(p->grid.end_ns));
-    for (size_t i = 0; i < p->ctx->n_parts; i++)
-        if (!p->ctx->parts[i]->is_head)
-            query_cache_key_part(ret, p->ctx->parts[i]);
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        uint32_t n_rows = 0;
+        bool head = ctx->parts[i]->is_head;
+        if (head && rows_of_head(ctx, ctx->parts[i], &n_rows, NULL) != EC_OK)
+            return false;
+        if (!head || n_rows != 0)
+            query_cache_key_part(ret, ctx->parts[i], n_rows);
+    }
     return !buf_failed(ret);
 }
 
@@ -462,16 +466,14 @@ static void put_samples(struct buf *out, const double *v, uint32_t n)
 void compared_keep(const struct partials *p, const struct collector *c)
 {
     struct buf key, out;
-    const struct part **parts = ARENA_ARRAY(p->ctx->arena, p->ctx->n_parts, const struct part *);
-    size_t n_parts = 0;
-    if (c->n_damaged != 0 || c->unsure || parts == NULL)
+    size_t n_parts = p->ctx->n_parts;
+    /* A head without spans is among the parts, too: that costs an entry with it, no more. */
+    const struct part *const *parts = (const struct part *const *)p->ctx->parts;
+    if (p->asked.n == 0 || c->n_damaged != 0 || c->unsure || n_parts == 0)
         return;
-    for (size_t i = 0; i < p->ctx->n_parts; i++)
-        if (!p->ctx->parts[i]->is_head)
-            parts[n_parts++] = p->ctx->parts[i];
     buf_init(&out, p->ctx->budget);
-    /* Asked again: a head that got its first spans meanwhile may have been counted. */
-    bool kept = n_parts != 0 && compared_key(p, &key);
+    /* Asked again: spans that a head got meanwhile may have been counted, or not. */
+    bool kept = compared_key(p, &key) && bytes_eq(buf_bytes(&key), buf_bytes(&p->asked));
     for (size_t i = 0; i < c->compared.n && kept; i++) {
         const struct metrics_series *s = &c->compared.p[i];
         buf_putc(&out, 1);
@@ -486,8 +488,7 @@ void compared_keep(const struct partials *p, const struct collector *c)
     buf_put_varint(&out, c->stats.inspected_spans);
     if (kept && !buf_failed(&out))
         query_cache_put(p->cache, parts, n_parts, buf_bytes(&key), buf_bytes(&out));
-    if (n_parts != 0)
-        buf_deinit(&key);
+    buf_deinit(&key);
     buf_deinit(&out);
 }
 
@@ -534,14 +535,13 @@ static enum ec get_compared(const struct cached *e, struct collector *c, struct 
     return EC_OK;
 }
 
-enum ec compared_find(
-    const struct partials *p, struct collector *c, bool *ret_found, struct err *err)
+enum ec compared_find(struct partials *p, struct collector *c, bool *ret_found, struct err *err)
 {
     struct cached *e = NULL;
-    struct buf key;
-    if (compared_key(p, &key))
-        e = query_cache_get(p->cache, buf_bytes(&key));
-    buf_deinit(&key);
+    if (compared_key(p, &p->asked))
+        e = query_cache_get(p->cache, buf_bytes(&p->asked));
+    else
+        buf_deinit(&p->asked);
     *ret_found = e != NULL;
     enum ec ec = e == NULL ? EC_OK : get_compared(e, c, err);
     if (e != NULL)

@@ -17,9 +17,11 @@
 struct slice {
     size_t part;
     uint32_t group_from, group_to;
-    uint64_t last_ns; /* no span of it starts later */
-    /* Of blocks: what its groups say of the starts of their spans. */
-    uint64_t min_start_ns, max_start_ns;
+    uint64_t last_ns;                    /* no span of it starts later */
+    uint64_t min_start_ns, max_start_ns; /* what its groups say of the starts of their spans */
+    /* Of a head: rows before this one were there when the slice was looked at, and, once it is
+     * collected, were counted, with the starts to match. A block: 0. */
+    uint32_t row_to;
 };
 
 struct series_list {
@@ -89,6 +91,7 @@ void metrics_tell_slices(struct collector *total, const struct slice *left, size
 /* Progress without samples, of a query that collects by trace. */
 void metrics_tell_traces(struct collector *c);
 
+uint32_t slice_row_to(const struct slice *s, const struct part_info *info); /* of a head */
 /* The buckets and the largest group among the slice's groups that are in range; false: none is. */
 bool slice_bounds(
     const struct collector *c, uint32_t *ret_base, uint32_t *ret_stride, uint32_t *ret_rows);

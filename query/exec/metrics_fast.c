@@ -351,6 +351,16 @@ static enum ec slice_groups(struct collector *c, struct err *err)
     return EC_OK;
 }
 
+/* A head may have grown since it was cut into slices: what this reader sees of it. */
+static void see_head(struct slice *s, const struct source *of)
+{
+    s->row_to = slice_row_to(s, &of->info);
+    for (uint32_t g = s->group_from; g < s->group_to; g++) {
+        s->min_start_ns = MIN(s->min_start_ns, of->groups[g].min_start_ns);
+        s->max_start_ns = MAX(s->max_start_ns, of->groups[g].max_start_ns);
+    }
+}
+
 enum ec collect_slice(struct collector *c, struct err *err)
 {
     struct query_ctx ctx = *c->ctx;
@@ -366,6 +376,8 @@ enum ec collect_slice(struct collector *c, struct err *err)
     if (s->part == NULL)
         return EC_OK;
     c->slice.group_to = MIN(c->slice.group_to, s->info.n_groups);
+    if (s->part->is_head)
+        see_head(&c->slice, s);
     enum ec ec = source_note(s, slice_open(c, &none, err));
     if (source_unreadable(ec) || (ec == EC_OK && none))
         return EC_OK;

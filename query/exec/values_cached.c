@@ -49,7 +49,7 @@ void values_cached_init(struct values_cached *k, const struct query_ctx *ctx,
         if (sources[i].part == NULL || ctx->parts[i]->is_head ||
             values_outside(req, &sources[i].info))
             continue;
-        query_cache_key_part(&k->key, ctx->parts[i]);
+        query_cache_key_part(&k->key, ctx->parts[i], 0);
         k->parts[k->n_parts++] = ctx->parts[i];
     }
     if (small && k->n_parts != 0 && !buf_failed(&k->key))

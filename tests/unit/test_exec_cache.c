@@ -25,7 +25,7 @@ static struct part *part_new(void)
 static struct buf key_of(const struct part *p, uint32_t n)
 {
     struct buf key = BUF_INIT;
-    query_cache_key_part(&key, p);
+    query_cache_key_part(&key, p, 0);
     buf_put_u32le(&key, n);
     return key;
 }

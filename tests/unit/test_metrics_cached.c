@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Metrics answers out of the cache are those that are counted anew, to the last bit: on random
- * data, of windows that stand still, move on, and cut blocks; with traces shared between blocks,
- * under limits, and never of a head. */
+ * data, of windows that stand still, move on, and cut blocks; with traces shared between parts,
+ * under limits, and of heads that grow in between. */
 #include <math.h>
 
 #include "block_fixture.h"
@@ -113,33 +113,69 @@ static struct part *random_block(struct block_fixture *f, uint64_t seed, uint32_
     return block_of(f, fixture_head(seed, n));
 }
 
-/* Spans that all start within the range: a block that windows hold whole. */
-static struct head *plain_head(uint64_t seed, uint32_t n)
+/* Spans that all start within the range: a block that windows hold whole. Traces of four spans are
+ * numbered from 1000 * traces_of on. */
+static void plain_request(struct buf *b, uint64_t seed, uint32_t n, uint64_t traces_of)
 {
     static const char *const names[] = {"GET /", "checkout", "SELECT"};
     struct rng r = {seed};
-    struct buf b = BUF_INIT;
-    size_t rs = pb_begin(&b, 1), resource = pb_begin(&b, 1);
-    fx_attr_str(&b, 1, "service.name", "cart");
-    pb_end(&b, resource);
-    size_t ss = pb_begin(&b, 2);
+    size_t rs = pb_begin(b, 1), resource = pb_begin(b, 1);
+    fx_attr_str(b, 1, "service.name", "cart");
+    pb_end(b, resource);
+    size_t ss = pb_begin(b, 2);
     for (uint32_t i = 0; i < n; i++) {
         uint64_t start = T0 + rng_below(&r, (uint32_t)RANGE);
-        size_t span = pb_begin(&b, 2);
-        fx_ids(&b, (uint8_t)(i / 4 + seed), seed << 32 | (i + 1));
-        pb_put_bytes(&b, 5, str_from(names[rng_below(&r, 3)]));
-        pb_put_varint(&b, 6, 1 + rng_below(&r, 3));
-        pb_put_fixed64(&b, 7, start);
-        pb_put_fixed64(&b, 8, start + rng_below(&r, 1u << 30));
-        fx_attr_int(&b, 9, "http.status_code", (int64_t)rng_below(&r, 5) - 1);
-        fx_attr_str(&b, 9, "k2", names[rng_below(&r, 3)]);
-        pb_end(&b, span);
+        char id[16] = {0}, text[32];
+        size_t span = pb_begin(b, 2);
+        put_u64be(id + 8, traces_of * 1000 + i / 4 + 1);
+        pb_put_bytes(b, 1, str_n(id, 16));
+        put_u64be(id, seed << 32 | (i + 1));
+        pb_put_bytes(b, 2, str_n(id, 8));
+        if (i % 4 != 0) {
+            put_u64be(id, seed << 32 | (i - rng_below(&r, i % 4) - 1));
+            pb_put_bytes(b, 4, str_n(id, 8));
+        }
+        pb_put_bytes(b, 5, str_from(names[rng_below(&r, 3)]));
+        pb_put_varint(b, 6, 1 + rng_below(&r, 3));
+        pb_put_fixed64(b, 7, start);
+        pb_put_fixed64(b, 8, start + rng_below(&r, 1u << 30));
+        fx_attr_int(b, 9, "http.status_code", (int64_t)rng_below(&r, 5) - 1);
+        fx_attr_int(b, 9, "bytes", (int64_t)rng_below(&r, 1u << 20));
+        fx_attr_str(b, 9, "k2", names[rng_below(&r, 3)]);
+        snprintf(text, sizeof(text), "user-%u", rng_below(&r, 1u << rng_below(&r, 12)));
+        fx_attr_str(b, 9, "user", text);
+        size_t status = pb_begin(b, 15);
+        pb_put_varint(b, 3, rng_below(&r, 3));
+        pb_end(b, status);
+        pb_end(b, span);
     }
-    pb_end(&b, ss);
-    pb_end(&b, rs);
+    pb_end(b, ss);
+    pb_end(b, rs);
+}
+
+static struct head *plain_head(uint64_t seed, uint32_t n)
+{
+    struct buf b = BUF_INIT;
+    plain_request(&b, seed, n, seed);
     struct head *h = head_of_request(buf_bytes(&b), 1);
     buf_deinit(&b);
     return h;
+}
+
+static void head_grow(struct head *h, uint64_t seed, uint32_t n, uint64_t traces_of)
+{
+    const struct batch_limits limits = {.span_bytes_max = 64 << 20};
+    struct buf request = BUF_INIT;
+    struct arena a;
+    struct batch b;
+    uint32_t dups;
+    plain_request(&request, seed, n, traces_of);
+    arena_init(&a, NULL, 0);
+    assert_ok(batch_decode(&b, buf_bytes(&request), &limits, &a, &err), err);
+    assert_ok(head_reserve(h, &b, &err), err);
+    head_insert(h, &b, 1, &dups);
+    arena_deinit(&a);
+    buf_deinit(&request);
 }
 
 static struct part *plain_block(struct block_fixture *f, uint64_t seed, uint32_t n)
@@ -280,35 +316,81 @@ static void test_windows__that_move_find_whole_blocks_again(void **state)
     block_fixture_free(f);
 }
 
-static void test_heads__are_never_kept(void **state)
+/* A head grows by less than a group and by more, by new traces and by those of the block, while it
+ * is asked the same again and again. */
+static void test_heads__are_never_behind(void **state)
+{
+    static const struct {
+        uint32_t n;
+        uint64_t traces_of;
+    } steps[] = {{300, 51}, {1, 52}, {0, 0}, {9000, 61}, {9000, 71}, {3, 50}, {0, 0},
+        {PART_GROUP_ROWS, 81}, {40, 50}};
+    static const size_t asked[] = {1, 2, 12};
+    struct query_cache *cache = query_cache_new(NULL, 16 << 20);
+    struct block_fixture *f = block_fixture_new();
+    struct head *h, *empty;
+    (void)state;
+    assert_ok(head_new(NULL, &h, &err), err);
+    assert_ok(head_new(NULL, &empty, &err), err);
+    struct part *parts[] = {plain_block(f, 50, 300), head_part(h), head_part(empty)};
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        if (steps[i].n != 0)
+            head_grow(h, 500 + i, steps[i].n, steps[i].traces_of);
+        for (size_t k = 0; k < ARRAY_LEN(fns); k++) {
+            for (size_t w = 0; w < ARRAY_LEN(asked); w++) {
+                struct metrics_request req = request_of(&windows[asked[w]]);
+                struct run plain, cached;
+                char text[300];
+                snprintf(text, sizeof(text), "{ %s } | %s", filters[k % 3], fns[k]);
+                query(&plain, NULL, parts, ARRAY_LEN(parts), text, req);
+                query(&cached, cache, parts, ARRAY_LEN(parts), text, req);
+                same_result(text, false, &plain.r, &cached.r);
+                run_end(&plain);
+                run_end(&cached);
+            }
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        part_unref(parts[i]);
+    assert_int_equal(query_cache_entries(cache), 0);
+    query_cache_free(cache);
+    block_fixture_free(f);
+}
+
+/* What was counted of full groups is found again, of a head that does not grow everything is. */
+static void test_heads__are_counted_from_where_they_grew(void **state)
 {
     static const char *const texts[] = {"{ } | rate() by (name)", "{ } | compare({ status = ok })"};
     struct query_cache *cache = query_cache_new(NULL, 16 << 20);
-    struct block_fixture *f = block_fixture_new();
-    struct head *h = plain_head(51, 300), *empty;
-    assert_ok(head_new(NULL, &empty, &err), err);
-    struct part *parts[] = {head_part(h), plain_block(f, 52, 300), head_part(empty)};
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        struct run u;
-        query(&u, cache, parts, 1, texts[i], whole);
-        run_end(&u);
-        assert_int_equal(query_cache_entries(cache), 0);
-    }
+    struct head *h = plain_head(53, PART_GROUP_ROWS + 10), *empty;
     struct run u;
-    query(&u, cache, parts, 2, texts[0], whole); /* of the block alone */
-    run_end(&u);
-    assert_int_equal(query_cache_entries(cache), 1);
+    (void)state;
+    assert_ok(head_new(NULL, &empty, &err), err);
+    struct part *parts[] = {head_part(h), head_part(empty)};
+    for (size_t i = 0; i < 3; i++) {
+        query(&u, cache, parts, 1 + i % 2, texts[0], whole);
+        run_end(&u);
+        assert_int_equal(query_cache_entries(cache), 2);
+    }
+    head_grow(h, 54, 1, 1054);
+    for (size_t i = 0; i < 3; i++) {
+        query(&u, cache, parts, 2, texts[0], whole);
+        run_end(&u);
+        assert_int_equal(query_cache_entries(cache), 3);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        query(&u, cache, parts, 1 + i % 2, texts[1], whole); /* an empty head is no obstacle */
+        run_end(&u);
+        assert_int_equal(query_cache_entries(cache), 4);
+    }
+    head_grow(h, 55, 1, 1055);
     query(&u, cache, parts, 2, texts[1], whole);
     run_end(&u);
-    assert_int_equal(query_cache_entries(cache), 1);
-    query(&u, cache, parts + 1, 2, texts[1], whole); /* a head without spans is no obstacle */
-    run_end(&u);
-    assert_int_equal(query_cache_entries(cache), 2);
+    assert_int_equal(query_cache_entries(cache), 5);
+    part_unref(parts[0]); /* takes all of its entries along */
+    assert_int_equal(query_cache_entries(cache), 0);
+    part_unref(parts[1]);
     query_cache_free(cache);
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-        part_unref(parts[i]);
-    block_fixture_free(f);
 }
 
 /* Blocks 0 and 1 hold the same spans, 2 others: what is counted of one depends on who else is
@@ -396,7 +478,8 @@ int main(void)
         cmocka_unit_test(test_cached__is_what_is_counted),
         cmocka_unit_test(test_cached__questions_do_not_mix),
         cmocka_unit_test(test_windows__that_move_find_whole_blocks_again),
-        cmocka_unit_test(test_heads__are_never_kept),
+        cmocka_unit_test(test_heads__are_never_behind),
+        cmocka_unit_test(test_heads__are_counted_from_where_they_grew),
         cmocka_unit_test(test_shared_traces__are_not_in_a_partial),
         cmocka_unit_test(test_exemplars__are_as_many_as_asked_for),
         cmocka_unit_test(test_limits__hold_for_what_is_kept),
