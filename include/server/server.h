@@ -87,6 +87,9 @@ struct cors_options {
 
 struct server_options {
     unsigned threads; /* transport threads; 0: min(CPUs, 4) */
+    /* Of all listeners; 0: half of the descriptors that the process may have now, so that clients
+     * never take those that files need. One beyond it is closed at once. */
+    unsigned connections_max;
 };
 
 enum ec server_new(const struct server_options *opt, struct server **ret, struct err *err) MUST_USE;

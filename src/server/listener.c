@@ -3,8 +3,9 @@
  * address.
  *
  * Loop 0 accepts and deals round-robin. Over a cap a connection is closed at once, before a byte is
- * read. Out of descriptors, the socket leaves the epoll set until the next sweep, so that no loop
- * spins. */
+ * read; the cap over all listeners leaves descriptors to the store, which cannot take a span
+ * without a file. Out of descriptors all the same, the socket leaves the epoll set until the next
+ * sweep, so that no loop spins. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -113,18 +114,19 @@ static void listener_take(struct listener *l, int fd, const struct sockaddr_stor
     c->arrive.fn = conn_start;
     peer_describe(c);
     unsigned before = atomic_fetch_add_explicit(&l->connections, 1, memory_order_relaxed);
-    bool fits = before < l->opt.connections_max;
+    unsigned in_all = atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
+    bool fits = before < l->opt.connections_max && in_all < s->connections_max;
     if (fits && a->ss_family != AF_UNIX)
         fits = c->counted_peer = peer_count(l, &c->key, l->opt.connections_per_ip_max);
     if (!fits) {
         log_event(LOG_DEBUG, "connection refused: over the cap", LZ("listener", l->name),
             LZ("peer", c->peer));
         atomic_fetch_sub_explicit(&l->connections, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&s->connections, 1, memory_order_relaxed);
         close(fd);
         free(c);
         return;
     }
-    atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
     int on = 1;
     if (a->ss_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

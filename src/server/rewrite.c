@@ -77,9 +77,11 @@ static void probe_step(struct loop *loop, struct message *m)
     /* Release and acquire: the last one sees what the others stored. */
     if (atomic_fetch_sub_explicit(&p->left, 1, memory_order_acq_rel) != 1)
         return;
+    const struct server *s = p->listener->server;
     unsigned open = atomic_load_explicit(&p->listener->connections, memory_order_relaxed);
     p->done(p->arg, atomic_load_explicit(&p->ok, memory_order_relaxed) &&
-                        open < p->listener->opt.connections_max);
+                        open < p->listener->opt.connections_max &&
+                        server_connections(s) < s->connections_max);
     free(p);
 }
 

@@ -5,7 +5,9 @@
  * end, the server counts as stopping (exchange_canceled turns true), every exchange is given back,
  * loops end. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "server_int.h"
@@ -16,10 +18,20 @@
 #define GOODBYE_POLL_NS (2 * NS_PER_MS)
 #define SWEEP_MAX_NS    NS_PER_S
 
+static unsigned default_connections_max(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur > UINT_MAX)
+        return UINT_MAX;
+    return MAX((unsigned)l.rlim_cur / 2, 1);
+}
+
 enum ec server_new(const struct server_options *opt, struct server **ret, struct err *err)
 {
     struct server *s = xcalloc(1, sizeof(*s));
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    s->connections_max =
+        opt != NULL && opt->connections_max != 0 ? opt->connections_max : default_connections_max();
     pthread_condattr_t attr;
     s->n_loops = opt != NULL && opt->threads != 0 ? opt->threads : (unsigned)MIN(MAX(cpus, 1), 4);
     s->loops = xcalloc(s->n_loops, sizeof(*s->loops));

@@ -348,6 +348,7 @@ bool grpc_cancel(struct exchange *ex);                         /* wakes a blocke
 struct server {
     struct loop *loops;
     unsigned n_loops;
+    unsigned connections_max;
     pthread_mutex_t lock; /* guards listeners */
     struct listener *listeners;
     atomic_bool draining, stopping;

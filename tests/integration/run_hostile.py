@@ -4,6 +4,7 @@
 server must still answer, and its memory must stay within the budget.
 """
 import gzip
+import http.client
 import json
 import pathlib
 import random
@@ -183,6 +184,35 @@ def slow_and_idle(server):
         s.close()
 
 
+def descriptors():
+    """Connections that say nothing, more than the process may have files: a tenant's first log and its blocks are still opened."""
+    server = Server({"multitenancy_enabled": True})
+    server.prefix = ["prlimit", "--nofile=256:256"]
+    with server:
+        held = []
+        conn = http.client.HTTPConnection("127.0.0.1", server.otlp_http, timeout=20)
+        conn.connect()
+        for i in range(400):
+            s = socket.socket()
+            s.bind((f"127.0.0.{2 + i % 8}", 0))  # no address may have more than 256
+            s.settimeout(2)
+            try:
+                s.connect(("127.0.0.1", (server.otlp_http, server.otlp_grpc, server.http_port, server.grpc_port)[i % 4]))
+            except OSError:
+                pass
+            held.append(s)
+        statuses = []
+        for tenant in range(20):
+            conn.request("POST", "/v1/traces", request_pb(request([span()])), {"Content-Type": PB, "X-Scope-OrgID": f"t{tenant}"})
+            answer = conn.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+        c.equal("new tenants beside idle connections", set(statuses), {200})
+        c.check("out of descriptors", "Too many open files" not in server.log_text())
+        for s in held:
+            s.close()
+
+
 def unread_answers(server):
     """Clients that ask for much and never read."""
     for _ in range(10):
@@ -234,6 +264,7 @@ def main():
         print(f"peak {server.memory_mib('VmHWM'):.0f} MiB")
         server.restart()
         alive(server, "after a restart")
+    c.run("descriptors", descriptors)
     c.finish()
 
 

@@ -217,6 +217,40 @@ static void test_connections__are_capped_in_all_and_per_address(void **state)
     }
 }
 
+/* Half of the descriptors, over all listeners: the store opens files with the rest. */
+static void test_connections__leave_descriptors_for_files(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    struct rlimit was, low;
+    struct listener *second;
+    unsigned port;
+    struct err err = {0};
+    struct net c[40];
+    getrlimit(RLIMIT_NOFILE, &was);
+    low = was;
+    low.rlim_cur = 60;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    fixture_start(&f, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    struct listener_options o = fixture_options();
+    o.body_budget = &f.budget;
+    o.ctx = &f;
+    assert_ok(server_listen(f.server, &o, &second, &port, &err), err);
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        c[i] = net_connect(i % 2 == 0 ? f.port : port, 0);
+        if (i >= 30)
+            assert_true(net_wait_closed(&c[i], 5000));
+        else
+            for (int k = 0; k < 1000 && server_connections(f.server) <= i; k++)
+                fixture_sleep_ms(2); /* two sockets: it need not be accepted before the next */
+    }
+    assert_int_equal(server_connections(f.server), 30);
+    for (size_t i = 0; i < ARRAY_LEN(c); i++)
+        net_close(&c[i]);
+    fixture_stop(&f);
+}
+
 static void test_connections__a_thousand_may_idle(void **state)
 {
     (void)state;
@@ -593,6 +627,7 @@ int main(void)
         T(test_h1__rubbish_is_refused),
         T(test_h2__url_and_header_caps),
         cmocka_unit_test(test_connections__are_capped_in_all_and_per_address),
+        cmocka_unit_test(test_connections__leave_descriptors_for_files),
         cmocka_unit_test(test_connections__a_thousand_may_idle),
         HASTY(test_slow__heads_and_bodies_are_cut_off),
         HASTY(test_slow__a_drip_does_not_help),
