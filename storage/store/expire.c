@@ -7,6 +7,12 @@
  * process is restarted by somebody who believes the new time. INVARIANT (D7): nothing younger than
  * the period is deleted.
  *
+ * Start: a removed block's file may be there still (a reader had it), and its records in a log
+ * segment with younger ones, so a start would show again what was gone until the next pass. They
+ * go before anything is served, but only while the wall clock is within an hour of the newest
+ * arrival in a block: a machine that boots with a wrong clock must get the time to set it right
+ * first. Otherwise the first pass decides, as always.
+ *
  * Size limits (of a tenant, then of the store): oldest blocks first, but never into the newest 10
  * %.
  */
@@ -32,6 +38,19 @@ void retention_clock_check(struct store *s)
         log_event(LOG_INFO, "the wall clock is back: retention goes on");
 }
 
+void retention_start_clock(struct store *s)
+{
+    int64_t away = clock_wall_ns() - (int64_t)s->newest_arrival_s * NS_PER_S;
+    s->clock_believed = s->newest_arrival_s != 0 && away <= CLOCK_LEAP_NS && away >= -CLOCK_LEAP_NS;
+}
+
+int64_t tenant_retention_ns(struct tenant *t)
+{
+    struct tenant_limits limits;
+    tenant_limits(t, &limits);
+    return limits.retention_ns != 0 ? limits.retention_ns : t->store->opt.retention_ns;
+}
+
 /* Takes one block from view. EC_CONFLICT: compaction was faster; the next pass sees its output. */
 static enum ec block_expire(
     struct tenant *t, struct store_block *b, const char *why, struct err *err)
@@ -52,11 +71,9 @@ static enum ec block_expire(
 
 static enum ec tenant_retain_age(struct tenant *t, int64_t now_ns, struct err *err)
 {
-    struct tenant_limits limits;
     struct store_block **blocks;
     enum ec ec = EC_OK;
-    tenant_limits(t, &limits);
-    int64_t keep = limits.retention_ns != 0 ? limits.retention_ns : t->store->opt.retention_ns;
+    int64_t keep = tenant_retention_ns(t);
     size_t n = tenant_blocks(t, &blocks);
     for (size_t i = 0; i < n && ec == EC_OK; i++) {
         if (!retention_expired(&blocks[i]->facts, now_ns, RANGE_SLACK_NS, keep))
@@ -67,6 +84,45 @@ static enum ec tenant_retain_age(struct tenant *t, int64_t now_ns, struct err *e
     }
     store_blocks_free(blocks, n);
     return ec;
+}
+
+/* One transaction a tenant, however many blocks: a start does not wait for a thousand syncs. The
+ * ticker removes the files. */
+static enum ec tenant_retain_at_start(struct tenant *t, int64_t now_ns, struct err *err)
+{
+    struct store_block **blocks;
+    int64_t keep = tenant_retention_ns(t);
+    size_t n = tenant_blocks(t, &blocks), n_gone = 0;
+    CLEANUP(freep) struct store_block **gone = xcalloc(n + 1, sizeof(struct store_block *));
+    for (size_t i = 0; i < n; i++)
+        if (retention_expired(&blocks[i]->facts, now_ns, RANGE_SLACK_NS, keep))
+            gone[n_gone++] = blocks[i];
+    const struct block_change change = {.gone = gone, .n_gone = n_gone};
+    pthread_mutex_lock(&t->change_lock);
+    enum ec ec = n_gone == 0 ? EC_OK : tenant_change(t, &change, err);
+    pthread_mutex_unlock(&t->change_lock);
+    if (ec == EC_OK && n_gone > 0) {
+        metric_add(store_metrics.retain_marked, (double)n_gone);
+        log_event(
+            LOG_INFO, "blocks expired before the start", LS("tenant", t->id), LU("blocks", n_gone));
+    }
+    store_blocks_free(blocks, n);
+    return ec;
+}
+
+void retention_at_start(struct store *s)
+{
+    struct tenant_list all;
+    struct err err = {0};
+    enum ec ec = EC_OK;
+    if (!s->clock_believed)
+        return;
+    tenant_list(s, &all);
+    for (size_t i = 0; i < all.n && ec == EC_OK; i++)
+        ec = tenant_retain_at_start(all.p[i], clock_wall_ns(), &err);
+    tenant_list_free(&all);
+    if (ec != EC_OK)
+        log_event(LOG_WARN, "retention at the start failed: left to the first pass", LE(&err));
 }
 
 /* Blocks of one tenant, or of all: what a size limit is about. */

@@ -15,7 +15,8 @@
  *   anything else                not ours: not touched, counted
  *
  * The same table serves for a good catalog, an old one and none at all. Then the log is replayed
- * (replay.c). Tenants go in parallel.
+ * (replay.c). Tenants go in parallel. At last what is too old goes, as far as the clock is believed
+ * (expire.c).
  */
 #include <stdlib.h>
 
@@ -66,6 +67,7 @@ static enum ec catalog_take(void *ctx, struct str id, const struct block_facts *
     TRY(tenant_get(s, id, &t, err));
     block_facts_copy(&copy, f);
     VEC_PUSH(&tenant_recovery_of(t)->known, copy);
+    s->newest_arrival_s = MAX(s->newest_arrival_s, f->max_arrival_s);
     tenant_unref(t);
     return EC_OK;
 }
@@ -484,6 +486,7 @@ enum ec store_recover(struct store *s, struct err *err)
     if (ec == EC_OK)
         ec = tenants_from(s, s->wal_root, &e);
     if (ec == EC_OK) {
+        retention_start_clock(s);
         pthread_mutex_init(&r.lock, NULL);
         tenant_list(s, &r.tenants);
         recover_all(&r);
@@ -498,6 +501,7 @@ enum ec store_recover(struct store *s, struct err *err)
             *err = e;
         return ec;
     }
+    retention_at_start(s);
     log_event(LOG_INFO, "store is open", LU("tenants", s->n_tenants),
         LU("block_bytes", atomic_load(&s->blocks_bytes)), LU("wal_records", s->recovery.records),
         LU("wal_bytes", s->recovery.bytes), LD("took", clock_mono_ns() - begin));

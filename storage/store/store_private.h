@@ -212,6 +212,9 @@ struct store {
     _Atomic uint64_t disk_free;
     _Atomic int64_t disk_logged_ns;
     int64_t clock_base_ns; /* wall - boot when opened */
+    /* At the start. The newest arrival in a block of the catalog; is the wall clock near it? */
+    uint32_t newest_arrival_s;
+    bool clock_believed;
     _Atomic bool retention_suspended;
     _Atomic uint64_t blocks_bytes;
     _Atomic uint64_t set_aside;
@@ -340,3 +343,6 @@ enum ec compact_pass(struct store *s, bool *ret_did, struct err *err)
 void compact_job(void *arg);
 void retain_job(void *arg);
 void retention_clock_check(struct store *s);
+void retention_start_clock(struct store *s); /* the catalog is loaded: sets clock_believed */
+void retention_at_start(struct store *s);    /* blocks that are too old go before anybody looks */
+int64_t tenant_retention_ns(struct tenant *t);

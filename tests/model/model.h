@@ -33,9 +33,11 @@ struct model {
     size_t n; /* spans of all */
     uint32_t attr_bytes_max;
     /* What retention took. A block that a snapshot still held then has its file, and a log segment
-     * may still hold its records: a restart brings them back until the next retention. */
+     * may still hold its records: a restart leaves them out if it may believe the clock, which is
+     * near to the newest block's arrival, and else brings them back until the next retention. */
     struct model_tenant graves[MODEL_TENANTS];
-    bool reviving; /* a restart has just been: see above */
+    bool reviving;           /* a restart has just been whose clock was not believed: see above */
+    int64_t newest_block_ns; /* the newest arrival in a block, as far as the last check knows */
 };
 
 /* The harness's: prints and ends the process. */
@@ -46,10 +48,11 @@ void model_encode(unsigned tenant, const struct model_span *spans, uint32_t n, s
 void model_add(struct model *m, unsigned tenant, const struct model_span *s, int64_t arrival_ns);
 void model_deinit(struct model *m);
 
-/* Every row of every part. before_ns != 0: retention has just run with this edge: spans that are
- * older may be missing and leave the model, and no block may be all older. Returns how many
+/* Every row of every part. before_ns != 0: retention has run, or a start: spans that are older may
+ * be missing and leave the model. With `strictly` no block may be all older. Returns how many
  * left. */
-size_t model_check(struct model *m, struct sim_world *w, unsigned tenant, int64_t before_ns);
+size_t model_check(
+    struct model *m, struct sim_world *w, unsigned tenant, int64_t before_ns, bool strictly);
 void model_check_trace(struct model *m, struct sim_world *w, unsigned tenant, uint32_t trace);
 
 enum model_field {

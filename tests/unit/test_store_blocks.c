@@ -286,95 +286,6 @@ static void test_compact__off_for_a_tenant_leaves_retention_on(void **state)
     test_store_deinit(&t);
 }
 
-static void limits_long_retention(void *ctx, struct str tenant, struct tenant_limits *ret)
-{
-    (void)ctx;
-    ret->retention_ns = str_eqz(tenant, "keeps") ? 3500 * NS_PER_S : 0;
-}
-
-static void test_retain__by_age_and_tenant(void **state)
-{
-    (void)state;
-    struct test_store t;
-    struct err err;
-    test_store_init(&t, NULL);
-    t.opt.limits = limits_long_retention;
-    t.opt.retention_ns = 600 * NS_PER_S;
-    test_store_open(&t);
-    assert_ec(test_append(&t, STR("keeps"), 0, 3), EC_OK);
-    many_blocks(&t, 3, 3);
-    assert_ok(store_flush(t.s, (struct str){0}, &err), err);
-    assert_ok(store_retain(t.s, &err), err);
-    test_expect(&t, TENANT, 0, 3, 3); /* young: stays */
-    clock_wall_shift_ns(1800 * NS_PER_S);
-    append_range(&t, 3, 1, 3); /* old spans that arrive now stay as well */
-    flush(&t);
-    assert_ok(store_retain(t.s, &err), err);
-    test_expect(&t, TENANT, 3, 1, 3);
-    test_expect(&t, STR("keeps"), 0, 1, 3);
-    assert_int_equal(test_files(&t, TENANT, ".block"), 1);
-    test_store_crash(&t);
-    test_store_open(&t);
-    test_expect(&t, TENANT, 3, 1, 3);
-    clock_wall_shift_ns(-1800 * NS_PER_S);
-    test_store_close(&t, true);
-    test_store_deinit(&t);
-}
-
-static void test_retain__a_clock_leap_suspends_it(void **state)
-{
-    (void)state;
-    struct test_store t;
-    struct err err;
-    test_store_init(&t, NULL);
-    t.opt.retention_ns = 600 * NS_PER_S;
-    test_store_open(&t);
-    many_blocks(&t, 2, 3);
-    clock_wall_shift_ns(7200 * NS_PER_S);
-    assert_ok(store_retain(t.s, &err), err);
-    assert_true(atomic_load(&t.s->retention_suspended));
-    test_expect(&t, TENANT, 0, 2, 3);
-    clock_wall_shift_ns(-14400 * NS_PER_S); /* and back: never deletes early either */
-    assert_ok(store_retain(t.s, &err), err);
-    assert_true(atomic_load(&t.s->retention_suspended));
-    clock_wall_shift_ns(7200 * NS_PER_S);
-    assert_ok(store_retain(t.s, &err), err);
-    assert_false(atomic_load(&t.s->retention_suspended));
-    test_expect(&t, TENANT, 0, 2, 3);
-    test_store_close(&t, true);
-    test_store_deinit(&t);
-}
-
-static void test_retain__by_size_takes_the_oldest(void **state)
-{
-    (void)state;
-    struct test_store t;
-    struct err err;
-    test_store_init(&t, NULL);
-    test_store_open(&t);
-    many_blocks(&t, 12, 20);
-    uint64_t all = atomic_load(&t.s->blocks_bytes);
-    test_store_close(&t, true);
-    t.opt.bytes_max = all / 2;
-    test_store_open(&t);
-    assert_ok(store_retain(t.s, &err), err);
-    assert_true(atomic_load(&t.s->blocks_bytes) <= all / 2);
-    struct test_seen seen;
-    test_see(&t, TENANT, &seen);
-    uint32_t left = (uint32_t)seen.n_parts;
-    assert_in_range(left, 5, 6);
-    test_seen_free(&seen);
-    test_expect(&t, TENANT, 12 - left, left, 20);
-    test_store_close(&t, true);
-    assert_int_equal(test_files(&t, TENANT, ".block"), left);
-    t.opt.bytes_max = 1;
-    test_store_open(&t);
-    assert_ok(store_retain(t.s, &err), err);
-    test_expect(&t, TENANT, 11, 1, 20);
-    test_store_close(&t, true);
-    test_store_deinit(&t);
-}
-
 static void catalog_remove(struct test_store *t)
 {
     struct err err;
@@ -724,6 +635,7 @@ static void test_start__a_thousand_blocks_read_no_footer(void **state)
             .n_traces = 1,
             .min_start_ns = i + 1,
             .max_end_ns = i + 2,
+            .max_arrival_s = (uint32_t)(clock_wall_ns() / NS_PER_S),
             .file_bytes = 10};
         uuid_new(facts[i].uuid);
         uuid_text(text, facts[i].uuid);
@@ -760,9 +672,6 @@ int main(void)
         cmocka_unit_test(test_compact__merges_spans_that_came_twice),
         cmocka_unit_test(test_compact__leaves_a_damaged_input_out_after_three_tries),
         cmocka_unit_test(test_compact__off_for_a_tenant_leaves_retention_on),
-        cmocka_unit_test(test_retain__by_age_and_tenant),
-        cmocka_unit_test(test_retain__a_clock_leap_suspends_it),
-        cmocka_unit_test(test_retain__by_size_takes_the_oldest),
         cmocka_unit_test(test_catalog__deleted_or_broken_gives_the_same_answers),
         cmocka_unit_test(test_catalog__an_older_copy_gives_the_same_answers),
         cmocka_unit_test(test_recover__unreadable_and_missing_blocks_are_told_and_survived),

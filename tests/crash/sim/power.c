@@ -179,6 +179,7 @@ static void state_compare(struct state *st, const char *when)
 static void state_open(struct state *st)
 {
     struct err err = {0};
+    ledger_expire(&st->l, st->c->wall_ns - RETENTION_NS); /* a start takes what is too old */
     st->c->n_errors = 0;
     if (sim_world_open(st->c, &err) != EC_OK)
         fail(st, "it does not open: %s", err_msg(&err));
@@ -476,6 +477,7 @@ static void life_restart(struct life *l)
     trail(l, "restart%s", flush ? ", flushed" : "");
     sim_world_enter(l->w);
     life_expect(l, store_close(TAKE_PTR(l->w->s), flush, &err), "close", &err);
+    ledger_expire(&l->l, l->w->wall_ns - RETENTION_NS);
     life_expect(l, sim_world_open(l->w, &err), "open", &err);
     life_compare(l);
 }
@@ -586,6 +588,7 @@ static void life_crash(struct life *l)
     free(keep);
     l->w = c;
     life_watch(l);
+    ledger_expire(&l->l, c->wall_ns - RETENTION_NS);
     sim_world_enter(c);
     life_expect(l, sim_world_open(c, &err), "open", &err);
     if (!l->sound)
