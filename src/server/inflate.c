@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Inflation of request bodies against a cap, in steps: memory follows what really came out, never
  * what a header declares. A ratio over INFLATE_RATIO_MAX beyond INFLATE_FREE bytes counts as over
- * the cap.
+ * the cap. The one declaration that is believed, within bounds, is the size at the end of a gzip
+ * body.
  *
  * Pure functions of their input; any thread. */
+#include <libdeflate.h>
 #include <lz4frame.h>
 #include <snappy-c.h>
 #include <zlib.h>
@@ -12,6 +14,8 @@
 #include "server_int.h"
 
 #define ZSTD_WINDOW_LOG_MAX 23 /* 8 MiB */
+#define GZIP_BYTES_MIN      18 /* header and trailer */
+#define GZIP_TRUST          16 /* OTLP inflates to 5 - 12 times its size */
 
 struct sink {
     struct buf *out;
@@ -97,6 +101,29 @@ static enum ec inflate_zlib_stream(z_stream *z, bool gzip, struct sink *s, struc
     }
 }
 
+/* A gzip body of one member, whole, in one call of libdeflate: a third of zlib's time. The body's
+ * last four bytes say how large it is inflated. They are believed up to GZIP_TRUST times its size,
+ * within the cap, so a lie is charged little memory; whatever does not fit them is left, nothing
+ * taken from it, to zlib, which knows what to answer. False: that. */
+static bool inflate_gzip_whole(struct bytes in, struct sink *s)
+{
+    if (in.n < GZIP_BYTES_MIN)
+        return false;
+    size_t raw = get_u32le(in.p + in.n - 4), used = 0, made = 0;
+    if (raw > s->cap || raw / GZIP_TRUST > in.n || !buf_reserve(s->out, MAX(raw, 1)))
+        return false;
+    struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
+    if (d == NULL)
+        return false;
+    enum libdeflate_result rc =
+        libdeflate_gzip_decompress_ex(d, in.p, in.n, s->out->p + s->out->n, raw, &used, &made);
+    libdeflate_free_decompressor(d);
+    if (rc != LIBDEFLATE_SUCCESS || used != in.n)
+        return false;
+    s->out->n += made;
+    return true;
+}
+
 static enum ec inflate_zlib(bool gzip, struct bytes in, struct sink *s, struct err *err)
 {
     z_stream z = {0};
@@ -104,6 +131,8 @@ static enum ec inflate_zlib(bool gzip, struct bytes in, struct sink *s, struct e
         return too_large(s, err);
     if (in.n == 0)
         return ERR(err, EC_INVALID, "%s: unexpected EOF", gzip ? "gzip" : "zlib");
+    if (gzip && inflate_gzip_whole(in, s))
+        return EC_OK;
     if (inflateInit2(&z, gzip ? 15 + 16 : 15) != Z_OK)
         return ERR(err, EC_LIMIT, "zlib: out of memory");
     union {

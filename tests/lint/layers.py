@@ -42,7 +42,7 @@ THIRD_PARTY = {
     r"microhttpd\.h": ["src/server"],
     r"nghttp2/.*\.h": ["src/server"],
     r"gnutls/.*\.h": ["src/server", "src/auth"],
-    r"zlib\.h": ["src/server"],
+    r"(zlib|libdeflate)\.h": ["src/server"],
     r"snappy-c\.h": ["src/server", "src/remote_write"],
     r"nettle/.*\.h": ["src/remote_write"],
     r"lz4(frame)?\.h": ["src/server"],

@@ -194,6 +194,31 @@ static void test_inflate__reads_joined_gzip_members(void **state)
     buf_deinit(&out);
 }
 
+/* The last four bytes of a gzip body say its size, of the last member that is. */
+static void test_inflate__a_gzip_size_is_no_more_than_a_hint(void **state)
+{
+    (void)state;
+    struct buf in = sample(100000), packed = BUF_INIT, out = BUF_INIT;
+    struct err err = {0};
+    deflate_bytes(ENC_GZIP, buf_bytes(&in), &packed);
+    const uint32_t lies[] = {0, 1, 99999, 100001, (uint32_t)packed.n * 16, UINT32_MAX};
+    for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+        put_u32le(packed.p + packed.n - 4, lies[i]);
+        assert_ec(inflate_bytes(ENC_GZIP, buf_bytes(&packed), 1u << 30, &out, &err), EC_INVALID);
+        assert_string_equal(err.msg, "gzip: corrupt stream");
+        assert_true(out.cap < packed.n * 25);
+        buf_deinit(&out);
+    }
+    buf_reset(&packed);
+    deflate_bytes(ENC_GZIP, bytes_n("one", 3), &packed);
+    deflate_bytes(ENC_GZIP, bytes_n("two", 3), &packed);
+    assert_ok(inflate_bytes(ENC_GZIP, buf_bytes(&packed), 100, &out, &err), err);
+    assert_str(buf_str(&out), "onetwo");
+    buf_deinit(&in);
+    buf_deinit(&packed);
+    buf_deinit(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +231,7 @@ int main(void)
         cmocka_unit_test(test_inflate__says_what_is_wrong),
         cmocka_unit_test(test_inflate__memory_is_charged),
         cmocka_unit_test(test_inflate__reads_joined_gzip_members),
+        cmocka_unit_test(test_inflate__a_gzip_size_is_no_more_than_a_hint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
