@@ -59,7 +59,7 @@ THIRD_PARTY = {
 SYSTEM = re.compile(
     r"(assert|charconv|complex|ctype|dirent|dlfcn|endian|errno|execinfo|fcntl|fenv|float|fnmatch|getopt|glob|"
     r"grp|ifaddrs|immintrin|inttypes|iso646|limits|locale|malloc|math|memory|mutex|netdb|new|poll|"
-    r"pthread|pwd|regex|sanitizer/lsan_interface|sched|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|"
+    r"pthread|pwd|regex|sanitizer/(common_interface_defs|lsan_interface)|sched|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|"
     r"stdint|stdio|stdlib|string|strings|sysexits|syslog|termios|time|ucontext|unistd|wctype|"
     r"(arpa|linux|net|netinet|sys)/[a-z0-9_/]+)(\.h)?")
 

@@ -20,18 +20,16 @@
 #include "model.h"
 
 #include <getopt.h>
-#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "sim_run.h"
 
 #define LIFE_OPS 3000
-#define TRAIL    24
 #define RING     16
 /* The store's hour, less what its whole seconds may differ. */
 #define CLOCK_NEAR_NS (3590 * NS_PER_S)
@@ -56,8 +54,7 @@ struct life {
     struct sent ring[RING];
     size_t n_sent;
     struct model_pin pin; /* an old snapshot */
-    char trail[TRAIL][96];
-    unsigned n_trail;
+    struct sim_trail trail;
 };
 
 static uint64_t n_ops, n_lives, n_rejected, n_queries, n_expired, n_believed;
@@ -65,37 +62,32 @@ static struct life *life_now;
 
 static uint64_t draw(struct life *l, uint64_t n)
 {
-    l->rng += 0x9e3779b97f4a7c15ULL;
-    return hash_mix(l->rng) % n;
+    return sim_draw(&l->rng, n);
+}
+
+static void life_where(char *ret, size_t cap)
+{
+    snprintf(ret, cap, "life %llu, operation %llu; replay: model --seed %llu",
+        (unsigned long long)life_now->seed, (unsigned long long)life_now->op,
+        (unsigned long long)life_now->seed);
 }
 
 void model_fail(const char *fmt, ...)
 {
-    const struct life *l = life_now;
+    char where[160];
     va_list ap;
     va_start(ap, fmt);
     printf("model: FAILED: ");
     vprintf(fmt, ap);
     va_end(ap);
-    printf("\n  life %llu, operation %llu; replay: model --seed %llu\n",
-        (unsigned long long)l->seed, (unsigned long long)l->op, (unsigned long long)l->seed);
-    unsigned n = MIN(l->n_trail, TRAIL);
-    for (unsigned i = l->n_trail - n; i < l->n_trail; i++)
-        printf("    %s\n", l->trail[i % TRAIL]);
+    life_where(where, sizeof(where));
+    printf("\n  %s\n", where);
+    sim_trail_print(&life_now->trail);
     fflush(stdout);
     _exit(1);
 }
 
-static void trail(struct life *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void trail(struct life *l, const char *fmt, ...)
-{
-    va_list ap;
-    char *line = l->trail[l->n_trail++ % TRAIL];
-    int n = snprintf(line, sizeof(l->trail[0]), "%llu ", (unsigned long long)l->op);
-    va_start(ap, fmt);
-    vsnprintf(line + n, sizeof(l->trail[0]) - (size_t)n, fmt, ap);
-    va_end(ap);
-}
+#define trail(l, ...) sim_trail_add(&(l)->trail, (l)->op, "", __VA_ARGS__)
 
 static void expect(enum ec ec, const char *what, const struct err *err)
 {
@@ -398,17 +390,6 @@ int main(int argc, char **argv)
         seed_given = seed_given || c == 'r';
     }
     option.one = seed_given && !ops_given;
-    log_level_min = getenv("SIM_LOG") != NULL ? LOG_DEBUG : LOG_ERROR;
-    mallopt(M_MMAP_THRESHOLD, 64 << 20);
-    mallopt(M_TRIM_THRESHOLD, 512 << 20);
-    if (option.jobs <= 1)
-        return run(option.seed, 1);
-    option.ops /= option.jobs;
-    int bad = 0;
-    for (unsigned i = 0; i < option.jobs; i++)
-        if (fork() == 0)
-            return run(option.seed + i, option.jobs);
-    for (int status; wait(&status) > 0;)
-        bad += status != 0;
-    return bad > 0;
+    option.ops /= MAX(option.jobs, 1u);
+    return sim_run(option.jobs, option.seed, run, life_where);
 }

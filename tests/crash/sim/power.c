@@ -30,21 +30,19 @@
  */
 #include <fcntl.h>
 #include <getopt.h>
-#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "ledger.h"
+#include "sim_run.h"
 
 #define DEPTH_MAX    3
 #define STEPS        220
 #define STEPS_A_LIFE 45 /* between two crashes that the life itself goes through */
-#define TRAIL        24
 #define RETENTION_NS (6 * 3600 * NS_PER_S)
 #define FIXED_IMAGES 6
 
@@ -61,8 +59,7 @@ struct life {
     VEC(struct ledger_ack *) acks;
     bool inside; /* a step within a step */
     bool sound;  /* as a state's */
-    char trail[TRAIL][96];
-    unsigned n_trail;
+    struct sim_trail trail;
     const char *site;
 };
 
@@ -77,13 +74,14 @@ struct state {
 
 static uint64_t n_states, n_lives, n_ops, n_deep, n_damaged;
 
-static uint64_t draw(uint64_t *rng, uint64_t n)
-{
-    *rng += 0x9e3779b97f4a7c15ULL;
-    return hash_mix(*rng) % n;
-}
-
 static struct life *life_now; /* for the report */
+
+static void life_where(char *ret, size_t cap)
+{
+    const struct life *l = life_now;
+    snprintf(ret, cap, "replay: power --seed %llu --op %llu --images %u",
+        (unsigned long long)l->seed, (unsigned long long)l->op, option.images);
+}
 
 static _Noreturn void fail(const struct state *st, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static _Noreturn void fail(const struct state *st, const char *fmt, ...)
@@ -97,26 +95,16 @@ static _Noreturn void fail(const struct state *st, const char *fmt, ...)
         (unsigned long long)l->op, l->site == NULL ? "-" : l->site);
     if (st != NULL)
         printf(", image %016llx, depth %u", (unsigned long long)st->seed, st->depth);
-    printf("\n  replay: power --seed %llu --op %llu --images %u\n", (unsigned long long)l->seed,
-        (unsigned long long)l->op, option.images);
-    unsigned n = MIN(l->n_trail, TRAIL);
-    for (unsigned i = l->n_trail - n; i < l->n_trail; i++)
-        printf("    %s\n", l->trail[i % TRAIL]);
+    char where[160];
+    life_where(where, sizeof(where));
+    printf("\n  %s\n", where);
+    sim_trail_print(&l->trail);
     fflush(stdout);
     _exit(1);
 }
 
-static void trail(struct life *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void trail(struct life *l, const char *fmt, ...)
-{
-    va_list ap;
-    char *line = l->trail[l->n_trail++ % TRAIL];
-    int n = snprintf(line, sizeof(l->trail[0]), "%llu%s ", (unsigned long long)l->op,
-        l->inside ? " (meanwhile)" : "");
-    va_start(ap, fmt);
-    vsnprintf(line + n, sizeof(l->trail[0]) - (size_t)n, fmt, ap);
-    va_end(ap);
-}
+#define trail(l, ...) \
+    sim_trail_add(&(l)->trail, (l)->op, (l)->inside ? " (meanwhile)" : "", __VA_ARGS__)
 
 /* ---- one state ---- */
 
@@ -129,9 +117,9 @@ static struct io_sim_loss loss_of(uint64_t *rng, unsigned k)
     if (k < FIXED_IMAGES)
         return fixed[k];
     struct io_sim_loss loss = {SIM_BYTES_MIX, SIM_NAMES_ANY};
-    if (draw(rng, 3) == 0)
+    if (sim_draw(rng, 3) == 0)
         loss.names = SIM_NAMES_FIRST;
-    if (draw(rng, 4) == 0)
+    if (sim_draw(rng, 4) == 0)
         loss.bytes = SIM_BYTES_SECTORS;
     return loss;
 }
@@ -139,7 +127,7 @@ static struct io_sim_loss loss_of(uint64_t *rng, unsigned k)
 /* Which catalog an image has; *ret_sound: one after which nothing may look wrong. */
 static size_t catalog_of(const struct sim_world *w, uint64_t *rng, bool *ret_sound)
 {
-    uint64_t chance = draw(rng, 16);
+    uint64_t chance = sim_draw(rng, 16);
     *ret_sound = true;
     if (w->history.n == 0 || chance == 0)
         return SIM_CATALOG_NONE;
@@ -151,7 +139,7 @@ static size_t catalog_of(const struct sim_world *w, uint64_t *rng, bool *ret_sou
     if (chance == 1)
         return SIM_CATALOG_DAMAGED;
     if (chance == 2)
-        return (size_t)draw(rng, w->history.n);
+        return (size_t)sim_draw(rng, w->history.n);
     return w->history.n - 1;
 }
 
@@ -238,7 +226,7 @@ static void state_more(struct state *st, uint64_t what)
     else if (what == 2)
         ec = store_compact(st->c->s, &err);
     else if (close)
-        ec = store_close(TAKE_PTR(st->c->s), draw(&st->rng, 2) == 0, &err);
+        ec = store_close(TAKE_PTR(st->c->s), sim_draw(&st->rng, 2) == 0, &err);
     sim_world_enter(before);
     if (ec != EC_OK)
         fail(st, "afterwards, step %llu failed: %s", (unsigned long long)what, err_msg(&err));
@@ -270,10 +258,10 @@ static uint64_t damage_place(
 {
     struct headers h = {.path = path};
     struct wal_recovery found;
-    uint64_t at = draw(rng, size);
+    uint64_t at = sim_draw(rng, size);
     enum ec ec = wal_scan(c->opt.io, dir, header_note, &h, &found, NULL);
-    if (ec == EC_OK && h.at.n > 0 && draw(rng, 2) == 0)
-        at = MIN(h.at.p[draw(rng, h.at.n)] + draw(rng, 48), size - 1);
+    if (ec == EC_OK && h.at.n > 0 && sim_draw(rng, 2) == 0)
+        at = MIN(h.at.p[sim_draw(rng, h.at.n)] + sim_draw(rng, 48), size - 1);
     VEC_FREE(&h.at);
     return at;
 }
@@ -287,15 +275,15 @@ static bool damage_do(struct sim_world *c, uint64_t *rng, bool *ret_log)
     struct io *io = c->opt.io;
     struct io_stat st;
     int fd;
-    *ret_log = draw(rng, 3) != 0;
-    tenant_name_encode(tenant, str_from(ledger_tenants[draw(rng, LEDGER_TENANTS)]));
+    *ret_log = sim_draw(rng, 3) != 0;
+    tenant_name_encode(tenant, str_from(ledger_tenants[sim_draw(rng, LEDGER_TENANTS)]));
     CLEANUP(freep)
     char *dir = path_printf("%s/%s/%s", *ret_log ? c->opt.wal_dir : c->opt.data_dir,
         *ret_log ? "@wal" : "@store", tenant);
     if (io_list(io, "damage", dir, &names, NULL) != EC_OK)
         return false;
     CLEANUP(freep)
-    char *path = names.n == 0 ? NULL : path_printf("%s/%s", dir, names.p[draw(rng, names.n)]);
+    char *path = names.n == 0 ? NULL : path_printf("%s/%s", dir, names.p[sim_draw(rng, names.n)]);
     io_names_free(&names);
     if (path == NULL || io_open(io, "damage", path, O_RDWR, 0, &fd, NULL) != EC_OK)
         return false;
@@ -303,11 +291,11 @@ static bool damage_do(struct sim_world *c, uint64_t *rng, bool *ret_log)
     uint8_t b = 0;
     enum ec ec = io_fstat(io, "damage", fd, &st, NULL);
     for (int i = 0; i < 16 && ec == EC_OK && st.size > 0 && !done; i++) {
-        uint64_t at = *ret_log ? damage_place(c, dir, path, st.size, rng) : draw(rng, st.size);
+        uint64_t at = *ret_log ? damage_place(c, dir, path, st.size, rng) : sim_draw(rng, st.size);
         ec = io_pread(io, "damage", fd, &b, 1, at, NULL);
         if (ec != EC_OK || b == 0)
             continue;
-        b ^= (uint8_t)(1u << draw(rng, 8));
+        b ^= (uint8_t)(1u << sim_draw(rng, 8));
         ec = io_pwrite(io, "damage", fd, &b, 1, at, NULL);
         done = ec == EC_OK;
     }
@@ -356,7 +344,7 @@ static void state_damaged(struct state *st, bool log)
         fail(st, "an acknowledged record is damaged, and nobody said so");
     if (!log && damage.unreadable + damage.lost > 0 && st->c->n_errors == 0)
         fail(st, "a damaged block was not told");
-    state_append(st, (uint8_t)draw(&st->rng, LEDGER_TENANTS));
+    state_append(st, (uint8_t)sim_draw(&st->rng, LEDGER_TENANTS));
 }
 
 /* The power is lost now, in w: opens what that leaves, and looks. */
@@ -367,16 +355,16 @@ static void state_look(struct sim_world *w, const struct ledger *l, uint64_t see
     *st = (struct state){.seed = seed, .rng = seed, .depth = depth};
     st->l.n = l->n;
     memcpy(st->l.r, l->r, l->n * sizeof(l->r[0]));
-    bool sound_catalog, kill = k >= FIXED_IMAGES && draw(&st->rng, 8) == 0;
+    bool sound_catalog, kill = k >= FIXED_IMAGES && sim_draw(&st->rng, 8) == 0;
     struct io_sim_loss loss = loss_of(&st->rng, k);
     size_t catalog = catalog_of(w, &st->rng, &sound_catalog);
     st->sound = sound && sound_catalog;
     n_states++;
     n_deep += depth > 0;
     st->c = sim_world_image(w, kill ? NULL : &loss, catalog, seed);
-    if (depth < DEPTH_MAX && draw(&st->rng, 3) == 0)
-        st->crash_at = 1 + draw(&st->rng, 30);
-    uint64_t what = draw(&st->rng, 32);
+    if (depth < DEPTH_MAX && sim_draw(&st->rng, 3) == 0)
+        st->crash_at = 1 + sim_draw(&st->rng, 30);
+    uint64_t what = sim_draw(&st->rng, 32);
     bool log;
     if (st->sound && what == 31 && depth == 0) {
         state_settle(st);
@@ -392,7 +380,7 @@ static void state_look(struct sim_world *w, const struct ledger *l, uint64_t see
     state_open(st);
     st->sound = true;
     state_compare(st, "after the start");
-    state_append(st, (uint8_t)draw(&st->rng, LEDGER_TENANTS));
+    state_append(st, (uint8_t)sim_draw(&st->rng, LEDGER_TENANTS));
     if (what < 8)
         state_compare(st, "after the next append");
     state_more(st, what);
@@ -432,21 +420,21 @@ static void life_append(struct life *l)
     struct err err = {0};
     uint32_t r = l->l.n;
     struct request *q = &l->l.r[r];
-    uint64_t again = 1 + draw(&l->rng, 6);
-    if (r >= again && draw(&l->rng, 10) == 0 &&
+    uint64_t again = 1 + sim_draw(&l->rng, 6);
+    if (r >= again && sim_draw(&l->rng, 10) == 0 &&
         l->w->wall_ns - l->l.r[r - again].arrival_ns < 10 * NS_PER_S &&
         l->l.r[r - again].sends < 5) {
         r -= (uint32_t)again;
         trail(l, "append %u again", r);
     } else if (r < LEDGER_REQUESTS - DEPTH_MAX - 2) {
         l->l.n++;
-        *q = (struct request){.tenant = (uint8_t)(draw(&l->rng, 4) % LEDGER_TENANTS),
-            .n_spans = (uint8_t)(1 + draw(&l->rng, LEDGER_SPANS)),
-            .start_ns = (uint64_t)l->w->wall_ns - draw(&l->rng, 120 * NS_PER_S)};
-        if (draw(&l->rng, 3) == 0)
-            q->payload = (uint32_t)draw(&l->rng, draw(&l->rng, 10) == 0 ? 24000 : 5000);
-        if (draw(&l->rng, 10) == 0)
-            q->start_ns -= draw(&l->rng, 12ull * 3600 * NS_PER_S);
+        *q = (struct request){.tenant = (uint8_t)(sim_draw(&l->rng, 4) % LEDGER_TENANTS),
+            .n_spans = (uint8_t)(1 + sim_draw(&l->rng, LEDGER_SPANS)),
+            .start_ns = (uint64_t)l->w->wall_ns - sim_draw(&l->rng, 120 * NS_PER_S)};
+        if (sim_draw(&l->rng, 3) == 0)
+            q->payload = (uint32_t)sim_draw(&l->rng, sim_draw(&l->rng, 10) == 0 ? 24000 : 5000);
+        if (sim_draw(&l->rng, 10) == 0)
+            q->start_ns -= sim_draw(&l->rng, 12ull * 3600 * NS_PER_S);
         trail(l, "append %u to %u, %u bytes", r, q->tenant, q->payload);
     } else {
         return;
@@ -457,14 +445,14 @@ static void life_append(struct life *l)
     /* All logs are in use, and none can be closed yet: an honest answer. */
     if (ec != EC_LIMIT || l->w->opt.tenants_open_max >= LEDGER_TENANTS)
         life_expect(l, ec, "append", &err);
-    if (draw(&l->rng, 10) < 7)
+    if (sim_draw(&l->rng, 10) < 7)
         sim_world_commit(l->w);
 }
 
 static void life_retain(struct life *l)
 {
     struct err err = {0};
-    sim_world_pass(l->w, (int64_t)draw(&l->rng, 2 * 3600) * NS_PER_S);
+    sim_world_pass(l->w, (int64_t)sim_draw(&l->rng, 2 * 3600) * NS_PER_S);
     trail(l, "retain");
     ledger_expire(&l->l, l->w->wall_ns - RETENTION_NS);
     life_expect(l, store_retain(l->w->s, &err), "retention", &err);
@@ -473,7 +461,7 @@ static void life_retain(struct life *l)
 static void life_restart(struct life *l)
 {
     struct err err = {0};
-    bool flush = draw(&l->rng, 2) == 0;
+    bool flush = sim_draw(&l->rng, 2) == 0;
     trail(l, "restart%s", flush ? ", flushed" : "");
     sim_world_enter(l->w);
     life_expect(l, store_close(TAKE_PTR(l->w->s), flush, &err), "close", &err);
@@ -485,14 +473,14 @@ static void life_restart(struct life *l)
 static void life_step(struct life *l)
 {
     struct err err = {0};
-    uint64_t what = draw(&l->rng, 40);
-    struct str tenant = str_from(ledger_tenants[draw(&l->rng, LEDGER_TENANTS)]);
+    uint64_t what = sim_draw(&l->rng, 40);
+    struct str tenant = str_from(ledger_tenants[sim_draw(&l->rng, LEDGER_TENANTS)]);
     if (what < 24) {
         life_append(l);
     } else if (what < 27) {
         sim_world_commit(l->w);
     } else if (what < 29) {
-        sim_world_pass(l->w, (int64_t)draw(&l->rng, 3000) * NS_PER_MS);
+        sim_world_pass(l->w, (int64_t)sim_draw(&l->rng, 3000) * NS_PER_MS);
         trail(l, "tick");
         tick_step(l->w->s);
         sim_world_commit(l->w);
@@ -501,14 +489,15 @@ static void life_step(struct life *l)
         prepare_step(l->w->s);
     } else if (what < 35) {
         trail(l, "flush");
-        life_expect(l, store_flush(l->w->s, draw(&l->rng, 3) == 0 ? (struct str){0} : tenant, &err),
+        life_expect(l,
+            store_flush(l->w->s, sim_draw(&l->rng, 3) == 0 ? (struct str){0} : tenant, &err),
             "flush", &err);
     } else if (what < 37) {
         trail(l, "compact");
         life_expect(l, store_compact(l->w->s, &err), "compaction", &err);
     } else if (what < 38) {
         life_retain(l);
-    } else if (what < 39 && draw(&l->rng, 3) == 0) {
+    } else if (what < 39 && sim_draw(&l->rng, 3) == 0) {
         life_restart(l);
     } else {
         life_compare(l);
@@ -537,10 +526,10 @@ static void life_meanwhile(struct life *l, const char *site)
 {
     bool blocks;
     if (l->inside || l->w->s == NULL || atomic_load(&l->w->s->state) != STORE_READY ||
-        !site_is_open(site, &blocks) || draw(&l->rng, 6) != 0)
+        !site_is_open(site, &blocks) || sim_draw(&l->rng, 6) != 0)
         return;
     l->inside = true;
-    if (blocks && draw(&l->rng, 4) == 0)
+    if (blocks && sim_draw(&l->rng, 4) == 0)
         life_retain(l);
     else
         life_append(l);
@@ -574,7 +563,7 @@ static void life_crash(struct life *l)
     char why[256];
     struct err err = {0};
     uint64_t seed = hash_mix(l->seed + l->op);
-    bool kill = draw(&l->rng, 4) == 0;
+    bool kill = sim_draw(&l->rng, 4) == 0;
     struct io_sim_loss loss = loss_of(&l->rng, UINT32_MAX);
     size_t catalog = catalog_of(l->w, &l->rng, &l->sound);
     trail(l, kill ? "kill" : "power loss");
@@ -603,11 +592,11 @@ static void life_options(struct life *l)
 {
     struct store_options *o = &l->w->opt;
     o->retention_ns = RETENTION_NS;
-    o->compaction_inputs_max = (uint32_t)(2 + draw(&l->rng, 3));
-    o->wal_compress_level = draw(&l->rng, 2) == 0 ? 0 : -1;
-    if (draw(&l->rng, 3) != 0)
-        o->block_raw_bytes_max = 2048 + draw(&l->rng, 16384);
-    if (draw(&l->rng, 4) == 0)
+    o->compaction_inputs_max = (uint32_t)(2 + sim_draw(&l->rng, 3));
+    o->wal_compress_level = sim_draw(&l->rng, 2) == 0 ? 0 : -1;
+    if (sim_draw(&l->rng, 3) != 0)
+        o->block_raw_bytes_max = 2048 + sim_draw(&l->rng, 16384);
+    if (sim_draw(&l->rng, 4) == 0)
         o->tenants_open_max = 2;
     else
         o->tenants_open_max = 100;
@@ -708,17 +697,6 @@ static void options_read(int argc, char **argv)
 int main(int argc, char **argv)
 {
     options_read(argc, argv);
-    log_level_min = getenv("SIM_LOG") != NULL ? LOG_DEBUG : LOG_ERROR;
-    mallopt(M_MMAP_THRESHOLD, 64 << 20); /* no page faults for each 256 KiB window */
-    mallopt(M_TRIM_THRESHOLD, 512 << 20);
-    if (option.jobs <= 1)
-        return run(option.seed, 1);
-    option.states /= option.jobs;
-    int bad = 0;
-    for (unsigned i = 0; i < option.jobs; i++)
-        if (fork() == 0)
-            return run(option.seed + i, option.jobs);
-    for (int status; wait(&status) > 0;)
-        bad += status != 0;
-    return bad > 0;
+    option.states /= MAX(option.jobs, 1u);
+    return sim_run(option.jobs, option.seed, run, life_where);
 }
