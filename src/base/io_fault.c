@@ -22,7 +22,6 @@ struct io *io_from_environment(void)
 
 #else
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -31,6 +30,7 @@ struct io *io_from_environment(void)
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/errno_table.h"
 
 #define ERRNO_SHORT (-1)
 
@@ -82,18 +82,10 @@ static const struct {
     const char *name;
     int errnum;
 } errnos[] = {
-    {"EIO", EIO},
-    {"ENOSPC", ENOSPC},
-    {"EDQUOT", EDQUOT},
-    {"EINTR", EINTR},
-    {"EMFILE", EMFILE},
-    {"ENFILE", ENFILE},
-    {"ENOENT", ENOENT},
-    {"EACCES", EACCES},
-    {"EROFS", EROFS},
-    {"ENOMEM", ENOMEM},
-    {"EFBIG", EFBIG},
-    {"SHORT", ERRNO_SHORT},
+#define X(name) {#name, name},
+    ERRNO_TABLE(X)
+#undef X
+        {"SHORT", ERRNO_SHORT},
 };
 
 static int errno_parse(struct str s)

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The loop over points: case x operation x nth call x errno x once or for ever.
  *
- *     fault_loop              the short form: every call site that a case reaches, errno and mode
- *     by
- *                             chance (--seed)
+ *     fault_loop              the short form: every call site that a case reaches, errno and
+ *                             mode by chance (--seed)
  *     fault_loop --all        every call, every errno, both modes
  *     fault_loop --case flush --op rename --errno EIO --nth 1 --ever    one point, as reported
  *
  * Points, sites failed and sites known (sites.txt) are printed. A known site that no point failed
  * is an error, and so is a row of `unreached` below that was reached after all. */
 #include <dirent.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 
+#include "base/errno_table.h"
 #include "base/hash.h"
 #include "fault.h"
 
@@ -31,12 +30,10 @@ static const struct {
     const char *name;
     int errnum;
 } errnos[] = {
-    {"EIO", EIO},
-    {"ENOSPC", ENOSPC},
-    {"EDQUOT", EDQUOT},
-    {"EINTR", EINTR},
-    {"EMFILE", EMFILE},
-    {"SHORT", FAULT_IO_SHORT},
+#define X(name) {#name, name},
+    ERRNO_TABLE_TRIED(X)
+#undef X
+        {"SHORT", FAULT_IO_SHORT},
     {"FLIP", FAULT_IO_FLIP},
     {"DAMAGE", FAULT_IO_DAMAGE},
 };

@@ -9,7 +9,6 @@
 #include "preload.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -20,6 +19,8 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "base/errno_table.h"
 
 enum op {
     OP_OPEN,
@@ -156,9 +157,11 @@ static int errno_of(const char *name)
     static const struct {
         const char *name;
         int errnum;
-    } known[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EINTR", EINTR},
-        {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN}, {"EACCES", EACCES},
-        {"SHORT", PRELOAD_SHORT}};
+    } known[] = {
+#define X(name) {#name, name},
+        ERRNO_TABLE(X)
+#undef X
+            {"SHORT", PRELOAD_SHORT}};
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strcmp(known[i].name, name) == 0)
             return known[i].errnum;
