@@ -5,7 +5,7 @@
 run_defects.py [--all] [--draw 3] [--seed N] [NAME...]
 
 Each row below is a defect of include/base/defect.h and a harness that must report it: end with a status
-other than 0, and say so in the words given. The program is built with defects and fault points in
+other than 0, and say so in the words given; and end with 0 when nothing is planted. The program is built with defects and fault points in
 build/fault (scripts/build fault makes the same). The everyday suite draws three rows, --all takes every
 one and fails for a defect without a row.
 """
@@ -75,10 +75,14 @@ def build():
                    check=True, capture_output=True)
 
 
-def caught(defect, command, words):
-    """True when the harness failed with these words; prints what it said otherwise."""
-    env = {**os.environ, "VIVACE_DEFECT": defect, "VIVACE": str(BUILD / "src" / "cmd" / "vivace")}
+def harness(command, defect):
+    """(status, text, seconds) of a run with the defect, or None: without. A run that does not end has
+    reported nothing."""
+    env = {**os.environ, "VIVACE": str(BUILD / "src" / "cmd" / "vivace")}
     env.pop("CRASH_AT", None)
+    env.pop("VIVACE_DEFECT", None)
+    if defect:
+        env["VIVACE_DEFECT"] = defect
     began = time.monotonic()
     try:
         done = subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.PIPE,
@@ -86,16 +90,33 @@ def caught(defect, command, words):
                               check=False)
         text, status = done.stdout, done.returncode
     except subprocess.TimeoutExpired as e:
-        text, status = (e.stdout or b"").decode(errors="replace"), 0
-    good = status != 0 and re.search(words, text)
-    harness = pathlib.Path(command[0]).name
-    print(f"{defect} by {harness}: {'reported' if good else 'NOT REPORTED'}, "
-          f"{time.monotonic() - began:.1f} s", flush=True)
-    if not good:
-        print("\n".join(text.splitlines()[-10:]))
+        text, status = (e.stdout or b"").decode(errors="replace"), None
     for folder in re.findall(r"^data in (/tmp/vivace-server-\w+)$", text, re.M):
         subprocess.run(["rm", "-rf", folder], check=False)  # of a run that was meant to fail
+    return status, text, time.monotonic() - began
+
+
+def told(good, line, text):
+    print(line, flush=True)
+    if not good:
+        print("\n".join(text.splitlines()[-10:]))
     return bool(good)
+
+
+def caught(defect, command, words):
+    """True when the harness failed with these words; prints what it said otherwise."""
+    status, text, seconds = harness(command, defect)
+    good = status not in (0, None) and re.search(words, text)
+    return told(good, f"{defect} by {pathlib.Path(command[0]).name}: "
+                      f"{'reported' if good else 'NOT REPORTED'}, {seconds:.1f} s", text)
+
+
+def quiet(command):
+    """True when the same harness has nothing to report where nothing is planted: one that always
+    fails catches nothing."""
+    status, text, seconds = harness(command, None)
+    return told(status == 0, f"nothing by {' '.join([pathlib.Path(command[0]).name, *command[1:]])}: "
+                             f"{'quiet' if status == 0 else 'REPORTED'}, {seconds:.1f} s", text)
 
 
 def main():
@@ -124,8 +145,10 @@ def main():
         print(f"build/fault: {e}\n{(getattr(e, 'stdout', None) or b'').decode()[-2000:]}")
         print(f"0 passed, {failed + 1} failed")
         return 1
-    passed = sum(caught(*row) for row in rows)
-    failed += len(rows) - passed
+    commands = {tuple(command): command for _, command, _ in rows}.values()
+    results = [caught(*row) for row in rows] + [quiet(command) for command in commands]
+    passed = sum(results)
+    failed += len(results) - passed
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -87,6 +87,7 @@ class Run:
         self.kills = self.in_recovery = self.done = 0
         self.events = {FLUSHED: 0, MERGED: 0, EXPIRED: 0}
         self.unchecked, self.endangered = set(), []
+        self.stopped = False  # the last life ended by a clean stop in peace
         self.excused = False  # a scenario damages files on purpose: error lines are expected
 
     def tool(self, args, plan):
@@ -138,6 +139,9 @@ class Run:
             self.kill()
             return False
         self.slowest = max(self.slowest, seconds)
+        if self.stopped and "wal_records=0 " not in self.server.log_text():
+            self.checker.problem(f"cycle {self.done + 1}: a clean stop has left something to replay")
+        self.stopped = False
         if seconds > READY_SECONDS * (4 if sanitized() else 1):
             self.checker.problem(f"cycle {self.done + 1}: ready after {seconds:.1f} s")
         return True
@@ -211,6 +215,7 @@ class Run:
     def stop(self):
         """SIGTERM in peace: in time (own_time), status 0, and nothing wrong is left."""
         self.longest_stop = max(self.longest_stop, self.server.stop())
+        self.stopped = True
         self.log_read()
         self.fsck()
 
