@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Listening sockets: address text, bind, accept with caps, and the count of connections per
- * address.
+ * Listening sockets: accept with caps, and the count of connections per address.
  *
  * Loop 0 accepts and deals round-robin. Over a cap a connection is closed at once, before a byte is
  * read; the cap over all listeners leaves descriptors to the store, which cannot take a span
@@ -8,7 +7,6 @@
  * sweep, so that no loop spins. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,79 +210,6 @@ static enum ec bind_unix(struct listener *l, const char *path, struct err *err)
     return EC_OK;
 }
 
-enum ec listener_split_address(
-    const char *address, char *host, size_t host_size, const char **ret_port, struct err *err)
-{
-    const char *colon = strrchr(address, ':');
-    const char *end = colon;
-    uint64_t port;
-    if (colon == NULL || !str_to_u64(str_from(colon + 1), &port) || port > 65535)
-        return ERR(err, EC_INVALID, "listen %s: wants host:port", address);
-    if (address[0] == '[') {
-        address++;
-        end = colon - 1;
-        if (end < address || *end != ']')
-            return ERR(err, EC_INVALID, "listen %s: wants [address]:port", address);
-    }
-    size_t n = (size_t)(end - address);
-    if (n >= host_size)
-        return ERR(err, EC_INVALID, "listen %s: host name is too long", address);
-    memcpy(host, address, n);
-    host[n] = 0;
-    *ret_port = colon + 1;
-    return EC_OK;
-}
-
-static int bind_one(const struct addrinfo *ai, bool any)
-{
-    int on = 1, off = 0;
-    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (ai->ai_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, any ? &off : &on, sizeof(on));
-    if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0)
-        return fd;
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return -1;
-}
-
-/* An empty host is every address: one IPv6 socket that takes IPv4 too, or IPv4 where there is no
- * IPv6. */
-static enum ec bind_tcp(struct listener *l, struct err *err)
-{
-    char host[256];
-    const char *port = NULL;
-    TRY(listener_split_address(l->address, host, sizeof(host), &port, err));
-    bool any = host[0] == 0;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-                        .ai_family = any ? AF_INET6 : AF_UNSPEC},
-                    *list = NULL;
-    int rc = getaddrinfo(any ? "::" : host, port, &hints, &list);
-    if (rc != 0)
-        return ERR(err, EC_INVALID, "listen %s: %s", l->address, gai_strerror(rc));
-    int saved = 0;
-    for (struct addrinfo *ai = list; ai != NULL && l->fd < 0; ai = ai->ai_next) {
-        l->fd = bind_one(ai, any);
-        saved = errno;
-    }
-    freeaddrinfo(list);
-    if (l->fd < 0 && any && (saved == EAFNOSUPPORT || saved == EADDRNOTAVAIL)) {
-        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-        struct addrinfo v4 = {
-            .ai_family = AF_INET, .ai_addr = (struct sockaddr *)&in, .ai_addrlen = sizeof(in)};
-        l->fd = bind_one(&v4, false);
-        saved = errno;
-    }
-    if (l->fd < 0)
-        return ERR_ERRNO(err, EC_UNAVAILABLE, saved, "listen %s", l->address);
-    return EC_OK;
-}
-
 static void listener_defaults(struct listener_options *o)
 {
 #define DEFAULT(field, value) \
@@ -333,8 +258,9 @@ enum ec listener_new(
         tls->key_pem != NULL)
         ec = tls_context_new(tls, l->name, &l->tls, err);
     if (ec == EC_OK)
-        ec = strncmp(l->address, "unix:", 5) == 0 ? bind_unix(l, l->address + 5, err)
-                                                  : bind_tcp(l, err);
+        ec = strncmp(l->address, "unix:", 5) == 0
+                 ? bind_unix(l, l->address + 5, err)
+                 : bind_address(l->address, SOCK_STREAM, &l->fd, err);
     if (ec == EC_OK && listen(l->fd, 1024) != 0)
         ec = ERR_ERRNO(err, EC_UNAVAILABLE, errno, "listen %s", l->address);
     if (ec != EC_OK) {

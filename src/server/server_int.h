@@ -150,9 +150,6 @@ enum ec listener_new(struct server *s, const struct listener_options *opt, struc
 void listener_accept_start(struct listener *l);
 void listener_close(struct listener *l); /* loop 0 */
 void listener_free(struct listener *l);
-/* "host:port" or "[address]:port": host (may be empty) as text, port as a view into address. */
-enum ec listener_split_address(const char *address, char *host, size_t host_size,
-    const char **ret_port, struct err *err) MUST_USE;
 bool peer_count(
     struct listener *l, const struct peer_key *key, unsigned max); /* false: at the cap */
 void peer_uncount(struct listener *l, const struct peer_key *key);
@@ -161,6 +158,11 @@ void conn_start(struct loop *loop, struct message *m); /* a dealt connection arr
 struct conn *conn_hand_over(struct conn *c, int fd);
 void conn_free(struct conn *c); /* at the end of the batch; closes fd unless H1 */
 void conn_free_now(struct conn *c);
+
+/* ---- bind.c ---- */
+/* type: SOCK_STREAM or SOCK_DGRAM. An empty host, 0.0.0.0 and [::] are every address of both
+ * families. */
+enum ec bind_address(const char *address, int type, int *ret_fd, struct err *err) MUST_USE;
 
 /* ---- sniff.c ---- */
 enum sniff { SNIFF_MORE, SNIFF_H1, SNIFF_H2, SNIFF_BAD };

@@ -6,7 +6,6 @@
 #include "server/udp.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -87,50 +86,6 @@ static void *udp_run(void *arg)
 
 /* ---- socket ---- */
 
-static int udp_bind_one(const struct addrinfo *ai, bool any)
-{
-    int off = 0;
-    int fd = socket(ai->ai_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    if (ai->ai_family == AF_INET6 && any)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-    if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0)
-        return fd;
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return -1;
-}
-
-static enum ec udp_bind(struct udp *u, struct err *err)
-{
-    char host[256];
-    const char *port = NULL;
-    TRY(listener_split_address(u->opt.address, host, sizeof(host), &port, err));
-    bool any = host[0] == 0;
-    int saved = 0;
-    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
-                    *list = NULL;
-    int rc = getaddrinfo(any ? NULL : host, port, &hints, &list);
-    if (rc != 0)
-        return ERR(err, EC_INVALID, "listen %s: %s", u->opt.address, gai_strerror(rc));
-    /* Agents' clients send to 127.0.0.1 where "localhost" is configured. An empty host is one
-     * socket for both families, or for IPv4 where there is no IPv6. */
-    int first = any ? AF_INET6 : AF_INET;
-    for (int pass = 0; pass < 2; pass++)
-        for (struct addrinfo *ai = list; ai != NULL && u->fd < 0; ai = ai->ai_next) {
-            if ((ai->ai_family == first) != (pass == 0))
-                continue;
-            u->fd = udp_bind_one(ai, any);
-            saved = errno;
-        }
-    freeaddrinfo(list);
-    if (u->fd < 0)
-        return ERR_ERRNO(err, EC_UNAVAILABLE, saved, "listen %s", u->opt.address);
-    return EC_OK;
-}
-
 static void udp_tune(struct udp *u)
 {
     int on = 1, bytes = (int)MIN(u->opt.socket_bytes, (size_t)INT32_MAX / 2);
@@ -181,7 +136,7 @@ enum ec udp_listen(
     if (u->opt.socket_bytes == 0)
         u->opt.socket_bytes = UDP_SOCKET;
     u->packets = xmalloc(UDP_BATCH * u->opt.packet_bytes_max);
-    enum ec ec = udp_bind(u, err);
+    enum ec ec = bind_address(u->opt.address, SOCK_DGRAM, &u->fd, err);
     if (ec == EC_OK && (u->stop_fd = eventfd(0, EFD_CLOEXEC)) < 0)
         ec = ERR_ERRNO(err, EC_UNAVAILABLE, errno, "listen %s: eventfd", opt->address);
     if (ec == EC_OK) {

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The transport end to end: both HTTP versions on one port, keep-alive, pipelining, bodies, answers
  * from other threads, gRPC unary. */
+#include <arpa/inet.h>
+#include <errno.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "net_client.h"
 #include "server_fixture.h"
@@ -21,6 +25,49 @@ static int teardown(void **state)
     (void)state;
     fixture_stop(&fx);
     return 0;
+}
+
+/* 0: a connection over this family's loopback is taken; errno otherwise. */
+static int reach(int family, unsigned port)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+        .sin6_port = htons((uint16_t)port),
+        .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno;
+    int rc = family == AF_INET ? connect(fd, (struct sockaddr *)&in, sizeof(in))
+                               : connect(fd, (struct sockaddr *)&in6, sizeof(in6));
+    int e = rc == 0 ? 0 : errno;
+    close(fd);
+    return e;
+}
+
+/* As Go's listeners; an address that is not all zeros is taken as it is. */
+static void test_listen__all_zeros_are_both_families(void **state)
+{
+    static const struct {
+        const char *address;
+        bool v4, v6;
+    } cases[] = {{":0", true, true}, {"0.0.0.0:0", true, true}, {"[::]:0", true, true},
+        {"127.0.0.1:0", true, false}, {"localhost:0", true, false}, {"[::1]:0", false, true}};
+    (void)state;
+    int none = reach(AF_INET6, 1); /* a machine without IPv6 has no other error for a closed port */
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fixture f = {0};
+        struct listener_options o = fixture_options();
+        o.address = cases[i].address;
+        if (none != ECONNREFUSED && !cases[i].v4)
+            continue;
+        fixture_start(&f, &o);
+        assert_int_equal(reach(AF_INET, f.port), cases[i].v4 ? 0 : ECONNREFUSED);
+        if (none == ECONNREFUSED)
+            assert_int_equal(reach(AF_INET6, f.port), cases[i].v6 ? 0 : ECONNREFUSED);
+        fixture_stop(&f);
+    }
 }
 
 static void test_h1__keeps_alive_and_pipelines(void **state)
@@ -198,6 +245,7 @@ static void test_grpc__streams_from_another_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_listen__all_zeros_are_both_families),
         cmocka_unit_test_setup_teardown(test_h1__keeps_alive_and_pipelines, setup, teardown),
         cmocka_unit_test_setup_teardown(test_h1__reads_chunked_bodies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_h1__cleans_paths, setup, teardown),
