@@ -23,6 +23,10 @@
 #define COMPARE_WAVE  4u           /* slices at a time */
 #define KEY_CELLS     (256u << 10) /* bytes of value_cells */
 
+/* Intrinsics that compare() counts beside the attributes, in this order, by rows and by columns. */
+#define COMPARE_INTRINSICS 9
+extern const enum tql_intrinsic compare_intrinsics[COMPARE_INTRINSICS];
+
 enum key_state {
     KEY_WAITING,
     KEY_ACTIVE,  /* counted in this round */

@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "compare_count.h"
 
-static const enum tql_intrinsic counted[] = {
+const enum tql_intrinsic compare_intrinsics[COMPARE_INTRINSICS] = {
     TQL_I_NAME,
     TQL_I_STATUS,
     TQL_I_STATUS_MESSAGE,
@@ -85,9 +85,9 @@ static enum ec keys_add(struct keys *k, enum tql_intrinsic intrinsic, enum part_
 enum ec keys_init(struct keys *k, struct arena *a, struct err *err)
 {
     *k = (struct keys){.arena = a};
-    for (size_t i = 0; i < ARRAY_LEN(counted); i++) {
-        struct str text = tql_intrinsic_text(counted[i]);
-        TRY(keys_add(k, counted[i], TABLE_COUNT, text, text, err));
+    for (size_t i = 0; i < COMPARE_INTRINSICS; i++) {
+        struct str text = tql_intrinsic_text(compare_intrinsics[i]);
+        TRY(keys_add(k, compare_intrinsics[i], TABLE_COUNT, text, text, err));
     }
     return EC_OK;
 }

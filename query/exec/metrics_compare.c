@@ -2,6 +2,7 @@
  * compare(): every attribute value of every observed span is counted, by side (baseline,
  * selection). Labels of the accumulator: side, attribute text, value. */
 #include "bind.h"
+#include "compare.h"
 #include "metrics_collect.h"
 
 struct compare_col { /* one attribute column of a part */
@@ -96,18 +97,6 @@ static enum ec count_shape(struct collector *c, const struct qrow *r, col_id sha
     return EC_OK;
 }
 
-static const enum tql_intrinsic counted[] = {
-    TQL_I_NAME,
-    TQL_I_STATUS,
-    TQL_I_STATUS_MESSAGE,
-    TQL_I_KIND,
-    TQL_I_CHILD_COUNT,
-    TQL_I_INSTRUMENTATION_NAME,
-    TQL_I_INSTRUMENTATION_VERSION,
-    TQL_I_ROOT_NAME,
-    TQL_I_ROOT_SERVICE,
-};
-
 static enum ec intrinsic(
     struct collector *c, enum tql_intrinsic which, uint32_t row, struct qval *ret, struct err *err)
 {
@@ -139,9 +128,9 @@ enum ec compare_observe(
     selected = qval_true(&v);
     if (m->start_ns > 0 && m->end_ns > 0)
         selected = selected && start_ns > (uint64_t)m->start_ns && start_ns <= (uint64_t)m->end_ns;
-    for (size_t i = 0; i < ARRAY_LEN(counted); i++) {
-        TRY(intrinsic(c, counted[i], row, &v, err));
-        TRY(count(c, selected, tql_intrinsic_text(counted[i]), &v, bucket, err));
+    for (size_t i = 0; i < COMPARE_INTRINSICS; i++) {
+        TRY(intrinsic(c, compare_intrinsics[i], row, &v, err));
+        TRY(count(c, selected, tql_intrinsic_text(compare_intrinsics[i]), &v, bucket, err));
     }
     TRY(count_shape(c, r, COL_SPAN_SHAPE, r->off, selected, bucket, err));
     TRY(qrow_u64(c->ev.trace, r, COL_SPAN_RESOURCE, &resource, err));
