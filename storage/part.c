@@ -188,6 +188,27 @@ bool part_col_fixed(
     }
 }
 
+bool part_col_sparse(col_id col)
+{
+    switch (col) {
+    case COL_SPAN_STATUS_MESSAGE:
+    case COL_SPAN_TRACE_STATE:
+    case COL_SPAN_DROPPED_ATTRS:
+    case COL_SPAN_DROPPED_EVENTS:
+    case COL_SPAN_DROPPED_LINKS:
+    case COL_EVENT_DROPPED_ATTRS:
+    case COL_LINK_TRACE_STATE:
+    case COL_LINK_DROPPED_ATTRS:
+    case COL_RESOURCE_DROPPED_ATTRS:
+    case COL_RESOURCE_SCHEMA_URL:
+    case COL_SCOPE_DROPPED_ATTRS:
+    case COL_SCOPE_SCHEMA_URL:
+        return true;
+    default:
+        return false;
+    }
+}
+
 enum col_phys value_type_phys(enum value_type t)
 {
     switch (t) {

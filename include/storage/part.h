@@ -313,4 +313,7 @@ bool part_names(struct part *p, uint64_t ret[TABLE_COUNT]);
 /* Table and physical type of a fixed column; false for a number that is none. */
 bool part_col_fixed(
     col_id col, enum part_table *ret_table, enum col_phys *ret_phys, const char **ret_name);
+/* Fixed columns that most rows lack: a block lists the rows that have them, the others read as
+ * empty or 0. */
+bool part_col_sparse(col_id col);
 enum col_phys value_type_phys(enum value_type t);

@@ -149,7 +149,7 @@ uint64_t block_chunk_bytes(
     ASSERT(block_schema_phys(s, k->col, &table, &phys));
     uint64_t groups = (uint64_t)h->group_last - h->group_first + 1;
     uint64_t bytes = align8(sizeof(struct chunk_object)) + align8((groups + 1) * 4);
-    if (block_col_sparse(k->col))
+    if (part_col_sparse(k->col))
         bytes += align8(h->n_values * 4ULL);
     bytes += align8((uint64_t)h->n_values * col_phys_width(phys));
     if (k->flags & COLUMN_LOCAL)
@@ -165,7 +165,7 @@ static void chunk_lay_out(const struct block_column *k, const struct block_chunk
     o->first = (uint32_t *)(void *)p;
     p += align8((groups + 1) * 4);
     o->rows = NULL;
-    if (block_col_sparse(k->col)) {
+    if (part_col_sparse(k->col)) {
         o->rows = (uint32_t *)(void *)p;
         p += align8(h->n_values * 4ULL);
     }
@@ -343,7 +343,7 @@ enum ec block_chunk_decode(struct block_reader *r, const struct block_column *k,
     chunk_lay_out(k, h, phys, o);
     if (table <= TABLE_SCOPES && h->group_last != 0)
         return ERR(err, EC_CORRUPT, "a part-wide table has no groups");
-    bool sparse = block_col_sparse(k->col), dense = k->col < COL_FIXED_MAX && !sparse;
+    bool sparse = part_col_sparse(k->col), dense = k->col < COL_FIXED_MAX && !sparse;
     unsigned width = col_phys_width(phys);
     if (k->col == COL_SPAN_PARENT && h->n_value_pages != 1)
         return ERR(err, EC_CORRUPT, "parents in %u pages", h->n_value_pages);

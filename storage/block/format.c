@@ -318,24 +318,3 @@ void block_root_free(struct block_root *r, struct budget *budget)
     free(r->ids.pages);
     free(r);
 }
-
-bool block_col_sparse(col_id col)
-{
-    switch (col) {
-    case COL_SPAN_STATUS_MESSAGE:
-    case COL_SPAN_TRACE_STATE:
-    case COL_SPAN_DROPPED_ATTRS:
-    case COL_SPAN_DROPPED_EVENTS:
-    case COL_SPAN_DROPPED_LINKS:
-    case COL_EVENT_DROPPED_ATTRS:
-    case COL_LINK_TRACE_STATE:
-    case COL_LINK_DROPPED_ATTRS:
-    case COL_RESOURCE_DROPPED_ATTRS:
-    case COL_RESOURCE_SCHEMA_URL:
-    case COL_SCOPE_DROPPED_ATTRS:
-    case COL_SCOPE_SCHEMA_URL:
-        return true;
-    default:
-        return false;
-    }
-}

@@ -141,5 +141,3 @@ const struct block_column *block_schema_column(const struct block_schema *s, col
 /* Table and type of any column of this block; false when it has none of that number. */
 bool block_schema_phys(
     const struct block_schema *s, col_id col, enum part_table *ret_table, enum col_phys *ret_phys);
-/* Fixed columns whose rows are listed in their pages. */
-bool block_col_sparse(col_id col);

@@ -180,7 +180,7 @@ static enum ec view_make(
         return block_presence_rows(
             r, g, &r->schema->attrs[col - COL_FIXED_MAX], ret->n, &ret->rows, err);
     /* Dense columns are complete, or the file lies about them. */
-    if (col < COL_FIXED_MAX && !block_col_sparse(col) &&
+    if (col < COL_FIXED_MAX && !part_col_sparse(col) &&
         ret->n != block_table_rows(r->root, r->schema, table, g))
         return ERR(err, EC_CORRUPT, "column %u: %u values in group %u", col, ret->n, g);
     return EC_OK;

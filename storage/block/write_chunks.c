@@ -138,7 +138,7 @@ static enum ec chunk_put_odd(
 static enum ec chunk_put_pages(struct writer *w, const struct column_data *d, size_t a, size_t z,
     const uint64_t *vals, enum ints_hint hint, uint32_t group_first, struct err *err)
 {
-    bool sparse = block_col_sparse(d->col), dense = d->col < COL_FIXED_MAX && !sparse;
+    bool sparse = part_col_sparse(d->col), dense = d->col < COL_FIXED_MAX && !sparse;
     for (size_t i = a; i < z; i += PAGE_VALUES_MAX) {
         size_t n = MIN(z - i, (size_t)PAGE_VALUES_MAX);
         page_out_reset(&w->page);

@@ -105,7 +105,7 @@ static enum ec write_copied_strings(
 
 static enum ec write_wanted(struct writer *w, struct wanted *k, struct err *err)
 {
-    bool dense = k->col < COL_FIXED_MAX && !block_col_sparse(k->col);
+    bool dense = k->col < COL_FIXED_MAX && !part_col_sparse(k->col);
     if (k->too_big) {
         struct buf hashes;
         buf_init(&hashes, w->opt->budget);

@@ -314,7 +314,7 @@ static enum ec table_write_column(struct writer *w, struct wanted *k, struct err
 {
     if (k->got.n == 0)
         return EC_OK;
-    bool sparse = k->col >= COL_FIXED_MAX || block_col_sparse(k->col);
+    bool sparse = k->col >= COL_FIXED_MAX || part_col_sparse(k->col);
     struct column_data d = {.col = k->col,
         .table = k->table,
         .phys = k->phys,

@@ -297,27 +297,6 @@ enum ec leaf_group(struct scan *s, struct leaf *l, uint32_t g, const struct part
     }
 }
 
-static bool col_sparse_fixed(col_id col)
-{
-    switch (col) {
-    case COL_SPAN_STATUS_MESSAGE:
-    case COL_SPAN_TRACE_STATE:
-    case COL_SPAN_DROPPED_ATTRS:
-    case COL_SPAN_DROPPED_EVENTS:
-    case COL_SPAN_DROPPED_LINKS:
-    case COL_EVENT_DROPPED_ATTRS:
-    case COL_LINK_TRACE_STATE:
-    case COL_LINK_DROPPED_ATTRS:
-    case COL_RESOURCE_DROPPED_ATTRS:
-    case COL_RESOURCE_SCHEMA_URL:
-    case COL_SCOPE_DROPPED_ATTRS:
-    case COL_SCOPE_SCHEMA_URL:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* Is it known without pages that no value of this string column can match? */
 static bool col_hopeless(struct scan *s, const struct scan_leaf *want, col_id col)
 {
@@ -383,7 +362,7 @@ static enum ec leaf_init_fixed(struct scan *s, struct leaf *l, bool *ret_none, s
     *ret_none = !fixed_comparable(l->want, phys);
     if (*ret_none || l->want->op == SCAN_EXISTS || l->want->op == SCAN_KEY)
         return EC_OK;
-    if (col_sparse_fixed(l->want->col)) {
+    if (part_col_sparse(l->want->col)) {
         const struct value empty = {.type = VALUE_STR, .s = STR("")};
         l->by_default =
             phys == PHYS_CODE ? scan_scalar_holds(l->want, &empty) : ranges_have_zero(&l->u64);
