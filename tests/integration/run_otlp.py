@@ -358,7 +358,7 @@ def rate_limit():
         c.check("metric", metric(server, "tempo_discarded_spans_total").get(
             '{reason="rate_limited",tenant="single-tenant"}') == 2,
             metric(server, "tempo_discarded_spans_total"))
-        answers = [post(server, one(attributes={"pad": "y" * 300})[1]) for _ in range(4)]
+        answers = [post(server, one(attributes={"pad": "y" * 700})[1]) for _ in range(6)]
         refused = [a for a in answers if a.status == 429]
         c.check("the bucket empties", answers[0].status == 200 and refused, answers)
         if refused:

@@ -26,6 +26,7 @@ from server import Server, merge, sanitized  # noqa: E402
 
 c = Checks()
 SECONDS = float(os.environ.get("SECONDS", "3"))
+SANITIZED = sanitized()  # a tenth of the speed: less at once, and no comparison of times
 PB = {"Content-Type": "application/x-protobuf"}
 MARK = b"MARKMARK"
 OPEN = {"overrides": {"defaults": {"ingestion": {"rate_limit_bytes": 10**10, "burst_size_bytes": 10**10, "max_traces_per_user": 0}}}}
@@ -119,11 +120,11 @@ def streams(port):
 
 
 def windows(server):
-    """Answers that nobody lets through, on 50 connections of 10 streams."""
+    """Answers that nobody lets through, on 50 connections of 10 streams each."""
     for _ in range(10):
         post(server, request_pb(request([span(name=f"op-{i}", attributes={"text": "x" * 500}) for i in range(200)])), "application/x-protobuf")
     held = []
-    for _ in range(50):
+    for _ in range(5 if SANITIZED else 50):
         wire = Wire(server.http_port, settings=struct.pack(">HI", 4, 0))
         for s in range(1, 20, 2):
             wire.send(frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, s, h2.request(b"/api/search?q=%7B%7D&limit=1000&spss=50", b"GET", False)))
@@ -157,7 +158,7 @@ def floods():
         handshakes(server)
         c.equal("afterwards", post(server, request_pb(request([span()])), "application/x-protobuf").status, 200)
         peak = server.memory_mib("VmHWM")
-        if not sanitized():
+        if not SANITIZED:
             c.check("memory", peak <= budget * 1.25, peak)
         print(f"floods: peak {peak:.0f} MiB of {budget}", file=sys.stderr)
 
@@ -226,11 +227,12 @@ def overload():
         peak = server.memory_mib("VmHWM")
         print(f"overload: 4 clients {few[0]:.0f} requests/s, 64 clients {many[0]:.0f} {many[1]}, of 3 MB {huge[1]}; peak {peak:.0f} MiB of {budget}", file=sys.stderr)
         for what, got in (("many", many), ("huge", huge)):
-            c.check(f"{what}: only refusals that say when to come back", set(got[1]) <= {200, 429, 503} and got[3] == 0, got)
+            known = {200, 429, 503} | ({"closed"} if SANITIZED else set())  # by the client, after 30 s
+            c.check(f"{what}: only refusals that say when to come back", set(got[1]) <= known and got[3] == 0, got)
         c.check("huge: some are taken, some refused", huge[1].get(200, 0) > 0 and huge[1].get(503, 0) + huge[1].get(429, 0) > 0, huge)
         # By the server's own CPU, so that clients that compete for processors do not count.
         c.check("goodput", many[1].get(200, 0) / many[4] >= 0.7 * few[1].get(200, 0) / few[4], (few, many))
-        if not sanitized():
+        if not SANITIZED:
             c.check("memory", peak <= budget * 1.25, peak)
         began = time.monotonic()
         c.equal("back to normal", post(server, request_pb(request([span()])), "application/x-protobuf").status, 200)
@@ -258,7 +260,8 @@ def neighbour(server, seconds):
 
 def isolation():
     """Tenant a sends many times what it may; b is not refused anything and hardly waits longer."""
-    limits = {"overrides": {"defaults": {"ingestion": {"rate_limit_bytes": 2_000_000, "burst_size_bytes": 2_000_000}}}, "multitenancy_enabled": True}
+    rate = 200_000 if SANITIZED else 2_000_000
+    limits = {"overrides": {"defaults": {"ingestion": {"rate_limit_bytes": rate, "burst_size_bytes": rate}}}, "multitenancy_enabled": True}
     with Server(limits) as server:
         quiet = neighbour(server, SECONDS)
         result = []
@@ -273,7 +276,7 @@ def isolation():
         c.check("a is over its rate", counts.get(429, 0) > counts.get(200, 0), counts)
         c.check("a is told when to come back", result[0][3] == 0, result[0])
         c.equal("b is never refused", beside[0], {200})
-        c.check("b hardly waits", beside[1] < quiet[1] * 3 + 0.05, (quiet, beside))
+        c.check("b hardly waits", SANITIZED or beside[1] < quiet[1] * 3 + 0.05, (quiet, beside))
         for tenant, other in (("a", "b"), ("b", "a")):
             n = trace_id()
             post(server, request_pb(request([span(n)], tenant)), "application/x-protobuf", {"X-Scope-OrgID": "b" if tenant == "b" else "c"})
@@ -315,7 +318,7 @@ def slow():
               f"{beside[2] * 1e3:.1f}", file=sys.stderr)
         c.check("they were there", len(held) > 400, len(held))
         c.equal("never refused", beside[0], {200})
-        c.check("hardly waits", beside[1] < quiet[1] * 3 + 0.05, (quiet, beside))
+        c.check("hardly waits", SANITIZED or beside[1] < quiet[1] * 3 + 0.05, (quiet, beside))
 
 
 # ---- caps: one below, at, one above ----

@@ -12,6 +12,8 @@ import struct
 import time
 import urllib.parse
 
+from server import patience
+
 _serial = itertools.count(1)
 _epoch = time.time_ns()
 
@@ -237,6 +239,7 @@ class Answer:
 
 def http_request(url, method="GET", body=None, headers=None, timeout=30, ssl_context=None):
     """One request on its own connection; never follows redirects, never raises on a status."""
+    timeout *= patience()
     u = urllib.parse.urlsplit(url)
     if u.scheme == "https":
         c = http.client.HTTPSConnection(u.hostname, u.port, timeout=timeout, context=ssl_context)

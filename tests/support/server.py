@@ -6,6 +6,7 @@ and written as JSON, which is YAML. Whatever the server prints goes to one log f
 a failed assertion or a wrong exit status in it is an error of the test that uses the server.
 """
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -37,11 +38,17 @@ def program():
     return os.environ.get("VIVACE") or str(ROOT / "build" / "vivace")
 
 
+@functools.cache
 def sanitized():
     """True for an instrumented program: slower, so limits on time and memory are widened."""
-    with open(program(), "rb") as f:
-        data = f.read()
+    path = pathlib.Path(program())
+    data = path.read_bytes() if path.is_file() else b""
     return b"__asan_init" in data or b"__tsan_init" in data
+
+
+def patience():
+    """What limits on time are multiplied with: VIVACE_PATIENCE, for a machine that is slow."""
+    return float(os.environ.get("VIVACE_PATIENCE") or (5 if sanitized() else 1))
 
 
 def free_ports(n):
@@ -146,7 +153,7 @@ class Server:
         return time.monotonic() - began
 
     def wait_ready(self, timeout=None):
-        end = time.monotonic() + (timeout or READY_SECONDS * (4 if sanitized() else 1))
+        end = time.monotonic() + (timeout or READY_SECONDS * patience())
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise ServerError(f"exit {self.process.returncode} at start:\n{self.log_tail()}")
@@ -166,7 +173,7 @@ class Server:
     def stop(self, limit=None):
         """SIGTERM; the exit status must be 0, within the promised time. Returns the seconds, without
         those that the machine kept it waiting (own_time)."""
-        limit = limit or STOP_SECONDS * (5 if sanitized() else 1)
+        limit = limit or STOP_SECONDS * patience()
         self.process.send_signal(signal.SIGTERM)
         try:
             passed, seconds = own_time.wait(self.process, limit + 30)
