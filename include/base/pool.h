@@ -2,19 +2,25 @@
  * A fixed pool of worker threads with bounded queues, fair between keys.
  *
  * Jobs carry a key (tenant and query, or 0); workers take the next job round-robin over keys, so
- * one heavy key cannot starve the others. Two classes: POOL_NORMAL, and POOL_LOW (flush,
- * compaction) which runs only on threads reserved for it, at lower scheduling priority (nice 10).
+ * one heavy key cannot starve the others. Each class has threads of its own:
+ *   POOL_NORMAL  queries: more threads than processors, so that a short one need not wait for long
+ *                ones; those take turns (pool_turn)
+ *   POOL_HELP    what speeds up a POOL_NORMAL job that would get there alone: as many threads as a
+ *                job leaves processors. And flushes that ingest waits for
+ *   POOL_LOW     flush, compaction: at lower scheduling priority (nice 10)
  */
 #pragma once
 
 #include "base/err.h"
 
-enum pool_class { POOL_NORMAL, POOL_LOW, POOL_CLASSES };
+enum pool_class { POOL_NORMAL, POOL_HELP, POOL_LOW, POOL_CLASSES };
 struct pool;
 
 struct pool_options {
     unsigned n_normal;  /* threads; 0: number of CPUs, at least 2 */
+    unsigned n_help;    /* threads; 0: one fewer than CPUs, at least 1 */
     unsigned n_low;     /* threads; 0: 1 */
+    unsigned n_turns;   /* long jobs that run at once; 0: number of CPUs, at least 2 */
     unsigned queue_max; /* jobs waiting per class; 0: 4096 */
     size_t stack_bytes; /* 0: 512 KiB */
 };
@@ -30,6 +36,13 @@ unsigned pool_threads(const struct pool *p, enum pool_class cls);
 size_t pool_queued(const struct pool *p, enum pool_class cls);
 /* Runs fn(arg, i) for i in [0, n) on up to `width` workers plus the caller, returns when all are
  * done. Never waits for a free worker: the caller does what is not taken. Safe on a pool thread;
- * from a POOL_LOW thread the helpers are POOL_LOW too. p may be NULL: the caller does all. */
+ * from a POOL_LOW thread the helpers are POOL_LOW too, from a POOL_NORMAL one POOL_HELP. p may be
+ * NULL: the caller does all. */
 void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
     void (*fn)(void *arg, size_t i), void *arg);
+/* To be called now and then by a job that may be long, holding no lock. A POOL_NORMAL job that has
+ * used the CPU for some ten milliseconds goes on only while it has one of n_turns places, and gives
+ * it up to who waits after as long again, in the order of asking. Waits for two seconds at most:
+ * a job that stands still is no reason for the others to. On other threads: nothing. */
+void pool_turn(void);
+unsigned pool_cpus(void); /* that this process may use, at least 1 */

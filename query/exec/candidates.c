@@ -21,6 +21,7 @@ static enum ec over_budget(struct err *err)
 
 enum ec query_check_alive(const struct query_ctx *ctx, struct err *err)
 {
+    pool_turn();
     if (ctx->canceled != NULL && ctx->canceled(ctx->canceled_arg))
         return ERR(err, EC_CANCELED, "context canceled");
     if (ctx->deadline_mono_ns != 0 && clock_mono_ns() > ctx->deadline_mono_ns)

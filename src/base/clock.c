@@ -32,6 +32,11 @@ int64_t clock_mono_ns(void)
     return now(CLOCK_MONOTONIC);
 }
 
+int64_t clock_cpu_ns(void)
+{
+    return now(CLOCK_THREAD_CPUTIME_ID);
+}
+
 int64_t clock_boot_ns(void)
 {
     return now(CLOCK_BOOTTIME);

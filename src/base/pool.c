@@ -9,10 +9,15 @@
  * itself, queued helpers only speed it up, and a helper that comes late finds nothing left. The
  * caller waits only for indexes that a running thread holds, so nesting cannot deadlock.
  *
- * Locks: one per class. No lock is held while a job runs.
+ * WHY turns: ten scans at once on two processors would leave two tenths of them to ingest, whose
+ * two threads the kernel treats like any other, and every scan would be at its largest in memory.
+ * What is short never asks for a turn, so it runs beside them at once.
+ *
+ * Locks: one per class, one of the turns. No lock is held while a job runs.
  */
 #include "base/pool.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -26,6 +31,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/watch.h"
+#include "turns.h"
 
 #define QUEUE_MAX_DEFAULT   4096u
 #define STACK_BYTES_DEFAULT ((size_t)512 << 10)
@@ -35,7 +41,11 @@
 #define JOB_STUCK_NS (300 * NS_PER_S)
 #define LOW_STUCK_NS (1800 * NS_PER_S)
 #define KEY_BUCKETS  256u
-#define POOL_MAGIC   0x706f6f6cu
+/* Of CPU: a job without a turn, and with one that others want. */
+#define TURN_FREE_NS     (10 * NS_PER_MS)
+#define TURN_NS          (20 * NS_PER_MS)
+#define TURN_WAIT_MAX_NS (2 * NS_PER_S)
+#define POOL_MAGIC       0x706f6f6cu
 
 struct job {
     struct job *next;
@@ -65,6 +75,7 @@ struct pool {
     unsigned magic;
     unsigned queue_max;
     struct pool_class_state cls[POOL_CLASSES];
+    struct turns turns;
 };
 
 struct worker_start {
@@ -75,6 +86,10 @@ struct worker_start {
 
 static _Thread_local struct pool *own_pool; /* of a worker thread */
 static _Thread_local enum pool_class own_class;
+static _Thread_local struct {
+    bool holds;           /* a turn */
+    int64_t cpu_until_ns; /* clock_cpu_ns: free until then, without and with a turn */
+} own_turn;
 
 static struct key_queue **key_find(struct pool_class_state *c, uint64_t key)
 {
@@ -118,6 +133,31 @@ static struct job *job_take(struct pool_class_state *c)
     return j;
 }
 
+static void turn_begin(enum pool_class cls)
+{
+    if (cls == POOL_NORMAL)
+        own_turn.cpu_until_ns = clock_cpu_ns() + TURN_FREE_NS;
+}
+
+static void turn_end(void)
+{
+    if (own_turn.holds)
+        turns_give(&own_pool->turns);
+    own_turn.holds = false;
+}
+
+void pool_turn(void)
+{
+    if (own_pool == NULL || own_class != POOL_NORMAL)
+        return;
+    struct turns *t = &own_pool->turns;
+    if ((own_turn.holds && !turns_wanted(t)) || clock_cpu_ns() < own_turn.cpu_until_ns)
+        return;
+    turn_end();
+    own_turn.holds = turns_take(t, TURN_WAIT_MAX_NS);
+    own_turn.cpu_until_ns = clock_cpu_ns() + (own_turn.holds ? TURN_NS : TURN_FREE_NS);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker_start *start = arg;
@@ -126,7 +166,9 @@ static void *worker_main(void *arg)
 
     own_pool = start->pool;
     own_class = start->cls;
-    snprintf(name, sizeof(name), "%s-%u", start->cls == POOL_LOW ? "low" : "work", start->i);
+    static const char *const names[] = {"work", "help", "low"};
+    static_assert(ARRAY_LEN(names) == POOL_CLASSES, "all are named");
+    snprintf(name, sizeof(name), "%s-%u", names[start->cls], start->i);
     (void)pthread_setname_np(pthread_self(), name); /* only for people */
     if (start->cls == POOL_LOW) /* on Linux the priority is the thread's; a refusal costs latency */
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOW_NICE);
@@ -145,7 +187,9 @@ static void *worker_main(void *arg)
         pthread_mutex_unlock(&c->lock);
         watch_begin(cls == POOL_LOW ? "storage worker" : "query worker", "job",
             cls == POOL_LOW ? LOW_STUCK_NS : JOB_STUCK_NS);
+        turn_begin(cls);
         j->fn(j->arg);
+        turn_end();
         watch_end();
         free(j);
         pthread_mutex_lock(&c->lock);
@@ -154,12 +198,10 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-static unsigned cpu_count(void)
+unsigned pool_cpus(void)
 {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return 2;
-    return MAX(2u, (unsigned)CPU_COUNT(&set));
+    return sched_getaffinity(0, sizeof(set), &set) != 0 ? 2u : MAX(1u, (unsigned)CPU_COUNT(&set));
 }
 
 static enum ec workers_start(
@@ -201,15 +243,18 @@ static void pool_freep(struct pool **p)
 
 enum ec pool_new(const struct pool_options *opt, struct pool **ret, struct err *err)
 {
-    unsigned n_normal = opt->n_normal == 0 ? cpu_count() : opt->n_normal;
+    unsigned cpus = MAX(2u, pool_cpus());
+    unsigned n_normal = opt->n_normal == 0 ? cpus : opt->n_normal;
+    unsigned n_help = opt->n_help == 0 ? cpus - 1 : opt->n_help;
     unsigned n_low = opt->n_low == 0 ? 1 : opt->n_low;
     size_t stack_bytes = opt->stack_bytes == 0 ? STACK_BYTES_DEFAULT : opt->stack_bytes;
 
 #ifdef VIVACE_DEBUG
     stack_bytes *= 4; /* frames of unoptimised and sanitized code are several times larger */
 #endif
-    if (n_normal > THREADS_MAX || n_low > THREADS_MAX)
-        return ERR(err, EC_INVALID, "pool: %u threads over %u", MAX(n_normal, n_low), THREADS_MAX);
+    unsigned most = MAX(MAX(n_normal, n_low), n_help);
+    if (most > THREADS_MAX)
+        return ERR(err, EC_INVALID, "pool: %u threads over %u", most, THREADS_MAX);
     CLEANUP(pool_freep) struct pool *p = xcalloc(1, sizeof(*p));
     p->magic = POOL_MAGIC;
     p->queue_max = opt->queue_max == 0 ? QUEUE_MAX_DEFAULT : opt->queue_max;
@@ -218,7 +263,9 @@ enum ec pool_new(const struct pool_options *opt, struct pool **ret, struct err *
         pthread_cond_init(&p->cls[i].wake, NULL);
         p->cls[i].ring_last = &p->cls[i].ring;
     }
+    turns_init(&p->turns, opt->n_turns == 0 ? cpus : opt->n_turns);
     TRY(workers_start(p, POOL_NORMAL, n_normal, stack_bytes, err));
+    TRY(workers_start(p, POOL_HELP, n_help, stack_bytes, err));
     TRY(workers_start(p, POOL_LOW, n_low, stack_bytes, err));
     *ret = TAKE_PTR(p);
     return EC_OK;
@@ -246,6 +293,7 @@ void pool_free(struct pool *p)
         pthread_cond_destroy(&p->cls[i].wake);
         pthread_mutex_destroy(&p->cls[i].lock);
     }
+    turns_deinit(&p->turns);
     p->magic = 0;
     free(p);
 }
@@ -352,8 +400,11 @@ void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
             fn(arg, i);
         return;
     }
-    /* Work that low threads started stays on low threads. */
-    enum pool_class cls = own_pool == p ? own_class : POOL_NORMAL;
+    /* Work that low threads started stays on low threads; only who is none of ours (the start,
+     * which has all threads to itself) spreads over all that are for queries. */
+    enum pool_class cls = own_pool != p              ? POOL_NORMAL
+                          : own_class == POOL_NORMAL ? POOL_HELP
+                                                     : own_class;
     size_t n_helpers = MIN(MIN((size_t)width, n - 1), (size_t)p->cls[cls].n_threads);
     struct sweep *s = xcalloc(1, sizeof(*s));
     s->fn = fn, s->arg = arg, s->n = n;

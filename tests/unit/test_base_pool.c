@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "unit.h"
 
@@ -325,11 +326,28 @@ static void note_thread(void *arg, size_t i)
     pthread_barrier_wait(&c->both_inside);
 }
 
-static void low_sweep(void *arg)
+static void sweep_two(void *arg)
 {
     struct classes *c = arg;
     pool_parallel(c->p, 1, 2, 2, note_thread, c);
     sem_post(&c->swept);
+}
+
+static void test_parallel__of_queries_has_threads_of_its_own(void **state)
+{
+    (void)state;
+    struct classes c = {0};
+    struct err err = {0};
+    pthread_barrier_init(&c.both_inside, NULL, 2);
+    sem_init(&c.swept, 0, 0);
+    assert_ok(pool_new(&(struct pool_options){.n_normal = 2, .n_help = 1}, &c.p, &err), err);
+    assert_true(pool_submit(c.p, POOL_NORMAL, 1, sweep_two, &c));
+    sem_down(&c.swept);
+    pool_free(c.p);
+    bool helped = memcmp(c.names[0], "help-", 5) == 0;
+    assert_memory_equal(c.names[helped], "work-", 5);
+    assert_memory_equal(c.names[!helped], "help-", 5);
+    pthread_barrier_destroy(&c.both_inside);
 }
 
 static void test_parallel__of_low_threads_stays_low(void **state)
@@ -340,12 +358,108 @@ static void test_parallel__of_low_threads_stays_low(void **state)
     pthread_barrier_init(&c.both_inside, NULL, 2);
     sem_init(&c.swept, 0, 0);
     assert_ok(pool_new(&(struct pool_options){.n_normal = 2, .n_low = 2}, &c.p, &err), err);
-    assert_true(pool_submit(c.p, POOL_LOW, 1, low_sweep, &c));
+    assert_true(pool_submit(c.p, POOL_LOW, 1, sweep_two, &c));
     sem_down(&c.swept);
     pool_free(c.p);
     for (int i = 0; i < 2; i++)
         assert_memory_equal(c.names[i], "low-", 4);
     pthread_barrier_destroy(&c.both_inside);
+}
+
+/* ---- turns ---- */
+
+struct turn_job {
+    struct gate gate;
+    sem_t done;
+};
+
+static void use_cpu(int64_t ns)
+{
+    for (int64_t until = clock_cpu_ns() + ns; clock_cpu_ns() < until;)
+        ;
+}
+
+/* Long, has its turn, and keeps it until the gate opens; then asks again. */
+static void long_job(void *arg)
+{
+    struct turn_job *j = arg;
+    use_cpu(15 * NS_PER_MS);
+    pool_turn();
+    gate_wait(&j->gate);
+    use_cpu(25 * NS_PER_MS);
+    pool_turn(); /* who waits is first */
+    sem_post(&j->done);
+}
+
+static void short_job(void *arg)
+{
+    struct turn_job *j = arg;
+    pool_turn();
+    sem_post(&j->done);
+}
+
+static void turn_job_init(struct turn_job *j)
+{
+    gate_init(&j->gate);
+    sem_init(&j->done, 0, 0);
+}
+
+static bool sem_down_soon(sem_t *s, long ms)
+{
+    for (long i = 0; i < ms; i++) {
+        if (sem_trywait(s) == 0)
+            return true;
+        usleep(1000);
+    }
+    return false;
+}
+
+static void test_turns__short_jobs_pass_long_ones_wait(void **state)
+{
+    (void)state;
+    struct pool *p = NULL;
+    struct err err = {0};
+    struct turn_job first, second, brief;
+    turn_job_init(&first);
+    turn_job_init(&second);
+    turn_job_init(&brief);
+    pool_turn(); /* of a thread that is none of a pool's: nothing */
+    assert_ok(pool_new(&(struct pool_options){.n_normal = 3, .n_turns = 1}, &p, &err), err);
+    assert_true(pool_submit(p, POOL_NORMAL, 1, long_job, &first));
+    sem_down(&first.gate.entered);
+    assert_true(pool_submit(p, POOL_NORMAL, 1, long_job, &second));
+    assert_false(sem_down_soon(&second.gate.entered, 200));
+    assert_true(pool_submit(p, POOL_NORMAL, 1, short_job, &brief));
+    sem_down(&brief.done);
+    assert_int_not_equal(sem_trywait(&second.gate.entered), 0); /* still waits */
+    sem_post(&first.gate.open);
+    sem_down(&second.gate.entered);
+    /* The first one comes back only when the second has given up its turn. */
+    assert_false(sem_down_soon(&first.done, 200));
+    sem_post(&second.gate.open);
+    sem_down(&second.done);
+    sem_down(&first.done);
+    pool_free(p);
+}
+
+static void test_turns__who_stands_still_holds_up_nobody_for_long(void **state)
+{
+    (void)state;
+    struct pool *p = NULL;
+    struct err err = {0};
+    struct turn_job first, second;
+    turn_job_init(&first);
+    turn_job_init(&second);
+    assert_ok(pool_new(&(struct pool_options){.n_normal = 2, .n_turns = 1}, &p, &err), err);
+    assert_true(pool_submit(p, POOL_NORMAL, 1, long_job, &first));
+    sem_down(&first.gate.entered);
+    assert_true(pool_submit(p, POOL_NORMAL, 1, long_job, &second));
+    sem_down(&second.gate.entered); /* although the first one never looks up */
+    sem_post(&first.gate.open);
+    sem_post(&second.gate.open);
+    pool_free(p);
+    assert_int_equal(sem_trywait(&first.done), 0);
+    assert_int_equal(sem_trywait(&second.done), 0);
 }
 
 int main(void)
@@ -362,7 +476,10 @@ int main(void)
         cmocka_unit_test(test_parallel__uses_several_threads),
         cmocka_unit_test(test_parallel__width_bounds_the_helpers),
         cmocka_unit_test(test_parallel__waits_for_running_helpers),
+        cmocka_unit_test(test_parallel__of_queries_has_threads_of_its_own),
         cmocka_unit_test(test_parallel__of_low_threads_stays_low),
+        cmocka_unit_test(test_turns__short_jobs_pass_long_ones_wait),
+        cmocka_unit_test(test_turns__who_stands_still_holds_up_nobody_for_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
