@@ -39,6 +39,10 @@
 /* Merges of fewer spans than this allows would not be worth having (storage/store/merge.c). */
 #define MERGE_BYTES_MIN (32ULL << 20)
 
+/* Most queries hold less: so many at once are never refused for each other's sake. */
+#define QUERY_BYTES_USUAL (8ULL << 20)
+#define QUERY_THREADS_MIN 4ULL
+
 struct process {
     const struct config *config;
     struct budget memory, bodies, ingest_budget, queries, answers, storage, metrics, samples;
@@ -198,6 +202,14 @@ static const struct ingest_forwarder *forwarders_from(const struct config *c, st
     return f;
 }
 
+/* Threads for queries: as many as the configuration says, but what they work with must fit. */
+static unsigned query_threads(const struct config *c)
+{
+    uint64_t fit = MAX(c->memory_budget / 4 / QUERY_BYTES_USUAL, QUERY_THREADS_MIN);
+    uint64_t cpus = MAX((uint64_t)pool_cpus() * 8, QUERY_THREADS_MIN);
+    return (unsigned)MIN(MIN(fit, cpus), c->query_workers == 0 ? cpus : c->query_workers);
+}
+
 static enum ec start_storage(struct process *p, struct err *err)
 {
     const struct config *c = p->config;
@@ -208,6 +220,7 @@ static enum ec start_storage(struct process *p, struct err *err)
     limits_from(&c->limits, &oo.defaults);
     ASSERT(lists_from(&c->limits, &p->lists, &oo.default_lists)); /* no budget */
     TRY(overrides_new(&oo, &p->overrides, err));
+    /* A block takes part of what heads may have, so that the next one fills while it is written. */
     uint64_t heads = c->max_live_traces_bytes != 0
                          ? MIN(c->max_live_traces_bytes, c->memory_budget / 2)
                          : c->memory_budget / 4;
@@ -223,7 +236,7 @@ static enum ec start_storage(struct process *p, struct err *err)
                       : strcmp(c->durability, "interval") == 0 ? DURABILITY_INTERVAL
                                                                : DURABILITY_COMMIT,
         .durability_interval_ns = c->durability_interval,
-        .block_raw_bytes_max = c->block_bytes_max,
+        .block_raw_bytes_max = MIN(c->block_bytes_max, heads / 2),
         .block_age_max_ns = c->block_age_max,
         .check_period_ns = MIN(c->flush_check_period, NS_PER_S),
         .retention_ns = c->retention,
@@ -331,7 +344,7 @@ static enum ec start(struct process *p, struct err *err)
     init_budgets(p);
     TRY(watch_start(err));
     p->query_cache = query_cache_new(&p->memory, MAX(c->memory_budget / 64, 1u << 20));
-    struct pool_options po = {.n_normal = c->query_workers, .n_low = c->block_workers};
+    struct pool_options po = {.n_normal = query_threads(c), .n_low = c->block_workers};
     TRY(pool_new(&po, &p->pool, err));
     struct api_options ao = {
         .config = c,

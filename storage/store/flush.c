@@ -12,12 +12,19 @@
  * Sealed heads of a tenant are written strictly in order (store_private.h says why). A flush that
  * fails is tried again for ever, with growing pauses; the head stays in memory and is queried
  * meanwhile.
+ *
+ * Flushes run at low priority as long as that is enough. WHY not always: where processors are
+ * short, threads of low priority get next to nothing, sealed heads pile up to their cap, and ingest
+ * is refused although the disk and the processors could take it. So who is behind writes on a
+ * thread of normal priority, and the slow one ends after the head it is at.
  */
 #include <fcntl.h>
 #include <stdlib.h>
 
 #include "base/defect.h"
 #include "store_private.h"
+
+#define SEALED_BEHIND 3u /* sealed heads of a tenant: one being written, the next, and more */
 
 bool heads_over(const struct store *s, unsigned percent)
 {
@@ -222,14 +229,13 @@ static void flush_failed(struct tenant *t, struct sealed_head *sh, const struct 
         LS("tenant", t->id), LU("tries", sh->tries), LD("retry_in", sh->backoff_ns), LE(e));
 }
 
-enum ec tenant_flush(struct tenant *t, bool force, struct err *err)
+/* yielding: the caller's thread may be slow, and leaves to an urgent flush what it has not
+ * begun. */
+static enum ec flush_all(struct tenant *t, bool force, bool yielding, struct err *err)
 {
     enum ec ec = EC_OK;
-    struct err own;
-    if (err == NULL)
-        err = &own;
     pthread_mutex_lock(&t->flush_lock);
-    for (;;) {
+    while (!yielding || !atomic_load(&t->flush_urgent)) {
         pthread_mutex_lock(&t->lock);
         struct sealed_head *sh = t->sealed;
         pthread_mutex_unlock(&t->lock);
@@ -252,11 +258,17 @@ enum ec tenant_flush(struct tenant *t, bool force, struct err *err)
     return ec;
 }
 
+enum ec tenant_flush(struct tenant *t, bool force, struct err *err)
+{
+    struct err own;
+    return flush_all(t, force, false, err == NULL ? &own : err);
+}
+
 /* In the background: a failure was logged and counted, and is tried again. */
-static void flush_due(struct tenant *t)
+static void flush_due(struct tenant *t, bool yielding)
 {
     struct err e;
-    if (tenant_flush(t, false, &e) != EC_OK)
+    if (flush_all(t, false, yielding, &e) != EC_OK)
         metric_inc(metric_series2(&store_families.jobs_retry, t->id, STR("flush")));
 }
 
@@ -265,23 +277,42 @@ static void flush_job(void *arg)
     struct tenant *t = arg;
     struct store *s = t->store;
     atomic_store(&t->flush_queued, false);
-    flush_due(t);
+    flush_due(t, true);
     tenant_unref(t);
     store_job_done(s);
+}
+
+static void flush_urgent_job(void *arg)
+{
+    struct tenant *t = arg;
+    struct store *s = t->store;
+    flush_due(t, false);
+    atomic_store(&t->flush_urgent, false);
+    tenant_unref(t);
+    store_job_done(s);
+}
+
+static void flush_submit(struct tenant *t, enum pool_class cls, _Atomic bool *queued)
+{
+    if (atomic_exchange(queued, true))
+        return;
+    tenant_ref(t);
+    if (store_job_of(t->store, cls, t->hash, cls == POOL_LOW ? flush_job : flush_urgent_job, t))
+        return;
+    atomic_store(queued, false); /* the queue is full: the next tick tries again */
+    tenant_unref(t);
 }
 
 void flush_schedule(struct tenant *t)
 {
     pthread_mutex_lock(&t->lock);
     bool work = t->sealed != NULL || (t->wal != NULL && atomic_load(&t->release_want));
+    bool behind = t->n_sealed >= SEALED_BEHIND || (t->sealed != NULL && heads_over(t->store, 50));
     pthread_mutex_unlock(&t->lock);
-    if (!work || atomic_exchange(&t->flush_queued, true))
-        return;
-    tenant_ref(t);
-    if (store_job(t->store, t->hash, flush_job, t))
-        return;
-    atomic_store(&t->flush_queued, false); /* the queue is full: the next tick tries again */
-    tenant_unref(t);
+    if (behind)
+        flush_submit(t, POOL_HELP, &t->flush_urgent);
+    else if (work)
+        flush_submit(t, POOL_LOW, &t->flush_queued);
 }
 
 void flush_some(struct store *s)
@@ -289,7 +320,7 @@ void flush_some(struct store *s)
     struct tenant_list all;
     tenant_list(s, &all);
     for (size_t i = 0; i < all.n; i++)
-        flush_due(all.p[i]);
+        flush_due(all.p[i], true);
     tenant_list_free(&all);
 }
 

@@ -145,6 +145,8 @@ struct tenant {
     _Atomic bool prepare_want; /* the next WAL segment should be made ready */
     _Atomic bool release_want; /* a wal_release failed */
     _Atomic bool flush_queued; /* a pool job for this tenant is waiting or running */
+    /* The same, on a thread of normal priority: the one of low priority lets it go on. */
+    _Atomic bool flush_urgent;
     _Atomic bool warned_compaction_off;
     _Atomic uint32_t outstanding;     /* blocks that compaction would like to merge */
     struct tenant_recovery *recovery; /* only while opening */
@@ -329,7 +331,9 @@ void tick_kick(struct store *s);
 void tick_step(struct store *s);    /* what the tick thread does once, whatever the time */
 void prepare_step(struct store *s); /* what the preparing thread does once */
 void prepare_kick(struct tenant *t);
-bool store_job(struct store *s, uint64_t key, void (*fn)(void *arg), void *arg);
+bool store_job(struct store *s, uint64_t key, void (*fn)(void *arg), void *arg); /* POOL_LOW */
+bool store_job_of(
+    struct store *s, enum pool_class cls, uint64_t key, void (*fn)(void *arg), void *arg);
 void store_job_done(struct store *s);
 
 /* disk.c */

@@ -26,13 +26,19 @@
 #define IDLE_MARK_NS     (100 * NS_PER_MS)
 #define PREPARE_RETRY_NS NS_PER_S
 
-bool store_job(struct store *s, uint64_t key, void (*fn)(void *arg), void *arg)
+bool store_job_of(
+    struct store *s, enum pool_class cls, uint64_t key, void (*fn)(void *arg), void *arg)
 {
     atomic_fetch_add(&s->jobs, 1);
-    if (s->opt.pool != NULL && pool_submit(s->opt.pool, POOL_LOW, key, fn, arg))
+    if (s->opt.pool != NULL && pool_submit(s->opt.pool, cls, key, fn, arg))
         return true;
     store_job_done(s);
     return false;
+}
+
+bool store_job(struct store *s, uint64_t key, void (*fn)(void *arg), void *arg)
+{
+    return store_job_of(s, POOL_LOW, key, fn, arg);
 }
 
 void store_job_done(struct store *s)

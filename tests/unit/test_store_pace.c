@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What may keep an ack waiting: new log segments, merges on a device that is busy. */
+ * What may keep an ack waiting: new log segments, merges on a device that is busy, flushes that get
+ * no processor. */
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "store_util.h"
 
@@ -88,11 +90,69 @@ static void test_merge__rests_while_syncs_are_slow(void **state)
     test_store_deinit(&t);
 }
 
+static sem_t low_held, low_open;
+
+static void hold_low(void *arg)
+{
+    (void)arg;
+    sem_post(&low_held);
+    while (sem_wait(&low_open) != 0)
+        ;
+}
+
+static size_t sealed(struct test_store *t)
+{
+    struct tenant *tenant = tenant_find(t->s, TENANT);
+    pthread_mutex_lock(&tenant->lock);
+    size_t n = tenant->n_sealed;
+    pthread_mutex_unlock(&tenant->lock);
+    tenant_unref(tenant);
+    return n;
+}
+
+static void seal_one(struct test_store *t, uint32_t r)
+{
+    assert_ec(test_append(t, TENANT, r, 5), EC_OK);
+    struct tenant *tenant = tenant_find(t->s, TENANT);
+    pthread_mutex_lock(&tenant->lock);
+    assert_true(tenant_seal(tenant, "test"));
+    pthread_mutex_unlock(&tenant->lock);
+    tenant_unref(tenant);
+    tick_kick(t->s);
+}
+
+/* Threads of low priority get nothing where processors are short: here none at all. */
+static void test_flush__behind_does_not_wait_for_low_threads(void **state)
+{
+    (void)state;
+    struct test_store t;
+    sem_init(&low_held, 0, 0);
+    sem_init(&low_open, 0, 0);
+    test_store_init(&t, NULL);
+    test_store_open(&t);
+    assert_true(pool_submit(t.pool, POOL_LOW, 0, hold_low, NULL));
+    while (sem_wait(&low_held) != 0)
+        ;
+    seal_one(&t, 0);
+    seal_one(&t, 1);
+    test_sleep_ms(100);
+    assert_int_equal(sealed(&t), 2); /* nothing presses yet */
+    seal_one(&t, 2);
+    for (int i = 0; i < 20000 && sealed(&t) != 0; i++)
+        test_sleep_ms(1);
+    assert_int_equal(sealed(&t), 0);
+    sem_post(&low_open);
+    test_expect(&t, TENANT, 0, 3, 5);
+    test_store_close(&t, true);
+    test_store_deinit(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seal__no_append_makes_a_segment),
         cmocka_unit_test(test_merge__rests_while_syncs_are_slow),
+        cmocka_unit_test(test_flush__behind_does_not_wait_for_low_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
