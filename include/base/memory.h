@@ -17,7 +17,7 @@ struct memory_stats {
 void memory_setup(void);
 void memory_stats(struct memory_stats *ret);
 /* After something large was freed, and once in a while: gives freed pages back to the kernel, if
- * the process has grown since the last time by enough to be worth a few milliseconds. resting:
+ * they have become enough since the last time to be worth a few milliseconds. resting:
  * nothing goes on that will want them again soon; once after work that is done without a look at
  * how much it is. */
 void memory_settle(bool resting);

@@ -17,7 +17,8 @@
 
 #define SETTLE_BYTES ((uint64_t)16 << 20)
 
-/* Resident bytes after the last trim, or since then if they became less. */
+/* Resident bytes that nothing is in, after the last trim, or since then if they became less: pages
+ * that something small is in, stacks, libraries. */
 static _Atomic uint64_t settled;
 static _Atomic bool settling;
 static _Atomic bool worked; /* since the last trim at rest */
@@ -52,9 +53,20 @@ void memory_stats(struct memory_stats *ret)
         .kept = m.fordblks};
 }
 
+/* WHY not by the growth of what is resident: while queries and heads come and go it is stable at
+ * its largest, and nothing that is freed later would ever go back. */
+static uint64_t idle_bytes(uint64_t *ret_resident)
+{
+    struct memory_stats m;
+    memory_stats(&m);
+    *ret_resident = m.resident;
+    return m.resident - MIN(m.resident, m.allocated);
+}
+
 void memory_settle(bool resting)
 {
-    uint64_t now = resident_bytes();
+    uint64_t resident;
+    uint64_t now = idle_bytes(&resident);
     uint64_t low = atomic_load_explicit(&settled, memory_order_relaxed);
     bool at_rest = atomic_exchange(&worked, !resting) && resting;
     if (now < low + SETTLE_BYTES && !at_rest) {
@@ -65,10 +77,11 @@ void memory_settle(bool resting)
     if (atomic_exchange(&settling, true))
         return; /* somebody does it already */
     int64_t begin = clock_mono_ns();
+    uint64_t before = resident;
     malloc_trim(0);
-    atomic_store_explicit(&settled, resident_bytes(), memory_order_relaxed);
+    atomic_store_explicit(&settled, idle_bytes(&resident), memory_order_relaxed);
     log_event(LOG_DEBUG, "freed memory returned", LD("took", clock_mono_ns() - begin),
-        LU("bytes", now - MIN(now, resident_bytes())));
+        LU("bytes", before - MIN(before, resident)), LU("resident", resident));
     atomic_store(&settling, false);
 }
 

@@ -156,6 +156,32 @@ static void test_memory__freed_pages_go_back(void **state)
 #endif
 }
 
+/* A process that had grown before is no larger when that memory is freed: it goes back all the
+ * same. */
+static void test_memory__what_was_in_use_goes_back_when_freed(void **state)
+{
+    (void)state;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    enum { N = 4096, EACH = 16 << 10 }; /* 64 MiB */
+    struct memory_stats before, after;
+    void **p = xcalloc(N, sizeof(*p));
+    for (int i = 0; i < N; i++)
+        memset(p[i] = xmalloc(EACH), 1, EACH);
+    memory_settle(false);
+    memory_settle(true); /* nothing can go back now */
+    memory_stats(&before);
+    for (int i = 0; i < N; i++)
+        if (i % 64 != 63)
+            free(p[i]);
+    memory_settle(false);
+    memory_stats(&after);
+    assert_true(after.resident < before.resident - (56u << 20));
+    for (int i = 63; i < N; i += 64)
+        free(p[i]);
+    free(p);
+#endif
+}
+
 static void *budget_hammer(void *arg)
 {
     struct budget *leaf = arg;
@@ -423,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_budget__holds_under_threads),
         cmocka_unit_test(test_budget__the_listed_ones_are_a_tree),
         cmocka_unit_test(test_memory__freed_pages_go_back),
+        cmocka_unit_test(test_memory__what_was_in_use_goes_back_when_freed),
         cmocka_unit_test(test_arena__returns_aligned_disjoint_memory),
         cmocka_unit_test(test_arena__empty_allocation_is_not_a_refusal),
         cmocka_unit_test(test_arena__charges_and_gives_back),
