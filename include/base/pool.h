@@ -42,7 +42,8 @@ void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
     void (*fn)(void *arg, size_t i), void *arg);
 /* To be called now and then by a job that may be long, holding no lock. A POOL_NORMAL job that has
  * used the CPU for some ten milliseconds goes on only while it has one of n_turns places, and gives
- * it up to who waits after as long again, in the order of asking. Waits for two seconds at most:
- * a job that stands still is no reason for the others to. On other threads: nothing. */
-void pool_turn(void);
+ * it up to who waits after as long again, in the order of asking; keep: not now, it holds what
+ * others are short of and had better end. Waits for two seconds at most: a job that stands still is
+ * no reason for the others to. On other threads: nothing. */
+void pool_turn(bool keep);
 unsigned pool_cpus(void); /* that this process may use, at least 1 */

@@ -19,9 +19,17 @@ static enum ec over_budget(struct err *err)
     return ERR(err, EC_LIMIT, "query is over its memory budget");
 }
 
+/* Of all queries together: then those that run end before others begin, or all would be refused. */
+static bool memory_is_short(const struct budget *own)
+{
+    const struct budget *all = own == NULL ? NULL : own->parent;
+    uint64_t cap = all == NULL ? 0 : atomic_load_explicit(&all->cap, memory_order_relaxed);
+    return cap != 0 && budget_used(all) > cap / 2;
+}
+
 enum ec query_check_alive(const struct query_ctx *ctx, struct err *err)
 {
-    pool_turn();
+    pool_turn(memory_is_short(ctx->budget));
     if (ctx->canceled != NULL && ctx->canceled(ctx->canceled_arg))
         return ERR(err, EC_CANCELED, "context canceled");
     if (ctx->deadline_mono_ns != 0 && clock_mono_ns() > ctx->deadline_mono_ns)

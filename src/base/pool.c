@@ -146,12 +146,12 @@ static void turn_end(void)
     own_turn.holds = false;
 }
 
-void pool_turn(void)
+void pool_turn(bool keep)
 {
     if (own_pool == NULL || own_class != POOL_NORMAL)
         return;
     struct turns *t = &own_pool->turns;
-    if ((own_turn.holds && !turns_wanted(t)) || clock_cpu_ns() < own_turn.cpu_until_ns)
+    if ((own_turn.holds && (keep || !turns_wanted(t))) || clock_cpu_ns() < own_turn.cpu_until_ns)
         return;
     turn_end();
     own_turn.holds = turns_take(t, TURN_WAIT_MAX_NS);

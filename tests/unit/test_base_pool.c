@@ -371,6 +371,7 @@ static void test_parallel__of_low_threads_stays_low(void **state)
 struct turn_job {
     struct gate gate;
     sem_t done;
+    bool keep;
 };
 
 static void use_cpu(int64_t ns)
@@ -384,17 +385,19 @@ static void long_job(void *arg)
 {
     struct turn_job *j = arg;
     use_cpu(15 * NS_PER_MS);
-    pool_turn();
+    pool_turn(false);
     gate_wait(&j->gate);
     use_cpu(25 * NS_PER_MS);
-    pool_turn(); /* who waits is first */
+    pool_turn(j->keep); /* who waits is first */
     sem_post(&j->done);
+    if (j->keep)
+        sem_down(&j->gate.open);
 }
 
 static void short_job(void *arg)
 {
     struct turn_job *j = arg;
-    pool_turn();
+    pool_turn(false);
     sem_post(&j->done);
 }
 
@@ -402,6 +405,7 @@ static void turn_job_init(struct turn_job *j)
 {
     gate_init(&j->gate);
     sem_init(&j->done, 0, 0);
+    j->keep = false;
 }
 
 static bool sem_down_soon(sem_t *s, long ms)
@@ -423,7 +427,7 @@ static void test_turns__short_jobs_pass_long_ones_wait(void **state)
     turn_job_init(&first);
     turn_job_init(&second);
     turn_job_init(&brief);
-    pool_turn(); /* of a thread that is none of a pool's: nothing */
+    pool_turn(false); /* of a thread that is none of a pool's: nothing */
     assert_ok(pool_new(&(struct pool_options){.n_normal = 3, .n_turns = 1}, &p, &err), err);
     assert_true(pool_submit(p, POOL_NORMAL, 1, long_job, &first));
     sem_down(&first.gate.entered);
@@ -434,10 +438,13 @@ static void test_turns__short_jobs_pass_long_ones_wait(void **state)
     assert_int_not_equal(sem_trywait(&second.gate.entered), 0); /* still waits */
     sem_post(&first.gate.open);
     sem_down(&second.gate.entered);
-    /* The first one comes back only when the second has given up its turn. */
+    /* The first one comes back only when the second is over: that one keeps its turn. */
     assert_false(sem_down_soon(&first.done, 200));
+    second.keep = true;
     sem_post(&second.gate.open);
     sem_down(&second.done);
+    assert_false(sem_down_soon(&first.done, 200));
+    sem_post(&second.gate.open);
     sem_down(&first.done);
     pool_free(p);
 }
