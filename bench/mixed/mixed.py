@@ -6,7 +6,7 @@ mixed.py [--minutes 10] [--clients 10] [--pause-ms 500] [--share 0.7] [--traces 
 
 1. half a million spans that end 20 minutes ago are sent and written to blocks, and the server is started again; 2. --clients ask the questions of
 bench/queries.py and for traces by id, each in an order of its own with a pause of --pause-ms on average between two, and nothing else
-happens; 3. the maximum: requests of 500 spans over 8 connections, as fast as answered; 4. --share of it alone; 5. both for --minutes.
+happens but for a few spans that are still in memory; 3. the maximum: requests of 500 spans over 8 connections, as fast as answered; 4. --share of it alone; 5. both for --minutes.
 
 All go to one tenant. The questions are about those first spans, so that their answers are the same before and during: what differs is the
 machine being shared, heads and new blocks to be passed over, and caches being used by others. `newest` questions have no time range and meet
@@ -192,10 +192,11 @@ def promises(rate, budget, idle, loaded, alone, sent, memory):
 def mixed(lab, a):
     file, cores = prepare(lab, a), len(os.sched_getaffinity(0))
     idle_s = max(min(a.minutes * 15, 60), 10)
+    large = corpus("large", 6000, 500)
+    lab.send(large, "grpc", clients=1, seconds=1, rate=20)  # idle servers have something in memory, too
     asked(ask(lab, a, file, 5))  # caches
     idle = asked(ask(lab, a, file, idle_s))
     askers = idle["client_cpu_s"] / idle_s
-    large = corpus("large", 6000, 500)
     most = lab.send(large, "grpc", clients=8, seconds=10)
     time.sleep(5)
     rate = a.share * most["requests_per_s"] * (1 - askers / cores)

@@ -164,7 +164,7 @@ static const struct key live_store_keys[] = {
     K("flush_op_timeout", DURATION, N, "5m", "flushing is local"),
     K("max_trace_live", DURATION, M, "30s", "a trace counts as finished at this age", TO(trace_live)),
     K("max_trace_idle", DURATION, M, "5s", "a trace counts as finished after this silence", TO(trace_idle)),
-    K("max_live_traces_bytes", UINT64, I, "250000000", "memory of recent data; beyond it ingest answers 503", TO(max_live_traces_bytes)),
+    K("max_live_traces_bytes", UINT64, I, "250000000", "memory of recent data, at most half of the budget; beyond it ingest answers 503", TO(max_live_traces_bytes)),
     K("max_block_duration", DURATION, M, "5m", "recent data becomes a block at this age (Tempo: 30s)", TO(block_age_max)),
     K("max_block_bytes", UINT64, M, "67108864", "or at this size (Tempo: 52428800)", TO(block_bytes_max)),
     K("readiness_target_lag", DURATION, N, "0s", NO_KAFKA),
