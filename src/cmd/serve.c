@@ -210,6 +210,13 @@ static unsigned query_threads(const struct config *c)
     return (unsigned)MIN(MIN(fit, cpus), c->query_workers == 0 ? cpus : c->query_workers);
 }
 
+/* What one query may hold: in a small memory most of what all may, because a dear one (compare()
+ * takes some 25 MiB) should get there; while it runs, long ones wait (pool_turn). */
+static uint64_t query_bytes(const struct config *c)
+{
+    return MAX(MAX(c->memory_budget / 8, MIN(c->memory_budget / 16 * 3, 64ULL << 20)), 16ULL << 20);
+}
+
 static enum ec start_storage(struct process *p, struct err *err)
 {
     const struct config *c = p->config;
@@ -350,7 +357,7 @@ static enum ec start(struct process *p, struct err *err)
         .config = c,
         .pool = p->pool,
         .query_budget = &p->queries,
-        .query_bytes_max = MAX(c->memory_budget / 8, 16u << 20),
+        .query_bytes_max = query_bytes(c),
         .query_cache = p->query_cache,
         .version = VIVACE_VERSION,
         .revision = VIVACE_VERSION,
