@@ -7,11 +7,12 @@
  * process is restarted by somebody who believes the new time. INVARIANT (D7): nothing younger than
  * the period is deleted.
  *
- * Start: a removed block's file may be there still (a reader had it), and its records in a log
- * segment with younger ones, so a start would show again what was gone until the next pass. They
- * go before anything is served, but only while the wall clock is within an hour of the newest
- * arrival in a block: a machine that boots with a wrong clock must get the time to set it right
- * first. Otherwise the first pass decides, as always.
+ * Start: a block that was taken may have its file still (a reader had it), so that a start adopts
+ * it and shows again what was gone; others have expired meanwhile. They go before anything is
+ * served, but only while the wall clock is within an hour of the newest arrival in a block: a
+ * machine that boots with a wrong clock must get the time to set it right first. Otherwise the
+ * first pass decides, as always. Records of the log are replayed whatever their age: each must end
+ * in a block that says so, or the log cannot go on behind it.
  *
  * Size limits (of a tenant, then of the store): oldest blocks first, but never into the newest 10
  * %.
@@ -44,7 +45,7 @@ void retention_start_clock(struct store *s)
     s->clock_believed = s->newest_arrival_s != 0 && away <= CLOCK_LEAP_NS && away >= -CLOCK_LEAP_NS;
 }
 
-int64_t tenant_retention_ns(struct tenant *t)
+static int64_t tenant_retention_ns(struct tenant *t)
 {
     struct tenant_limits limits;
     tenant_limits(t, &limits);

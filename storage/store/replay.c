@@ -3,17 +3,15 @@
  *
  * Records that blocks hold (LSN up to lsn_covered) are skipped; the rest goes into a head. A head
  * that gets too large is written as a block at once, so that replay needs no more memory than
- * ingest does. Records that are too old are left out (expire.c). Damage is counted and told; the
- * files that it is in were set aside by the log itself.
+ * ingest does. Damage is counted and told; the files that it is in were set aside by the log
+ * itself.
  */
 #include "base/defect.h"
-#include "storage/retention.h"
 #include "store_private.h"
 
 struct replay {
     struct tenant *tenant;
     struct arena arena; /* decoding a record */
-    int64_t now_ns, keep_ns;
 };
 
 static void replay_damaged(struct tenant *t, const struct wal_record *rec, const struct err *e)
@@ -79,20 +77,6 @@ static enum ec replay_relieve(struct tenant *t, struct err *err)
     return ec;
 }
 
-/* Retention took it, or would at once, by the rule for blocks: see expire.c. */
-static bool replay_expired(
-    const struct replay *r, const struct wal_record *rec, const struct batch *b)
-{
-    struct block_facts f = {.max_arrival_s = rec->arrival_s};
-    if (!r->tenant->store->clock_believed ||
-        !retention_expired(&f, r->now_ns, RANGE_SLACK_NS, r->keep_ns))
-        return false;
-    for (uint32_t i = 0; i < b->n_spans; i++)
-        if (b->spans[i].reject == SPAN_ACCEPTED)
-            f.max_end_ns = MAX(f.max_end_ns, MAX(b->spans[i].start_ns, b->spans[i].end_ns));
-    return retention_expired(&f, r->now_ns, RANGE_SLACK_NS, r->keep_ns);
-}
-
 static enum ec replay_record(void *ctx, const struct wal_record *rec, struct err *err)
 {
     struct replay *r = ctx;
@@ -113,11 +97,6 @@ static enum ec replay_record(void *ctx, const struct wal_record *rec, struct err
     replay_skip(&b, rec);
     if (b.n_rejected == b.n_spans)
         return EC_OK;
-    if (replay_expired(r, rec, &b)) {
-        if (rec->lsn == t->lsn_covered + 1) /* all before it is in blocks, or too old as well */
-            t->lsn_covered = rec->lsn;
-        return EC_OK;
-    }
     for (int tries = 0;; tries++) {
         bool full;
         ec = replay_insert(t, rec, &b, &full, err);
@@ -189,7 +168,7 @@ enum ec tenant_replay(struct tenant *t, struct err *err)
         .segment_bytes_min = s->opt.wal_segment_bytes_min,
         .segment_bytes_max = s->opt.wal_segment_bytes_max,
         .lsn_floor = t->lsn_covered};
-    struct replay r = {.tenant = t, .now_ns = clock_wall_ns(), .keep_ns = tenant_retention_ns(t)};
+    struct replay r = {.tenant = t};
     arena_init(&r.arena, &s->work, 64 << 10);
     ec = wal_open(&opt, replay_record, &r, &found, &w, err);
     arena_deinit(&r.arena);

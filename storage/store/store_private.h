@@ -349,4 +349,3 @@ void retain_job(void *arg);
 void retention_clock_check(struct store *s);
 void retention_start_clock(struct store *s); /* the catalog is loaded: sets clock_believed */
 void retention_at_start(struct store *s);    /* blocks that are too old go before anybody looks */
-int64_t tenant_retention_ns(struct tenant *t);

@@ -193,11 +193,46 @@ static void prepare_retain(struct world *w)
     clock_wall_shift_ns(2 * NS_PER_S); /* arrivals are kept in whole seconds */
 }
 
+/* Nobody retained before the crash: the start does, for the clock is near to the data. */
+static void prepare_start_retain(struct world *w)
+{
+    prepare_retain(w);
+    world_crash(w);
+}
+
+static void retain_expire(struct world *w)
+{
+    for (uint32_t r = 0; r < w->next[0]; r++)
+        w->state[0][r] = REQUEST_EXPIRED; /* may be there still, whole */
+}
+
+static void act_start_retain(struct world *w)
+{
+    retain_expire(w);
+    world_open(w);
+}
+
+static void verify_start_retain(struct world *w)
+{
+    struct snapshot snap;
+    struct err err = {0};
+    bool read = w->plan.op != NULL && strcmp(w->plan.op, "pread") == 0;
+    if (w->t.s != NULL && !world_harmless(w)) {
+        world_crash(w); /* a block that could not be read is left out until the next start */
+    } else if (w->t.s != NULL && !read) { /* else there is no catalog that tells of the time */
+        world_must(w, "snapshot", store_snapshot(w->t.s, world_tenants[0], &snap, &err), &err);
+        if (snap.n > 0)
+            problem(w, "%zu blocks that are too old are served", snap.n);
+        snapshot_release(&snap);
+    }
+    w->t.opt.limits = NULL; /* else later starts take what is sent from now on */
+    store_verify(w);
+}
+
 static void act_retain(struct world *w)
 {
     struct err err = {0};
-    for (uint32_t r = 0; r < w->next[0]; r++)
-        w->state[0][r] = REQUEST_EXPIRED; /* may be there still, whole */
+    retain_expire(w);
     world_outcome(w, "retain", store_retain(w->t.s, &err), &err);
 }
 
@@ -211,6 +246,7 @@ static void verify_retain(struct world *w)
         for (uint32_t r = 0; r < w->next[0]; r++)
             w->state[0][r] = REQUEST_UNSENT; /* gone, and not to come back */
     }
+    w->t.opt.limits = NULL; /* else later starts take what is sent from now on */
     store_verify(w);
 }
 
@@ -611,6 +647,7 @@ const struct fault_case store_cases[] = {
     {"compact-undo", prepare_compact, act_compact_undo, store_verify},
     {"compact", prepare_compact, act_compact, store_verify},
     {"retain", prepare_retain, act_retain, verify_retain},
+    {"start-retain", prepare_start_retain, act_start_retain, verify_start_retain},
     {"start", prepare_start, act_open, verify_start},
     {"start-pages", prepare_start, act_open_pages, verify_start},
     {"start-no-catalog", prepare_no_catalog, act_open, verify_start},

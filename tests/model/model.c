@@ -232,7 +232,7 @@ static void op_restart(struct life *l)
         expect(store_close(TAKE_PTR(l->w->s), how == 2, &err), "close", &err);
     }
     expect(sim_world_open(l->w, &err), "open", &err);
-    l->m.reviving = !believed;
+    l->m.reviving = true;
     check_all(l, true, believed);
     l->m.reviving = false;
     n_believed += believed;

@@ -32,11 +32,11 @@ struct model {
     struct model_tenant tenants[MODEL_TENANTS];
     size_t n; /* spans of all */
     uint32_t attr_bytes_max;
-    /* What retention took. A block that a snapshot still held then has its file, and a log segment
-     * may still hold its records: a restart leaves them out if it may believe the clock, which is
-     * near to the newest block's arrival, and else brings them back until the next retention. */
+    /* What retention took. A log segment may still hold its records, and a block that a snapshot
+     * still held then has its file: a restart brings both back until the next retention, but no
+     * whole block when it may believe the clock, which is near to the newest block's arrival. */
     struct model_tenant graves[MODEL_TENANTS];
-    bool reviving;           /* a restart has just been whose clock was not believed: see above */
+    bool reviving;           /* a restart has just been: see above */
     int64_t newest_block_ns; /* the newest arrival in a block, as far as the last check knows */
 };
 

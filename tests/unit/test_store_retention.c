@@ -141,7 +141,7 @@ static void expired_end(struct test_store *t, int64_t shift_ns)
     test_store_deinit(t);
 }
 
-static void test_start__shows_nothing_that_was_expired(void **state)
+static void test_start__shows_no_block_that_was_expired(void **state)
 {
     (void)state;
     struct test_store t;
@@ -168,47 +168,14 @@ static void test_start__believes_no_clock_that_is_far_from_the_data(void **state
     }
 }
 
-/* A log is left out record by record: young ones behind old ones, old ones behind young ones. */
-static void test_start__leaves_out_old_records_only(void **state)
-{
-    (void)state;
-    struct test_store t;
-    test_store_init(&t, NULL);
-    t.opt.limits = limits_long_retention;
-    t.opt.retention_ns = 600 * NS_PER_S;
-    test_store_open(&t);
-    assert_ec(test_append(&t, STR("keeps"), 0, 1), EC_OK);
-    flush(&t, STR("keeps"));
-    assert_ec(test_append(&t, TENANT, 0, 2), EC_OK);
-    clock_wall_shift_ns(300 * NS_PER_S);
-    assert_ec(test_append(&t, TENANT, 1, 2), EC_OK);
-    clock_wall_shift_ns(-300 * NS_PER_S);
-    assert_ec(test_append(&t, TENANT, 2, 2), EC_OK);
-    test_store_crash(&t);
-    clock_wall_shift_ns(700 * NS_PER_S);
-    test_store_open(&t);
-    test_expect(&t, TENANT, 1, 1, 2);
-    assert_ec(test_append(&t, TENANT, 3, 2), EC_OK); /* its number comes after all of these */
-    test_store_crash(&t);
-    test_store_open(&t);
-    struct test_seen seen;
-    test_see(&t, TENANT, &seen);
-    assert_int_equal(seen.ids.n, 4);
-    test_seen_free(&seen);
-    clock_wall_shift_ns(-700 * NS_PER_S);
-    test_store_close(&t, true);
-    test_store_deinit(&t);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_retain__by_age_and_tenant),
         cmocka_unit_test(test_retain__a_clock_leap_suspends_it),
         cmocka_unit_test(test_retain__by_size_takes_the_oldest),
-        cmocka_unit_test(test_start__shows_nothing_that_was_expired),
+        cmocka_unit_test(test_start__shows_no_block_that_was_expired),
         cmocka_unit_test(test_start__believes_no_clock_that_is_far_from_the_data),
-        cmocka_unit_test(test_start__leaves_out_old_records_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
