@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "base/slab.h"
 
 #define SETTLE_BYTES ((uint64_t)16 << 20)
 
@@ -48,9 +49,11 @@ static uint64_t resident_bytes(void)
 void memory_stats(struct memory_stats *ret)
 {
     struct mallinfo2 m = mallinfo2();
+    uint64_t slabs, free_slabs;
+    slab_stats(&slabs, &free_slabs);
     *ret = (struct memory_stats){.resident = resident_bytes(),
-        .allocated = (uint64_t)m.uordblks + m.hblkhd,
-        .kept = m.fordblks};
+        .allocated = (uint64_t)m.uordblks + m.hblkhd + slabs,
+        .kept = (uint64_t)m.fordblks + free_slabs};
 }
 
 /* WHY not by the growth of what is resident: while queries and heads come and go it is stable at
@@ -58,9 +61,11 @@ void memory_stats(struct memory_stats *ret)
 static uint64_t idle_bytes(uint64_t *ret_resident)
 {
     struct memory_stats m;
+    uint64_t used, free_slabs; /* these wait for the next head, within a bound of their own */
     memory_stats(&m);
+    slab_stats(&used, &free_slabs);
     *ret_resident = m.resident;
-    return m.resident - MIN(m.resident, m.allocated);
+    return m.resident - MIN(m.resident, m.allocated + free_slabs);
 }
 
 void memory_settle(bool resting)
@@ -78,6 +83,8 @@ void memory_settle(bool resting)
         return; /* somebody does it already */
     int64_t begin = clock_mono_ns();
     uint64_t before = resident;
+    if (resting) /* the next head takes them else */
+        slab_trim();
     malloc_trim(0);
     atomic_store_explicit(&settled, idle_bytes(&resident), memory_order_relaxed);
     log_event(LOG_DEBUG, "freed memory returned", LD("took", clock_mono_ns() - begin),

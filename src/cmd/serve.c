@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/metric.h"
+#include "base/slab.h"
 #include "base/watch.h"
 #include "cmd.h"
 #include "gateway.h"
@@ -190,6 +191,7 @@ static void init_budgets(struct process *p)
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         budget_list(all[i]);
     memory_metrics_attach();
+    slab_keep(total / 16);
 }
 
 static const struct ingest_forwarder *forwarders_from(const struct config *c, struct arena *arena)
