@@ -95,6 +95,35 @@ enum ec part_view(
     return r->part->ops->view(r, g, col, ret, err);
 }
 
+void col_view_from(struct col_view *v, uint32_t first, uint32_t n)
+{
+    static const uint8_t width[] = {[PHYS_U8] = 1,
+        [PHYS_U32] = 4,
+        [PHYS_U64] = 8,
+        [PHYS_I64] = 8,
+        [PHYS_F64] = 8,
+        [PHYS_CODE] = 4,
+        [PHYS_ID16] = 16};
+    if (v->rows != NULL)
+        return;
+    uint32_t skip = MIN(first, v->n);
+    if (skip > 0)
+        v->data = (const uint8_t *)v->data + (uint64_t)skip * width[v->phys];
+    v->n = MIN(v->n - skip, n);
+}
+
+enum ec part_view_rows(struct part_reader *r, uint32_t g, col_id col, uint32_t first, uint32_t n,
+    struct col_view *ret, struct err *err)
+{
+    if (r->part->ops->view_rows != NULL)
+        return r->part->ops->view_rows(r, g, col, first, n, ret, err);
+    struct col_view v;
+    TRY(r->part->ops->view(r, g, col, &v, err));
+    col_view_from(&v, first, n);
+    *ret = v;
+    return EC_OK;
+}
+
 enum ec part_attrs(
     struct part_reader *r, const struct part_attr **ret, size_t *ret_n, struct err *err)
 {

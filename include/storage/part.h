@@ -193,6 +193,8 @@ struct part_ops {
     enum ec (*group)(struct part_reader *r, uint32_t g, struct part_group *ret, struct err *err);
     enum ec (*view)(
         struct part_reader *r, uint32_t g, col_id col, struct col_view *ret, struct err *err);
+    enum ec (*view_rows)(struct part_reader *r, uint32_t g, col_id col, uint32_t first, uint32_t n,
+        struct col_view *ret, struct err *err); /* NULL: from view */
     enum ec (*attrs)(
         struct part_reader *r, const struct part_attr **ret, size_t *ret_n, struct err *err);
     enum ec (*attr_find)(struct part_reader *r, enum part_table t, struct str key,
@@ -263,6 +265,14 @@ enum ec part_group(struct part_reader *r, uint32_t g, struct part_group *ret, st
 /* Views of a column that this part does not have, or that has no values in the group: n == 0. */
 enum ec part_view(
     struct part_reader *r, uint32_t g, col_id col, struct col_view *ret, struct err *err) MUST_USE;
+/* As part_view, for who reads few rows and will not come back for others: those of [first, first +
+ * n) of the group (of its events or links: as the column's table has them), which the table must
+ * have. A view without `rows` starts at row `first`; one with may list other rows besides. Codes
+ * and dictionaries may differ from those of part_view. */
+enum ec part_view_rows(struct part_reader *r, uint32_t g, col_id col, uint32_t first, uint32_t n,
+    struct col_view *ret, struct err *err) MUST_USE;
+/* Of a view without `rows`: leaves values [first, first + n), as far as there are any. */
+void col_view_from(struct col_view *v, uint32_t first, uint32_t n);
 /* All attribute columns, ascending by col. */
 enum ec part_attrs(
     struct part_reader *r, const struct part_attr **ret, size_t *ret_n, struct err *err) MUST_USE;

@@ -15,7 +15,8 @@
 
 #define CACHE_SHARDS     16u
 #define CACHE_TABLE_MIN  64u
-#define CACHE_EVICT_WALK 256u /* pinned objects passed over before a shard is given up */
+#define CACHE_ASKED      8192u /* power of two */
+#define CACHE_EVICT_WALK 256u  /* pinned objects passed over before a shard is given up */
 
 struct cache_shard {
     pthread_mutex_t lock; /* guards everything below */
@@ -28,7 +29,8 @@ struct cache_shard {
 struct block_cache {
     struct budget budget;
     _Atomic uint64_t serial;
-    _Atomic uint64_t held; /* block_cache_hold */
+    _Atomic uint64_t held;               /* block_cache_hold */
+    _Atomic uint32_t asked[CACHE_ASKED]; /* block_cache_again: by hash, the rest of it */
     struct cache_shard shards[CACHE_SHARDS];
 };
 
@@ -243,6 +245,17 @@ void block_cache_let_go(struct block_cache *c, uint64_t bytes)
 {
     atomic_fetch_sub_explicit(&c->held, bytes, memory_order_relaxed);
     budget_give(&c->budget, bytes);
+}
+
+bool block_cache_again(struct block_cache *c, uint64_t what)
+{
+    uint64_t hash = hash_mix(what),
+             cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
+    uint32_t mark = (uint32_t)(hash >> 32) | 1;
+    /* Relaxed: a hint. */
+    _Atomic uint32_t *at = &c->asked[hash & (CACHE_ASKED - 1)];
+    bool again = atomic_exchange_explicit(at, mark, memory_order_relaxed) == mark;
+    return again && (cap == 0 || budget_used(&c->budget) < cap - cap / 8);
 }
 
 /* `bytes` are charged to payer: given back when there is no memory. */

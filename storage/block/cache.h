@@ -44,6 +44,9 @@ void block_cache_unpin(struct cached *o);
 /* Charges what stays as long as its block to the cache, up to a quarter of it; false: no room. */
 bool block_cache_hold(struct block_cache *c, uint64_t bytes);
 void block_cache_let_go(struct block_cache *c, uint64_t bytes);
+/* Was `what` asked about not long ago, and is there room to keep what belongs to it? Remembers that
+ * it was asked about now. Now and then the answer is wrong. */
+bool block_cache_again(struct block_cache *c, uint64_t what);
 /* Drops all objects of a block that is being closed: nobody may hold a pin. */
 void block_cache_purge(struct block_cache *c, uint64_t block);
 /* Evicts about that much, so that something else can be charged to block_cache_budget. */

@@ -64,6 +64,36 @@ static bool block_dict_find(const struct dict *d, struct str s, uint32_t *ret_co
 
 const struct dict_ops block_dict_ops = {block_dict_count, block_dict_get, block_dict_find};
 
+static const struct some_dict *some_dict_of(const struct dict *d)
+{
+    return (const struct some_dict *)(const void *)d;
+}
+_Static_assert(offsetof(struct some_dict, dict) == 0, "some_dict_of casts");
+
+static uint32_t some_dict_count(const struct dict *d)
+{
+    return some_dict_of(d)->n;
+}
+
+static struct str some_dict_get(const struct dict *d, uint32_t code)
+{
+    ASSERT(code < some_dict_of(d)->n);
+    return some_dict_of(d)->strs[code];
+}
+
+static bool some_dict_find(const struct dict *d, struct str s, uint32_t *ret_code)
+{
+    for (uint32_t i = 0; i < some_dict_of(d)->n; i++) {
+        if (str_eq(some_dict_of(d)->strs[i], s)) {
+            *ret_code = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct dict_ops some_dict_ops = {some_dict_count, some_dict_get, some_dict_find};
+
 /* A dictionary page: varint n, lengths, bytes. */
 enum ec block_dict_decode(struct block_reader *r, const struct page_ref *pages, uint32_t n_pages,
     struct block_dict *d, uint32_t dict_bytes, struct err *err)
@@ -93,6 +123,72 @@ enum ec block_dict_decode(struct block_reader *r, const struct page_ref *pages, 
     }
     if (code != d->n || at != dict_bytes)
         return ERR(err, EC_CORRUPT, "dictionary has %u strings of %u", code, d->n);
+    return EC_OK;
+}
+
+static int code_cmp(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* The wanted strings of one dictionary page, whose codes start at `base`; want[*at] is the next
+ * code. */
+static enum ec dict_page_some(struct block_reader *r, const struct page_ref *page, uint32_t *base,
+    uint32_t dict_n, const uint32_t *want, uint32_t n_want, uint32_t *at, struct str *strs,
+    struct err *err)
+{
+    struct page_in in;
+    struct bytes stored;
+    const uint8_t *bytes = NULL;
+    TRY(block_page_read(r, page, &stored, err));
+    page_in_init(&in, stored, page->raw, &r->scratch);
+    uint32_t n = cur_u32(&in.c);
+    if (in.c.bad || n > dict_n - *base)
+        return ERR(err, EC_CORRUPT, "a dictionary page holds %u strings", n);
+    uint32_t *lens = arena_alloc(&r->arena, n * 4ULL + 4);
+    if (lens == NULL)
+        return ERR(err, EC_LIMIT, "%u strings are over the memory budget", n);
+    TRY(ints_get(&in, n, 4, lens, err));
+    uint64_t all = 0, off = 0;
+    for (uint32_t i = 0; i < n; i++)
+        all += lens[i];
+    TRY(section_get(&in, all, &bytes, err));
+    TRY(page_in_end(&in, err));
+    for (uint32_t i = 0; *at < n_want && want[*at] - *base < n; ++*at) {
+        for (; i < want[*at] - *base; i++)
+            off += lens[i];
+        strs[*at] = arena_str(&r->arena, str_n((const char *)bytes + off, lens[i]));
+        if (strs[*at].p == NULL && lens[i] > 0)
+            return ERR(err, EC_LIMIT, "a string of %u bytes is over the memory budget", lens[i]);
+    }
+    *base += n;
+    return EC_OK;
+}
+
+enum ec block_dict_some(struct block_reader *r, const struct page_ref *pages,
+    const struct block_chunk *h, const uint32_t *codes, uint32_t n, uint32_t *ret_codes,
+    struct some_dict *d, struct err *err)
+{
+    uint32_t *want = ARENA_ARRAY(&r->arena, n + 1ULL, uint32_t), n_want = 0, at = 0, base = 0;
+    if (want == NULL || (d->strs = ARENA_ARRAY(&r->arena, n + 1ULL, struct str)) == NULL)
+        return ERR(err, EC_LIMIT, "%u strings are over the memory budget", n);
+    for (uint32_t i = 0; i < n; i++)
+        want[i] = codes[i];
+    qsort(want, n, sizeof(*want), code_cmp);
+    for (uint32_t i = 0; i < n; i++)
+        if (i == 0 || want[i] != want[n_want - 1])
+            want[n_want++] = want[i];
+    for (uint32_t i = 0; i < h->n_dict_pages && at < n_want; i++)
+        TRY(dict_page_some(r, &pages[i], &base, h->dict_n, want, n_want, &at, d->strs, err));
+    if (at < n_want)
+        return ERR(err, EC_CORRUPT, "dictionary has %u strings of %u", base, h->dict_n);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t *found = bsearch(&codes[i], want, n_want, sizeof(*want), code_cmp);
+        ret_codes[i] = (uint32_t)(found - want);
+    }
+    d->n = n_want;
+    d->dict = (struct dict){&some_dict_ops, false};
     return EC_OK;
 }
 
@@ -181,14 +277,14 @@ static void chunk_lay_out(const struct block_column *k, const struct block_chunk
 }
 
 /* How many values each group has: known for dense columns, runs at the start of the page else. */
-static enum ec chunk_runs(struct block_reader *r, struct page_in *in, bool dense,
-    enum part_table table, const struct block_chunk *h, struct chunk_object *o, struct err *err)
+enum ec block_chunk_runs(struct block_reader *r, struct page_in *in, bool dense,
+    enum part_table table, const struct block_chunk *h, uint32_t *first, struct err *err)
 {
     uint32_t groups = h->group_last - h->group_first + 1;
     uint64_t n = 0;
     if (dense) {
         for (uint32_t i = 0; i < groups; i++) {
-            o->first[i] = (uint32_t)n;
+            first[i] = (uint32_t)n;
             n += block_table_rows(r->root, r->schema, table, h->group_first + i);
         }
     } else {
@@ -198,18 +294,18 @@ static enum ec chunk_runs(struct block_reader *r, struct page_in *in, bool dense
             if (gap >= groups - at || n > h->n_values)
                 return ERR(err, EC_CORRUPT, "run %u lies outside of the chunk", i);
             for (uint32_t k = 0; k <= gap; k++)
-                o->first[at++] = (uint32_t)n;
+                first[at++] = (uint32_t)n;
             n += cur_u32(&in->c);
             if (at == groups && i + 1 < n_runs)
                 return ERR(err, EC_CORRUPT, "run %u lies outside of the chunk", i + 1);
         }
         while (at < groups)
-            o->first[at++] = (uint32_t)n;
+            first[at++] = (uint32_t)n;
     }
     if (in->c.bad || n != h->n_values)
         return ERR(err, EC_CORRUPT, "%llu values in groups, %u in the chunk", (unsigned long long)n,
             h->n_values);
-    o->first[groups] = (uint32_t)n;
+    first[groups] = (uint32_t)n;
     return EC_OK;
 }
 
@@ -320,7 +416,7 @@ static enum ec chunk_parents_page(struct block_reader *r, struct page_in *in,
     return chunk_parents(r, h, o, copy, n_odd, err);
 }
 
-static enum ec chunk_page_values(
+enum ec block_chunk_values(
     struct page_in *in, enum col_phys phys, uint32_t n, uint8_t *out, struct err *err)
 {
     unsigned width = col_phys_width(phys);
@@ -354,10 +450,10 @@ enum ec block_chunk_decode(struct block_reader *r, const struct block_column *k,
         TRY(block_page_read(r, &pages[i], &stored, err));
         page_in_init(&in, stored, pages[i].raw, &r->scratch);
         if (i == 0)
-            TRY(chunk_runs(r, &in, dense, table, h, o, err));
+            TRY(block_chunk_runs(r, &in, dense, table, h, o->first, err));
         if (sparse)
             TRY(ints_get(&in, n, 4, o->rows + at, err));
-        TRY(chunk_page_values(&in, phys, n, (uint8_t *)o->values + (uint64_t)at * width, err));
+        TRY(block_chunk_values(&in, phys, n, (uint8_t *)o->values + (uint64_t)at * width, err));
         if (k->col == COL_SPAN_PARENT)
             TRY(chunk_parents_page(r, &in, h, o, err));
         else

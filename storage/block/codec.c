@@ -323,15 +323,15 @@ static void ints_unpack(
     }
 }
 
-/* What follows the kind byte of a stream without the delta flag. */
-static enum ec ints_get_for(
-    struct page_in *in, unsigned kind, size_t n, unsigned width, void *out, struct err *err)
+/* What follows the kind byte of a stream without the delta flag: of n integers [from, from + m). */
+static enum ec ints_get_for(struct page_in *in, unsigned kind, size_t n, unsigned width,
+    size_t from, size_t m, void *out, struct err *err)
 {
     if (kind == INTS_KIND_CONST) {
         uint64_t v = cur_varint(&in->c);
         if (in->c.bad)
             return ERR(err, EC_CORRUPT, "integers: constant cut short");
-        ints_fill(out, n, width, v);
+        ints_fill(out, m, width, v);
         return EC_OK;
     }
     unsigned w = cur_u8(&in->c);
@@ -341,15 +341,15 @@ static enum ec ints_get_for(
     const uint8_t *src = NULL;
     if (kind == INTS_KIND_BYTES) {
         TRY(section_get(in, n * w, &src, err));
-        ints_unpack(out, n, width, src, w, base);
+        ints_unpack(out, m, width, src + from * w, w, base);
         return EC_OK;
     }
     if (kind != INTS_KIND_PLANES)
         return ERR(err, EC_CORRUPT, "integers: kind %u", kind);
-    ints_fill(out, n, width, base);
+    ints_fill(out, m, width, base);
     for (unsigned k = 0; k < w; k++) {
         TRY(section_get(in, n, &src, err));
-        ints_add_plane(out, n, width, src, k);
+        ints_add_plane(out, m, width, src + from, k);
     }
     return EC_OK;
 }
@@ -381,7 +381,7 @@ enum ec ints_get(struct page_in *in, size_t n, unsigned width, void *out, struct
     if (in->c.bad)
         return ERR(err, EC_CORRUPT, "integers: kind cut short");
     if (kind != INTS_KIND_DELTA)
-        return ints_get_for(in, kind, n, width, out, err);
+        return ints_get_for(in, kind, n, width, 0, n, out, err);
 
     uint64_t first = cur_u64le(&in->c);
     if (in->c.bad)
@@ -395,9 +395,20 @@ enum ec ints_get(struct page_in *in, size_t n, unsigned width, void *out, struct
     kind = cur_u8(&in->c);
     if (in->c.bad || kind > INTS_KIND_PLANES)
         return ERR(err, EC_CORRUPT, "integers: kind %u of differences", kind);
-    TRY(ints_get_for(in, kind, n - 1, width, rest, err));
+    TRY(ints_get_for(in, kind, n - 1, width, 0, n - 1, rest, err));
     ints_undelta(rest, n - 1, width, first);
     return EC_OK;
+}
+
+enum ec ints_get_some(
+    struct page_in *in, size_t n, unsigned width, size_t from, size_t m, void *out, struct err *err)
+{
+    ASSERT(width == 1 || width == 4 || width == 8);
+    ASSERT(n <= PAGE_RAW_MAX && from <= n && m <= n - from);
+    unsigned kind = cur_u8(&in->c);
+    if (in->c.bad)
+        return ERR(err, EC_CORRUPT, "integers: kind cut short");
+    return ints_get_for(in, kind, n, width, from, m, out, err);
 }
 
 enum ec page_in_end(struct page_in *in, struct err *err)

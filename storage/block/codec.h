@@ -82,5 +82,13 @@ enum ec section_get(struct page_in *in, size_t n, const uint8_t **ret, struct er
 enum ec section_get_into(struct page_in *in, size_t n, void *out, struct err *err) MUST_USE;
 /* n integers into uint8_t, uint32_t or uint64_t (width 1, 4, 8), modulo their size. */
 enum ec ints_get(struct page_in *in, size_t n, unsigned width, void *out, struct err *err) MUST_USE;
+/* As ints_get, of the n integers only [from, from + m); not of differences. */
+enum ec ints_get_some(struct page_in *in, size_t n, unsigned width, size_t from, size_t m,
+    void *out, struct err *err) MUST_USE;
+/* Is the next stream one of differences? */
+static inline bool ints_are_differences(const struct page_in *in)
+{
+    return cur_left(&in->c) > 0 && *in->c.p == INTS_KIND_DELTA;
+}
 /* The page must end here: trailing bytes mean that it was not written by us. */
 enum ec page_in_end(struct page_in *in, struct err *err) MUST_USE;

@@ -21,7 +21,7 @@
 #define BLOCK_ID_PAGE       256u  /* traces in a page of the id index */
 #define BLOCK_TRACE_PAGE    1024u /* traces in a page of the trace table */
 #define BLOCK_GROUP_ROWS    4096u /* of at most PART_GROUP_ROWS: what one trace lookup unpacks */
-#define BLOCK_CHUNK_VALUES  4096u /* groups are joined until a chunk holds this many values */
+#define BLOCK_CHUNK_VALUES  3072u /* groups are joined until a chunk holds this many values */
 /* a column's dictionary; beyond it every chunk has its own */
 #define BLOCK_DICT_BYTES  (1u << 20)
 #define BLOCK_COLUMNS_MAX (1u << 20)

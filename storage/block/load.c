@@ -295,6 +295,12 @@ enum ec block_load_chunk(struct block_reader *r, const struct block_column *k, u
     return EC_OK;
 }
 
+bool block_has_chunk(struct block_reader *r, uint32_t chunk)
+{
+    struct cached *o = NULL;
+    return object_find(r, object_key(OBJECT_CHUNK, chunk), &o, NULL) == EC_OK && o != NULL;
+}
+
 enum ec block_load_filter(
     struct block_reader *r, uint32_t page, const struct filter_object **ret, struct err *err)
 {

@@ -428,6 +428,7 @@ const struct part_ops block_part_ops = {
     .info = block_info,
     .group = block_group,
     .view = block_part_view,
+    .view_rows = block_view_rows,
     .attrs = block_attrs,
     .attr_find = block_attr_find,
     .shape = block_shape,

@@ -78,6 +78,12 @@ struct block_dict { /* strings by code: off[code] .. off[code + 1] */
     char *bytes;
 };
 
+struct some_dict { /* of a chunk, the strings that a few rows have */
+    struct dict dict;
+    uint32_t n;
+    struct str *strs;
+};
+
 struct dict_object {
     struct cached base;
     struct block_dict dict;
@@ -106,6 +112,7 @@ struct memo_slot {
     struct col_view view;
 };
 
+struct block_rows;     /* a few rows of a group: rows.c */
 struct block_presence; /* row lists of all attribute columns of one group and table */
 
 struct block_reader {
@@ -127,8 +134,9 @@ struct block_reader {
     uint8_t *shape_hits;   /* per shape: occurrences of the wanted column; all 0 between calls */
     uint32_t *shape_times; /* per shape: rows of a group; all 0 between calls */
     struct block_presence *presence;
-    uint64_t presence_asked_key; /* group and table of the last attribute views */
-    uint32_t presence_asked;     /* how many in a row */
+    uint64_t presence_asked_key;          /* group and table of the last attribute views */
+    uint32_t presence_asked;              /* how many in a row */
+    struct block_rows *rows[TABLE_COUNT]; /* of the last view of a few rows */
 };
 
 static inline uint64_t object_key(enum object_kind kind, uint64_t index)
@@ -166,6 +174,8 @@ enum ec block_load_dict(struct block_reader *r, const struct block_column *k,
     const struct dict_object **ret, struct err *err) MUST_USE;
 enum ec block_load_chunk(struct block_reader *r, const struct block_column *k, uint32_t chunk,
     const struct chunk_object **ret, struct err *err) MUST_USE;
+/* Is it at hand, without reading? Pins it. */
+bool block_has_chunk(struct block_reader *r, uint32_t chunk);
 enum ec block_load_filter(struct block_reader *r, uint32_t page, const struct filter_object **ret,
     struct err *err) MUST_USE;
 extern const struct dict_ops block_dict_ops;
@@ -177,6 +187,18 @@ enum ec block_chunk_decode(struct block_reader *r, const struct block_column *k,
     const struct block_chunk *h, struct chunk_object *o, struct err *err) MUST_USE;
 enum ec block_dict_decode(struct block_reader *r, const struct page_ref *pages, uint32_t n_pages,
     struct block_dict *d, uint32_t dict_bytes, struct err *err) MUST_USE;
+/* Of a dictionary that a chunk has of its own, only the strings of `codes` (each below dict_n),
+ * which are numbered anew in ret_codes. */
+enum ec block_dict_some(struct block_reader *r, const struct page_ref *pages,
+    const struct block_chunk *h, const uint32_t *codes, uint32_t n, uint32_t *ret_codes,
+    struct some_dict *d, struct err *err) MUST_USE;
+/* How many values the groups of a chunk have, added up: first[group - group_first]. Read from the
+ * start of its first page unless the column is dense. */
+enum ec block_chunk_runs(struct block_reader *r, struct page_in *in, bool dense,
+    enum part_table table, const struct block_chunk *h, uint32_t *first, struct err *err) MUST_USE;
+/* The n values of a page. */
+enum ec block_chunk_values(
+    struct page_in *in, enum col_phys phys, uint32_t n, uint8_t *out, struct err *err) MUST_USE;
 /* Rows of a table in a group (resources and scopes: of the block). */
 uint32_t block_table_rows(
     const struct block_root *root, const struct block_schema *s, enum part_table t, uint32_t g);
@@ -187,6 +209,10 @@ unsigned col_phys_width(enum col_phys phys); /* bytes of a value in a view */
  * exactly once. EC_CORRUPT unless there are n of them. */
 enum ec block_presence_rows(struct block_reader *r, uint32_t g, const struct part_attr *a,
     uint32_t n, const uint32_t **ret_rows, struct err *err) MUST_USE;
+
+/* rows.c */
+enum ec block_view_rows(struct part_reader *base, uint32_t g, col_id col, uint32_t first,
+    uint32_t n, struct col_view *ret, struct err *err) MUST_USE;
 
 /* reader.c */
 enum ec block_view(

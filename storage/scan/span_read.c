@@ -25,6 +25,7 @@ struct table_cursor {
     size_t n_attrs;
     struct col_cursor *cols; /* parallel to attrs */
     uint32_t group;
+    uint32_t first, n; /* the rows that are read, of the table in the group */
     enum part_table table;
 };
 
@@ -34,9 +35,10 @@ static enum ec oom(struct err *err)
 }
 
 static enum ec table_cursor_init(struct table_cursor *tc, struct part_reader *r, uint32_t group,
-    enum part_table table, struct arena *scratch, struct err *err)
+    enum part_table table, uint32_t first, uint32_t n, struct arena *scratch, struct err *err)
 {
-    *tc = (struct table_cursor){.r = r, .scratch = scratch, .group = group, .table = table};
+    *tc = (struct table_cursor){
+        .r = r, .scratch = scratch, .group = group, .first = first, .n = n, .table = table};
     TRY(part_attrs(r, &tc->attrs, &tc->n_attrs, err));
     tc->cols = ARENA_ARRAY(scratch, tc->n_attrs + 1, struct col_cursor);
     return tc->cols == NULL ? oom(err) : EC_OK;
@@ -141,11 +143,12 @@ static enum ec table_row_attrs(struct table_cursor *tc, uint32_t row, uint32_t s
         struct col_cursor *c = &tc->cols[at];
         const struct part_attr *a = &tc->attrs[at];
         if (!c->open) {
-            TRY(part_view(tc->r, tc->group, a->col, &c->view, err));
+            TRY(part_view_rows(tc->r, tc->group, a->col, tc->first, tc->n, &c->view, err));
             c->open = true;
         }
-        c->pos = view_seek(&c->view, c->pos, row);
-        if (!view_has(&c->view, c->pos, row))
+        uint32_t place = c->view.rows == NULL ? row - tc->first : row;
+        c->pos = view_seek(&c->view, c->pos, place);
+        if (!view_has(&c->view, c->pos, place))
             return ERR(err, EC_CORRUPT, "row %u has no value in column %u", row, a->col);
         attrs[i].key = a->key;
         TRY(value_at(a, &c->view, c->pos, &attrs[i].value, err));
@@ -179,13 +182,29 @@ static enum ec sparse_str(struct sparse *s, uint32_t row, struct str *ret, struc
     return sparse_at(s, row) ? code_str(&s->view, s->pos, ret, err) : EC_OK;
 }
 
-/* A dense fixed column of at least n rows. */
-static enum ec view_dense(struct part_reader *r, uint32_t g, col_id col, uint32_t n,
+/* Rows [first, first + n) of a dense fixed column. */
+static enum ec view_dense(struct part_reader *r, uint32_t g, col_id col, uint32_t first, uint32_t n,
     struct col_view *ret, struct err *err)
 {
-    TRY(part_view(r, g, col, ret, err));
+    TRY(part_view_rows(r, g, col, first, n, ret, err));
     if (ret->rows != NULL || ret->n < n)
         return ERR(err, EC_CORRUPT, "column %u has %u values for %u rows", col, ret->n, n);
+    return EC_OK;
+}
+
+/* The rows of events or links that belong to the spans `rows` and what lies between them: [*from,
+ * *from + *m). *ret: the column of their spans, seen as the rows of a sparse view. */
+static enum ec rows_by_span(struct part_reader *r, uint32_t g, col_id col, uint32_t n_all,
+    const struct part_group *pg, const uint32_t *rows, uint32_t n, struct col_view *ret,
+    uint32_t *from, uint32_t *m, struct err *err)
+{
+    struct col_view span;
+    if (n_all == 0)
+        return EC_OK;
+    TRY(view_dense(r, g, col, 0, n_all, &span, err));
+    *ret = (struct col_view){.n = n_all, .rows = span.u32};
+    *from = view_seek(ret, 0, rows[0] - pg->row_first);
+    *m = view_seek(ret, *from, rows[n - 1] - pg->row_first + 1) - *from;
     return EC_OK;
 }
 
@@ -193,20 +212,19 @@ static enum ec events_read(struct part_reader *r, const struct part_group *pg, u
     const uint32_t *rows, uint32_t n, struct arena *scratch, struct arena *arena,
     struct read_span *ret, struct err *err)
 {
-    struct col_view span, time, name, shape;
+    struct col_view by_span, time, name, shape;
     struct sparse dropped = {0};
     struct table_cursor tc;
-    if (pg->n_events == 0)
+    uint32_t from = 0, m = 0;
+    TRY(rows_by_span(r, g, COL_EVENT_SPAN, pg->n_events, pg, rows, n, &by_span, &from, &m, err));
+    if (m == 0)
         return EC_OK;
-    TRY(table_cursor_init(&tc, r, g, TABLE_EVENTS, scratch, err));
-    TRY(view_dense(r, g, COL_EVENT_SPAN, pg->n_events, &span, err));
-    TRY(view_dense(r, g, COL_EVENT_TIME, pg->n_events, &time, err));
-    TRY(view_dense(r, g, COL_EVENT_NAME, pg->n_events, &name, err));
-    TRY(view_dense(r, g, COL_EVENT_SHAPE, pg->n_events, &shape, err));
+    TRY(table_cursor_init(&tc, r, g, TABLE_EVENTS, from, m, scratch, err));
+    TRY(view_dense(r, g, COL_EVENT_TIME, from, m, &time, err));
+    TRY(view_dense(r, g, COL_EVENT_NAME, from, m, &name, err));
+    TRY(view_dense(r, g, COL_EVENT_SHAPE, from, m, &shape, err));
     TRY(part_view(r, g, COL_EVENT_DROPPED_ATTRS, &dropped.view, err));
-    /* Event rows by span: the SPAN column seen as the rows of a sparse view. */
-    const struct col_view by_span = {.n = pg->n_events, .rows = span.u32};
-    uint32_t first = 0;
+    uint32_t first = from;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = rows[i] - pg->row_first, end;
         first = view_seek(&by_span, first, row);
@@ -218,10 +236,10 @@ static enum ec events_read(struct part_reader *r, const struct part_group *pg, u
             return oom(err);
         for (uint32_t e = first; e < end; e++) {
             struct read_event *to = &events[e - first];
-            to->time_ns = time.u64[e];
-            TRY(code_str(&name, e, &to->name, err));
+            to->time_ns = time.u64[e - from];
+            TRY(code_str(&name, e - from, &to->name, err));
             to->dropped_attrs = sparse_u32(&dropped, e);
-            TRY(table_row_attrs(&tc, e, shape.u32[e], arena, &to->attrs, &to->n_attrs, err));
+            TRY(table_row_attrs(&tc, e, shape.u32[e - from], arena, &to->attrs, &to->n_attrs, err));
         }
         ret[i].events = events;
         ret[i].n_events = end - first;
@@ -234,21 +252,21 @@ static enum ec links_read(struct part_reader *r, const struct part_group *pg, ui
     const uint32_t *rows, uint32_t n, struct arena *scratch, struct arena *arena,
     struct read_span *ret, struct err *err)
 {
-    struct col_view span, trace, id, flags, shape;
+    struct col_view by_span, trace, id, flags, shape;
     struct sparse state = {0}, dropped = {0};
     struct table_cursor tc;
-    if (pg->n_links == 0)
+    uint32_t from = 0, m = 0;
+    TRY(rows_by_span(r, g, COL_LINK_SPAN, pg->n_links, pg, rows, n, &by_span, &from, &m, err));
+    if (m == 0)
         return EC_OK;
-    TRY(table_cursor_init(&tc, r, g, TABLE_LINKS, scratch, err));
-    TRY(view_dense(r, g, COL_LINK_SPAN, pg->n_links, &span, err));
-    TRY(view_dense(r, g, COL_LINK_TRACE_ID, pg->n_links, &trace, err));
-    TRY(view_dense(r, g, COL_LINK_SPAN_ID, pg->n_links, &id, err));
-    TRY(view_dense(r, g, COL_LINK_FLAGS, pg->n_links, &flags, err));
-    TRY(view_dense(r, g, COL_LINK_SHAPE, pg->n_links, &shape, err));
+    TRY(table_cursor_init(&tc, r, g, TABLE_LINKS, from, m, scratch, err));
+    TRY(view_dense(r, g, COL_LINK_TRACE_ID, from, m, &trace, err));
+    TRY(view_dense(r, g, COL_LINK_SPAN_ID, from, m, &id, err));
+    TRY(view_dense(r, g, COL_LINK_FLAGS, from, m, &flags, err));
+    TRY(view_dense(r, g, COL_LINK_SHAPE, from, m, &shape, err));
     TRY(part_view(r, g, COL_LINK_TRACE_STATE, &state.view, err));
     TRY(part_view(r, g, COL_LINK_DROPPED_ATTRS, &dropped.view, err));
-    const struct col_view by_span = {.n = pg->n_links, .rows = span.u32};
-    uint32_t first = 0;
+    uint32_t first = from;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = rows[i] - pg->row_first, end;
         first = view_seek(&by_span, first, row);
@@ -260,12 +278,12 @@ static enum ec links_read(struct part_reader *r, const struct part_group *pg, ui
             return oom(err);
         for (uint32_t l = first; l < end; l++) {
             struct read_link *to = &links[l - first];
-            to->trace_id = trace.id16[l];
-            to->span_id = id.u64[l];
-            to->flags = flags.u32[l];
+            to->trace_id = trace.id16[l - from];
+            to->span_id = id.u64[l - from];
+            to->flags = flags.u32[l - from];
             TRY(sparse_str(&state, l, &to->trace_state, err));
             to->dropped_attrs = sparse_u32(&dropped, l);
-            TRY(table_row_attrs(&tc, l, shape.u32[l], arena, &to->attrs, &to->n_attrs, err));
+            TRY(table_row_attrs(&tc, l, shape.u32[l - from], arena, &to->attrs, &to->n_attrs, err));
         }
         ret[i].links = links;
         ret[i].n_links = end - first;
@@ -276,27 +294,28 @@ static enum ec links_read(struct part_reader *r, const struct part_group *pg, ui
 
 /* The fixed columns of a group's spans. */
 struct span_views {
+    uint32_t first; /* row of the group that the dense ones start at */
     struct col_view trace, id, parent, start, duration, name, kind, status, flags, resource, scope,
         shape;
     struct sparse message, state, dropped_attrs, dropped_events, dropped_links;
 };
 
-static enum ec span_views_open(
-    struct part_reader *r, uint32_t g, uint32_t n, struct span_views *v, struct err *err)
+static enum ec span_views_open(struct part_reader *r, uint32_t g, uint32_t first, uint32_t n,
+    struct span_views *v, struct err *err)
 {
-    *v = (struct span_views){0};
-    TRY(view_dense(r, g, COL_SPAN_TRACE, n, &v->trace, err));
-    TRY(view_dense(r, g, COL_SPAN_ID, n, &v->id, err));
-    TRY(view_dense(r, g, COL_SPAN_PARENT, n, &v->parent, err));
-    TRY(view_dense(r, g, COL_SPAN_START, n, &v->start, err));
-    TRY(view_dense(r, g, COL_SPAN_DURATION, n, &v->duration, err));
-    TRY(view_dense(r, g, COL_SPAN_NAME, n, &v->name, err));
-    TRY(view_dense(r, g, COL_SPAN_KIND, n, &v->kind, err));
-    TRY(view_dense(r, g, COL_SPAN_STATUS, n, &v->status, err));
-    TRY(view_dense(r, g, COL_SPAN_FLAGS, n, &v->flags, err));
-    TRY(view_dense(r, g, COL_SPAN_RESOURCE, n, &v->resource, err));
-    TRY(view_dense(r, g, COL_SPAN_SCOPE, n, &v->scope, err));
-    TRY(view_dense(r, g, COL_SPAN_SHAPE, n, &v->shape, err));
+    *v = (struct span_views){.first = first};
+    TRY(view_dense(r, g, COL_SPAN_TRACE, first, n, &v->trace, err));
+    TRY(view_dense(r, g, COL_SPAN_ID, first, n, &v->id, err));
+    TRY(view_dense(r, g, COL_SPAN_PARENT, first, n, &v->parent, err));
+    TRY(view_dense(r, g, COL_SPAN_START, first, n, &v->start, err));
+    TRY(view_dense(r, g, COL_SPAN_DURATION, first, n, &v->duration, err));
+    TRY(view_dense(r, g, COL_SPAN_NAME, first, n, &v->name, err));
+    TRY(view_dense(r, g, COL_SPAN_KIND, first, n, &v->kind, err));
+    TRY(view_dense(r, g, COL_SPAN_STATUS, first, n, &v->status, err));
+    TRY(view_dense(r, g, COL_SPAN_FLAGS, first, n, &v->flags, err));
+    TRY(view_dense(r, g, COL_SPAN_RESOURCE, first, n, &v->resource, err));
+    TRY(view_dense(r, g, COL_SPAN_SCOPE, first, n, &v->scope, err));
+    TRY(view_dense(r, g, COL_SPAN_SHAPE, first, n, &v->shape, err));
     TRY(part_view(r, g, COL_SPAN_STATUS_MESSAGE, &v->message.view, err));
     TRY(part_view(r, g, COL_SPAN_TRACE_STATE, &v->state.view, err));
     TRY(part_view(r, g, COL_SPAN_DROPPED_ATTRS, &v->dropped_attrs.view, err));
@@ -308,26 +327,27 @@ static enum ec span_views_open(
 static enum ec span_fixed_read(struct part_reader *r, struct span_views *v, uint32_t row,
     struct part_trace *last, uint32_t *last_trace, struct read_span *ret, struct err *err)
 {
-    if (v->trace.u32[row] != *last_trace) {
-        TRY(part_trace(r, v->trace.u32[row], last, err));
-        *last_trace = v->trace.u32[row];
+    uint32_t at = row - v->first;
+    if (v->trace.u32[at] != *last_trace) {
+        TRY(part_trace(r, v->trace.u32[at], last, err));
+        *last_trace = v->trace.u32[at];
     }
     *ret = (struct read_span){
         .trace_id = last->id,
-        .span_id = v->id.u64[row],
-        .parent_id = v->parent.u64[row],
-        .start_ns = v->start.u64[row],
-        .end_ns = v->start.u64[row] + v->duration.u64[row],
-        .kind = v->kind.u32[row],
-        .status = v->status.u32[row],
-        .flags = v->flags.u32[row],
-        .resource = v->resource.u32[row],
-        .scope = v->scope.u32[row],
+        .span_id = v->id.u64[at],
+        .parent_id = v->parent.u64[at],
+        .start_ns = v->start.u64[at],
+        .end_ns = v->start.u64[at] + v->duration.u64[at],
+        .kind = v->kind.u32[at],
+        .status = v->status.u32[at],
+        .flags = v->flags.u32[at],
+        .resource = v->resource.u32[at],
+        .scope = v->scope.u32[at],
         .dropped_attrs = sparse_u32(&v->dropped_attrs, row),
         .dropped_events = sparse_u32(&v->dropped_events, row),
         .dropped_links = sparse_u32(&v->dropped_links, row),
     };
-    TRY(code_str(&v->name, row, &ret->name, err));
+    TRY(code_str(&v->name, at, &ret->name, err));
     TRY(sparse_str(&v->message, row, &ret->status_message, err));
     return sparse_str(&v->state, row, &ret->trace_state, err);
 }
@@ -341,13 +361,14 @@ static enum ec group_read(struct part_reader *r, uint32_t g, const struct part_g
     struct table_cursor tc;
     struct part_trace trace;
     uint32_t trace_number = PART_NONE;
-    TRY(span_views_open(r, g, pg->n_rows, &v, err));
-    TRY(table_cursor_init(&tc, r, g, TABLE_SPANS, scratch, err));
+    uint32_t first = rows[0] - pg->row_first, n_read = rows[n - 1] - rows[0] + 1;
+    TRY(span_views_open(r, g, first, n_read, &v, err));
+    TRY(table_cursor_init(&tc, r, g, TABLE_SPANS, first, n_read, scratch, err));
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = rows[i] - pg->row_first;
         TRY(span_fixed_read(r, &v, row, &trace, &trace_number, &ret[i], err));
         TRY(table_row_attrs(
-            &tc, row, v.shape.u32[row], arena, &ret[i].attrs, &ret[i].n_attrs, err));
+            &tc, row, v.shape.u32[row - first], arena, &ret[i].attrs, &ret[i].n_attrs, err));
     }
     TRY(events_read(r, pg, g, rows, n, scratch, arena, ret, err));
     return links_read(r, pg, g, rows, n, scratch, arena, ret, err);
@@ -390,8 +411,8 @@ enum ec resource_read(struct part_reader *r, uint32_t row, struct arena *arena,
     struct sparse dropped = {0}, url = {0};
     struct read_resource out;
     arena_init(&scratch, r->budget, 0);
-    TRY(table_cursor_init(&tc, r, 0, TABLE_RESOURCES, &scratch, err));
-    TRY(view_dense(r, 0, COL_RESOURCE_SHAPE, row + 1, &shape, err));
+    TRY(table_cursor_init(&tc, r, 0, TABLE_RESOURCES, 0, row + 1, &scratch, err));
+    TRY(view_dense(r, 0, COL_RESOURCE_SHAPE, 0, row + 1, &shape, err));
     TRY(part_view(r, 0, COL_RESOURCE_DROPPED_ATTRS, &dropped.view, err));
     TRY(part_view(r, 0, COL_RESOURCE_SCHEMA_URL, &url.view, err));
     out.dropped_attrs = sparse_u32(&dropped, row);
@@ -410,10 +431,10 @@ enum ec scope_read(struct part_reader *r, uint32_t row, struct arena *arena, str
     struct sparse dropped = {0}, url = {0};
     struct read_scope out;
     arena_init(&scratch, r->budget, 0);
-    TRY(table_cursor_init(&tc, r, 0, TABLE_SCOPES, &scratch, err));
-    TRY(view_dense(r, 0, COL_SCOPE_SHAPE, row + 1, &shape, err));
-    TRY(view_dense(r, 0, COL_SCOPE_NAME, row + 1, &name, err));
-    TRY(view_dense(r, 0, COL_SCOPE_VERSION, row + 1, &version, err));
+    TRY(table_cursor_init(&tc, r, 0, TABLE_SCOPES, 0, row + 1, &scratch, err));
+    TRY(view_dense(r, 0, COL_SCOPE_SHAPE, 0, row + 1, &shape, err));
+    TRY(view_dense(r, 0, COL_SCOPE_NAME, 0, row + 1, &name, err));
+    TRY(view_dense(r, 0, COL_SCOPE_VERSION, 0, row + 1, &version, err));
     TRY(part_view(r, 0, COL_SCOPE_DROPPED_ATTRS, &dropped.view, err));
     TRY(part_view(r, 0, COL_SCOPE_SCHEMA_URL, &url.view, err));
     TRY(code_str(&name, row, &out.name, err));
