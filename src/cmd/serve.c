@@ -489,7 +489,8 @@ static void wait_for_stop(struct process *p, const sigset_t *set)
     }
 }
 
-/* Every block that was read keeps a descriptor: take what the hard limit allows. */
+/* Clients, and blocks that are read (storage/block/files.c: half of it at most), need descriptors:
+ * take what the hard limit allows. */
 static void raise_file_limit(void)
 {
     struct rlimit l;

@@ -29,7 +29,8 @@ struct cache_shard {
 struct block_cache {
     struct budget budget;
     _Atomic uint64_t serial;
-    _Atomic uint64_t held;               /* block_cache_hold */
+    _Atomic uint64_t held; /* block_cache_hold */
+    struct block_files files;
     _Atomic uint32_t asked[CACHE_ASKED]; /* block_cache_again: by hash, the rest of it */
     struct cache_shard shards[CACHE_SHARDS];
 };
@@ -38,6 +39,7 @@ struct block_cache *block_cache_new(struct budget *budget, uint64_t cap_bytes)
 {
     struct block_cache *c = xcalloc(1, sizeof(*c));
     budget_init(&c->budget, budget, "block-cache", cap_bytes);
+    block_files_init(&c->files);
     for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
         struct cache_shard *s = &c->shards[i];
         pthread_mutex_init(&s->lock, NULL);
@@ -123,6 +125,7 @@ void block_cache_free(struct block_cache *c)
         free(s->table);
         pthread_mutex_destroy(&s->lock);
     }
+    block_files_deinit(&c->files);
     budget_deinit(&c->budget);
     free(c);
 }
@@ -141,6 +144,11 @@ void block_cache_stats(
     *ret_bytes = budget_used(&c->budget);
     *ret_hits = hits;
     *ret_misses = misses;
+}
+
+struct block_files *block_cache_files(struct block_cache *c)
+{
+    return &c->files;
 }
 
 struct budget *block_cache_budget(struct block_cache *c)

@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "files.h"
 #include "storage/block.h"
 
 struct cached {
@@ -25,6 +26,7 @@ struct cached {
     bool shared; /* in the cache; false: private to one reader */
 };
 
+struct block_files *block_cache_files(struct block_cache *c);
 uint64_t block_cache_serial(struct block_cache *c);
 /* Pins and returns the object, or NULL. */
 struct cached *block_cache_find(struct block_cache *c, uint64_t block, uint64_t key);

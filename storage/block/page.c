@@ -2,7 +2,6 @@
  * Reading a block file: the root on first use, then single pages. Every byte that is believed was
  * covered by a checksum; a bad read is repeated once, because the second one may come from the disk
  * instead of a damaged buffer. The owner of a block hears about damage once. */
-#include <fcntl.h>
 #include <stdlib.h>
 
 #include "base/compress.h"
@@ -22,7 +21,14 @@ enum ec block_damaged(struct block *b, enum ec ec, const struct err *err)
 static enum ec page_read_once(
     struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p, struct err *err)
 {
-    TRY(io_pread(b->io, "block.read", b->fd, p, ref->stored, ref->offset, err));
+    int fd;
+    enum ec ec = block_file_take(b, &fd, err);
+    if (ec == EC_NOT_FOUND) /* its name stays while it is read */
+        return ERR(err, EC_IO, "the file is gone");
+    TRY(ec);
+    ec = io_pread(b->io, "block.read", fd, p, ref->stored, ref->offset, err);
+    block_file_give(b);
+    TRY(ec);
     if (block_page_sum(salt, ref->offset, p, ref->stored) != ref->sum &&
         !DEFECT(DEFECT_IGNORE_CHECKSUM))
         return ERR(err, EC_CORRUPT, "page at %llu (%u bytes): checksum does not match",
@@ -66,19 +72,19 @@ enum ec block_page_read(
 }
 
 /* Header and trailer, then the root page, which is one zstd section. */
-static enum ec root_read(struct block *b, struct budget *budget, struct block_root **ret,
+static enum ec root_read(struct block *b, int fd, struct budget *budget, struct block_root **ret,
     struct buf *stored, struct buf *raw, struct err *err)
 {
     uint8_t header[BLOCK_HEADER_BYTES], trailer[BLOCK_TRAILER_BYTES];
     struct io_stat st;
     struct page_ref root;
     uint64_t salt;
-    TRY(io_fstat(b->io, "block.read", b->fd, &st, err));
+    TRY(io_fstat(b->io, "block.read", fd, &st, err));
     if (st.size < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
         return ERR(
             err, EC_CORRUPT, "%llu bytes are too few for a block", (unsigned long long)st.size);
-    TRY(io_pread(b->io, "block.read_header", b->fd, header, sizeof(header), 0, err));
-    TRY(io_pread(b->io, "block.read_trailer", b->fd, trailer, sizeof(trailer),
+    TRY(io_pread(b->io, "block.read_header", fd, header, sizeof(header), 0, err));
+    TRY(io_pread(b->io, "block.read_trailer", fd, trailer, sizeof(trailer),
         st.size - BLOCK_TRAILER_BYTES, err));
     TRY(block_trailer_get(trailer, st.size, &root, &salt, err));
     TRY(page_read(b, &root, salt, stored, err));
@@ -114,22 +120,21 @@ static enum ec root_open(struct block *b, struct budget *budget, bool *ret_damag
     struct buf stored, raw;
     struct block_root *root = NULL;
     int fd;
-    TRY(io_open(b->io, "block.open", b->path, O_RDONLY, 0, &fd, err));
+    TRY(block_file_take(b, &fd, err));
     *ret_damage = true;
-    b->fd = fd;
     buf_init(&stored, budget);
     buf_init(&raw, budget);
-    enum ec ec = root_read(b, budget, &root, &stored, &raw, err);
+    enum ec ec = root_read(b, fd, budget, &root, &stored, &raw, err);
     /* Once more: the reads of header and trailer have no retry of their own. */
     if (ec == EC_CORRUPT || ec == EC_IO)
-        ec = root_read(b, budget, &root, &stored, &raw, err);
+        ec = root_read(b, fd, budget, &root, &stored, &raw, err);
     if (ec == EC_OK && (ec = root_check(b, root, err)) != EC_OK)
         block_root_free(root, budget);
     buf_deinit(&stored);
     buf_deinit(&raw);
+    block_file_give(b);
     if (ec != EC_OK) {
-        (void)io_close(b->io, "block.open", fd, NULL); /* read only: nothing to lose */
-        b->fd = -1;
+        block_file_drop(b);
         return ec;
     }
     atomic_store_explicit(&b->root, root, memory_order_release);

@@ -413,8 +413,7 @@ static void block_destroy(struct part *p)
     if (ids != NULL)
         block_cache_let_go(b->cache, ids->bytes);
     free(ids);
-    if (b->fd >= 0)
-        (void)io_close(b->io, "block.close", b->fd, NULL); /* read only: nothing to lose */
+    block_file_drop(b);
     pthread_mutex_destroy(&b->lock);
     free(b->path);
     free((void *)(uintptr_t)b->tenant.p);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * An open block, its readers, and the decoded objects that they pin. Private to storage/block.
  *
- * A block holds its root and a descriptor from the first reader on. A reader pins every object it
+ * A block holds its root from the first reader on, and a descriptor while few others are read
+ * (files.h). A reader pins every object it
  * handed out until it is closed (views promise that), remembers its views, and pays for row lists
  * and for objects that the cache could not take.
  */
@@ -44,8 +45,11 @@ struct block {
     void *on_corrupt_ctx;
     _Atomic bool told;
     pthread_mutex_t lock;              /* guards the opening */
-    _Atomic(struct block_root *) root; /* release after fd is set; acquire by readers */
+    _Atomic(struct block_root *) root; /* release when it is complete; acquire by readers */
+    /* Guarded by the lock of block_files; -1: not open. */
     int fd;
+    uint32_t fd_users;
+    struct block *fd_prev, *fd_next;
     uint64_t file_bytes;
     struct part_info brief; /* from the catalog; n_rows 0: not known */
 };

@@ -4,6 +4,7 @@
 
 Needs nothing beyond Python and make_large. ONLY=pattern runs some groups.
 """
+import os
 import pathlib
 import shutil
 import sys
@@ -63,6 +64,17 @@ def merged(m, folder):
         everything(m, s, "while merging")
 
 
+def few_descriptors(m, folder):
+    """More blocks than the process may have files open: the same answers, and half of the limit for blocks at most."""
+    s = large.server(folder)
+    s.prefix = ["prlimit", "--nofile=80:80"]
+    with s:
+        everything(m, s, "with few descriptors")
+        files = [os.readlink(f) for f in pathlib.Path(f"/proc/{s.pid}/fd").iterdir() if f.is_symlink()]
+        n = sum(f.endswith(".block") for f in files)
+        c.check("descriptors of blocks", 10 < n <= 40, f"{n} of {len(files)}")
+
+
 def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="vivace-large-"))
     try:
@@ -73,6 +85,7 @@ def main():
         shutil.rmtree(folder / "blocks" / "@store" / "catalog")
         with large.server(folder) as s:
             everything(m, s, "catalog deleted")
+        c.run("few descriptors", few_descriptors, m, folder)
         c.run("merged", merged, m, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
