@@ -25,6 +25,8 @@ void budget_init(struct budget *b, struct budget *parent, const char *name, uint
 void budget_deinit(struct budget *b);
 /* True: n bytes are charged to b and its parents. False: nothing is. b may be NULL: always true. */
 bool budget_take(struct budget *b, uint64_t n) MUST_USE;
+/* Whether n bytes would be charged now; nothing is, and a no counts as refused. */
+bool budget_fits(struct budget *b, uint64_t n) MUST_USE;
 /* Charges past the cap: for memory that is already there (replay) and must be counted. */
 void budget_take_force(struct budget *b, uint64_t n);
 void budget_give(struct budget *b, uint64_t n);

@@ -21,6 +21,9 @@ void buf_init(struct buf *b, struct budget *budget);
 void buf_deinit(struct buf *b);               /* frees; safe on zeroed */
 void buf_reset(struct buf *b);                /* n = 0, keeps memory, clears failed */
 bool buf_reserve(struct buf *b, size_t more); /* room for `more`; false (and failed) when refused */
+/* As buf_reserve, for the next piece of `whole` bytes that are only announced: at most four times
+ * what has come is held and charged, so that an announcement alone costs nothing. */
+bool buf_reserve_announced(struct buf *b, size_t more, size_t whole);
 void buf_put(struct buf *b, const void *p, size_t n);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Moves the memory out: *ret is the new owner, b is empty. */

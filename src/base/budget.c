@@ -67,6 +67,19 @@ bool budget_take(struct budget *b, uint64_t n)
     return true;
 }
 
+bool budget_fits(struct budget *b, uint64_t n)
+{
+    for (struct budget *at = b; at != NULL; at = at->parent) {
+        uint64_t cap = atomic_load_explicit(&at->cap, memory_order_relaxed);
+        uint64_t used = atomic_load_explicit(&at->used, memory_order_relaxed);
+        if (cap == 0 || (n <= cap && used <= cap - n))
+            continue;
+        atomic_fetch_add_explicit(&at->refused, 1, memory_order_relaxed);
+        return false;
+    }
+    return true;
+}
+
 void budget_take_force(struct budget *b, uint64_t n)
 {
     for (; b != NULL; b = b->parent)

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define ANNOUNCED_LEAST 4096u
+
 void buf_init(struct buf *b, struct budget *budget)
 {
     *b = (struct buf){.budget = budget};
@@ -24,19 +26,9 @@ void buf_reset(struct buf *b)
     b->failed = false;
 }
 
-bool buf_reserve(struct buf *b, size_t more)
+/* To cap, or to need when the budget has no more. */
+static bool buf_resize(struct buf *b, size_t cap, size_t need)
 {
-    if (b->failed)
-        return false;
-    if (b->cap - b->n >= more)
-        return true;
-    size_t need, cap = b->cap < 64 ? 64 : b->cap + b->cap / 2;
-    if (__builtin_add_overflow(b->n, more, &need)) {
-        b->failed = true;
-        return false;
-    }
-    if (cap < need)
-        cap = need;
     if (!budget_take(b->budget, cap - b->cap)) {
         cap = need; /* a tight fit may still be granted */
         if (!budget_take(b->budget, cap - b->cap)) {
@@ -53,6 +45,35 @@ bool buf_reserve(struct buf *b, size_t more)
     b->p = p;
     b->cap = cap;
     return true;
+}
+
+bool buf_reserve(struct buf *b, size_t more)
+{
+    if (b->failed)
+        return false;
+    if (b->cap - b->n >= more)
+        return true;
+    size_t need, cap = b->cap < 64 ? 64 : b->cap + b->cap / 2;
+    if (__builtin_add_overflow(b->n, more, &need)) {
+        b->failed = true;
+        return false;
+    }
+    return buf_resize(b, MAX(cap, need), need);
+}
+
+bool buf_reserve_announced(struct buf *b, size_t more, size_t whole)
+{
+    size_t need, cap;
+    if (b->failed)
+        return false;
+    if (b->cap - b->n >= more)
+        return true;
+    if (__builtin_add_overflow(b->n, more, &need) || __builtin_mul_overflow(need, 4, &cap)) {
+        b->failed = true;
+        return false;
+    }
+    cap = MAX(cap, ANNOUNCED_LEAST);
+    return buf_resize(b, MIN(cap, MAX(whole, need)), need);
 }
 
 void buf_put(struct buf *b, const void *p, size_t n)

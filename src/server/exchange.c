@@ -168,9 +168,10 @@ void exchange_body_expect(struct exchange *ex, uint64_t content_length)
     if (content_length > ex->wire_max) {
         exchange_body_refuse(ex, EC_TOO_LARGE, "http: request body too large");
         ex->must_close = true;
-    } else if (!buf_reserve(&ex->wire, content_length)) {
+    } else if (!budget_fits(ex->wire.budget, content_length)) {
         exchange_body_refuse(ex, EC_LIMIT, "server is out of memory for request bodies");
     }
+    ex->wire_announced = content_length;
 }
 
 void exchange_body_add(struct exchange *ex, const void *p, size_t n)
@@ -183,6 +184,8 @@ void exchange_body_add(struct exchange *ex, const void *p, size_t n)
         ex->must_close = true;
         return;
     }
+    if (ex->wire_announced != 0)
+        (void)buf_reserve_announced(&ex->wire, n, ex->wire_announced); /* buf_failed says it */
     buf_put(&ex->wire, p, n);
     if (buf_failed(&ex->wire))
         exchange_body_refuse(ex, EC_LIMIT, "server is out of memory for request bodies");

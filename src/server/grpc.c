@@ -144,6 +144,8 @@ static bool grpc_prefix(struct exchange *ex)
 
 static bool grpc_keep(struct exchange *ex, const uint8_t *p, size_t n)
 {
+    if (ex->grpc_need != 0)
+        (void)buf_reserve_announced(&ex->wire, n, ex->grpc_need); /* buf_failed says it */
     buf_put(&ex->wire, p, n);
     if (!buf_failed(&ex->wire))
         return true;
@@ -164,7 +166,7 @@ bool grpc_body_add(struct exchange *ex, const uint8_t *p, size_t n)
             return true;
         if (!grpc_prefix(ex))
             return false;
-        if (!buf_reserve(&ex->wire, (size_t)(ex->grpc_need - PREFIX))) {
+        if (!budget_fits(ex->wire.budget, ex->grpc_need)) {
             grpc_refuse(ex, 200, 14, "server is out of memory for request bodies");
             return false;
         }

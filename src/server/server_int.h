@@ -191,6 +191,7 @@ struct exchange {
     size_t header_bytes;
     struct buf wire; /* body as received, then replaced by the inflated one */
     uint64_t wire_max;
+    uint64_t wire_announced; /* Content-Length, or 0 */
     bool discard, must_close, is_head, inside_handler, header_refused, preflight;
     enum ex_state state; /* EX_HANDLING → EX_ANSWERED by exchange_claim, any thread */
     atomic_bool answered, canceled;

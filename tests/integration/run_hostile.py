@@ -146,6 +146,22 @@ def claims(server):
                     pass
 
 
+def promises(server):
+    """Bodies that are announced, several budgets of them, and do not come: those of others do."""
+    held = []
+    for size in (20 * MIB, 8 * MIB, MIB, 100000):
+        for _ in range(30):
+            s = socket.create_connection(("127.0.0.1", server.otlp_http), 5)
+            s.sendall(f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PB}\r\nContent-Length: {size}\r\n\r\n\n".encode())
+            held.append(s)
+    time.sleep(0.2)
+    one = span()
+    one["attributes"] = attrs({"pad": "x" * 200000})
+    c.equal("beside promises", [send(server, request_pb(request([one]))) for _ in range(5)], [200] * 5)
+    for s in held:
+        s.close()
+
+
 def slow_and_idle(server):
     """1,000 connections that say nothing, 100 that trickle: others are served beside them."""
     held = []
@@ -250,7 +266,7 @@ def huge_shapes(server):
     c.check("structural over it", a.status in (200, 422), a)
 
 
-GROUPS = [truncated, bombs, deep, empty_spans, claims, slow_and_idle, unread_answers, huge_shapes]
+GROUPS = [truncated, bombs, deep, empty_spans, claims, promises, slow_and_idle, unread_answers, huge_shapes]
 
 
 def main():

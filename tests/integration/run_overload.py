@@ -25,7 +25,7 @@ import h2_frames as h2  # noqa: E402
 from checks import Checks  # noqa: E402
 from h2_frames import Wire, frame  # noqa: E402
 from otlp import fields, get, http_request, now_ns, post, request, request_pb, span, span_pb, trace_id  # noqa: E402
-from server import Server, merge, sanitized  # noqa: E402
+from server import Server, merge, patience, sanitized  # noqa: E402
 
 c = Checks()
 SECONDS = float(os.environ.get("SECONDS", "3"))
@@ -203,7 +203,7 @@ def load(server, clients, seconds, headers=None, spans=200):
         w.start()
     counts, times, bad = {}, [], 0
     for _ in workers:
-        some, t, b = out.get(timeout=seconds + 60)
+        some, t, b = out.get(timeout=(seconds + 60) * patience())
         times += t
         bad += b
         for k, v in some.items():

@@ -45,7 +45,15 @@ static void test_budget__takes_from_all_parents_or_none(void **state)
     assert_int_equal(budget_used(&root), 50);
     assert_int_equal(atomic_load(&root.refused), 1);
     assert_int_equal(atomic_load(&leaf.refused), 0);
-    budget_take_force(&leaf, 10);
+    budget_give(&leaf, 20);
+    assert_true(budget_fits(&leaf, 20));
+    assert_false(budget_fits(&leaf, 21));
+    assert_false(budget_fits(&leaf, UINT64_MAX));
+    assert_true(budget_fits(NULL, UINT64_MAX));
+    assert_int_equal(budget_used(&leaf), 30);
+    assert_int_equal(atomic_load(&root.refused), 2);
+    assert_int_equal(atomic_load(&leaf.refused), 1);
+    budget_take_force(&leaf, 30);
     assert_int_equal(budget_used(&root), 60);
     budget_give(&leaf, 60);
     budget_deinit(&leaf);
@@ -382,6 +390,35 @@ static void test_buf__failure_sticks_until_reset(void **state)
     budget_deinit(&budget);
 }
 
+static void test_buf__announcements_are_believed_as_they_come_true(void **state)
+{
+    (void)state;
+    static const uint8_t data[3000];
+    struct buf b;
+    struct budget budget;
+    budget_init(&budget, NULL, "b", 1u << 20);
+    for (size_t piece = 1; piece <= sizeof(data); piece *= 3) {
+        buf_init(&b, &budget);
+        for (size_t n = 0; n < 100000; n += MIN(piece, 100000 - n)) {
+            size_t now = MIN(piece, 100000 - n);
+            assert_true(buf_reserve_announced(&b, now, 100000));
+            buf_put(&b, data, now);
+            assert_true(b.cap <= MAX(4 * b.n, 4096));
+            assert_int_equal(budget_used(&budget), b.cap);
+        }
+        assert_int_equal(b.cap, 100000);                   /* and no more than was announced */
+        assert_true(buf_reserve_announced(&b, 1, 100000)); /* more came than that */
+        assert_int_equal(b.cap, 100001);
+        assert_false(buf_reserve_announced(&b, 1u << 20, SIZE_MAX));
+        assert_true(buf_failed(&b));
+        buf_deinit(&b);
+    }
+    buf_init(&b, &budget);
+    assert_false(buf_reserve_announced(&b, SIZE_MAX / 2, SIZE_MAX));
+    buf_deinit(&b);
+    budget_deinit(&budget);
+}
+
 static void test_vec__grows(void **state)
 {
     (void)state;
@@ -458,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_arena__formats_text),
         cmocka_unit_test(test_buf__appends_and_moves),
         cmocka_unit_test(test_buf__failure_sticks_until_reset),
+        cmocka_unit_test(test_buf__announcements_are_believed_as_they_come_true),
         cmocka_unit_test(test_vec__grows),
         cmocka_unit_test(test_err__keeps_place_and_prefixes),
         cmocka_unit_test(test_err__cuts_long_messages),

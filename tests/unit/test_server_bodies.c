@@ -168,6 +168,46 @@ static void test_body__budget_refuses_before_reading(void **state)
     expect_body(&a, EC_OK, CAP, CAP, "");
 }
 
+/* Heads that promise bodies, and never send them: what comes from others has its room. */
+static void test_body__an_announcement_holds_nothing(void **state)
+{
+    (void)state;
+    enum { SILENT = 20, WHOLE = 16u << 20 }; /* more than twice the budget in all */
+    struct fixture f = {0};
+    struct listener_options o = fixture_options();
+    struct net c[SILENT];
+    struct http_answer a;
+    struct buf prefix = BUF_INIT;
+    o.body_bytes_max = o.grpc_message_bytes_max = WHOLE;
+    fixture_start(&f, &o);
+    for (size_t i = 0; i < SILENT; i++) {
+        c[i] = net_connect(f.port, 0);
+        assert_true(net_sendz(
+            &c[i], "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 16777216\r\n\r\nx"));
+    }
+    struct h2_client *h = h2_open(net_connect(f.port, 0), 0, true);
+    struct h2_stream *s[SILENT];
+    buf_put(&prefix, "\0\0\xff\xff\xff", 5);
+    for (size_t i = 0; i < SILENT; i++) {
+        s[i] = h2_grpc(h, "/t.S/Echo", NULL, buf_bytes(&prefix));
+        s[i]->hold_end = true;
+    }
+    while (h2_step(h, 300))
+        ;
+    assert_true(budget_used(&f.budget) < 1u << 20);
+    net_once(f.port, "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", &a);
+    expect_body(&a, EC_OK, 1, 1, "");
+    assert_int_equal(atomic_load(&f.budget.refused), 0);
+    for (size_t i = 0; i < SILENT; i++) {
+        net_close(&c[i]);
+        assert_false(s[i]->closed);
+        h2_stream_free(s[i]);
+    }
+    h2_free(h);
+    buf_deinit(&prefix);
+    fixture_stop(&f);
+}
+
 static void test_body__ambiguous_lengths_are_refused(void **state)
 {
     (void)state;
@@ -372,6 +412,7 @@ int main(void)
         T(test_body__every_encoding_is_inflated),
         T(test_body__encoding_names_are_exact),
         T(test_body__budget_refuses_before_reading),
+        T(test_body__an_announcement_holds_nothing),
         T(test_body__ambiguous_lengths_are_refused),
         T(test_h2_body__caps_and_early_answers),
         T(test_grpc__message_cap_has_sharp_edges),
