@@ -44,6 +44,7 @@ WAYS = {
     "store.unlock_data": ("stop", None),
     "store.unlock_wal": ("stop", None),
     "rw.stop_close": ("generator, stop", None),
+    "rw.end": ("generator", "rw.append:pwrite:1:EIO"),  # or after 8 MiB of samples
     "backup.mkdir_limits": ("limits, snapshot", None),
     "backup.sync_limits": ("limits, snapshot", None),
     "wal.tenant_mkdir": ("new tenant", None),
