@@ -24,13 +24,22 @@ bool buf_reserve(struct buf *b, size_t more); /* room for `more`; false (and fai
 /* As buf_reserve, for the next piece of `whole` bytes that are only announced: at most four times
  * what has come is held and charged, so that an announcement alone costs nothing. */
 bool buf_reserve_announced(struct buf *b, size_t more, size_t whole);
-void buf_put(struct buf *b, const void *p, size_t n);
+void buf_put_slow(struct buf *b, const void *p, size_t n); /* buf_put without room at hand */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Moves the memory out: *ret is the new owner, b is empty. */
 void buf_move(struct buf *b, struct buf *ret);
 static inline bool buf_failed(const struct buf *b)
 {
     return b->failed;
+}
+static inline void buf_put(struct buf *b, const void *p, size_t n)
+{
+    if (UNLIKELY(n == 0 || n > b->cap - b->n || b->failed)) {
+        buf_put_slow(b, p, n);
+        return;
+    }
+    memcpy(b->p + b->n, p, n);
+    b->n += n;
 }
 static inline void buf_putc(struct buf *b, char c)
 {

@@ -21,7 +21,8 @@ enum ec eval_init(struct eval *ev, const struct tql_query *q, struct source *sou
         .event = PART_NONE,
         .link = PART_NONE};
     ev->binds = ARENA_ARRAY(arena, (size_t)q->n_attrs * n_sources, struct bind);
-    return ev->binds == NULL ? over_budget(err) : EC_OK;
+    ev->service_of = ARENA_ARRAY(arena, n_sources, const uint32_t *);
+    return ev->binds == NULL || ev->service_of == NULL ? over_budget(err) : EC_OK;
 }
 
 void eval_trace(struct eval *ev, struct qtrace *t)

@@ -4,7 +4,7 @@
  * 3.5. */
 #pragma once
 
-#include "qval.h"
+#include "keyring.h"
 #include "trace.h"
 
 /* Where an attribute of the query lives in one source. */
@@ -19,23 +19,18 @@ struct bind {
 
 struct filters;
 
-struct keyring { /* distinct values and their numbers */
-    struct qval *keys;
-    uint32_t *slots;  /* hash table: 1 + number; 0: free */
-    uint32_t *set_of; /* by number, for by(): all 0 between calls */
-    uint32_t n, cap;
-};
-
 struct eval {
     const struct tql_query *q;
     struct source *sources;
     size_t n_sources;
-    struct bind *binds;       /* [attr->index * n_sources + src] */
-    struct arena *arena;      /* lives as long as the query */
-    struct qval_leaf *leaves; /* by node id; n == 0: not prepared yet */
-    struct filters *filters;  /* what the first pass found out; may be NULL */
-    struct keyring keys;      /* of attributes of resources and scopes that by() groups by */
-    struct qtrace *trace;     /* current */
+    struct bind *binds;          /* [attr->index * n_sources + src] */
+    struct arena *arena;         /* lives as long as the query */
+    struct qval_leaf *leaves;    /* by node id; n == 0: not prepared yet */
+    struct filters *filters;     /* what the first pass found out; may be NULL */
+    struct keyring keys;         /* of attributes of resources and scopes that by() groups by */
+    struct keyring services;     /* service names; they live as long as the query */
+    const uint32_t **service_of; /* by source: their numbers by resource row; NULL until asked */
+    struct qtrace *trace;        /* current */
     uint32_t event,
         link; /* group-relative row that event./link. references are fixed to; PART_NONE: none */
     struct str root_service, root_name; /* of the current trace */
@@ -69,9 +64,9 @@ enum ec eval_attr(struct eval *ev, const struct tql_attr *attr, uint32_t row, st
  * (links) the last one. */
 enum ec eval_attr_shown(struct eval *ev, const struct tql_attr *attr, uint32_t row, bool whole,
     struct qval *ret, struct err *err) MUST_USE;
-/* service.name of a row's resource, "" when missing or not a string. Lives as long as the
- * reader. */
-enum ec eval_service(struct eval *ev, const struct qrow *r, struct str *ret, struct err *err)
+/* service.name by resource row of a source, as numbers in ev->services: "" when missing or not a
+ * string. */
+enum ec eval_services(struct eval *ev, uint32_t src, const uint32_t **ret, struct err *err)
     MUST_USE;
 /* Span-level value only of an unscoped attribute. */
 enum ec eval_attr_span_only(struct eval *ev, const struct tql_attr *attr, uint32_t row,

@@ -10,23 +10,63 @@ static enum ec over_budget(struct err *err)
     return ERR(err, EC_LIMIT, "query is over its memory budget");
 }
 
-enum ec eval_service(struct eval *ev, const struct qrow *r, struct str *ret, struct err *err)
+/* Values of the column by resource row; names are copied, since the reader may be recycled. */
+static enum ec service_numbers(
+    struct eval *ev, const struct col_view *v, uint32_t *out, uint32_t n, struct err *err)
 {
-    struct source *s = &ev->sources[r->src];
+    for (uint32_t i = v->n; i-- > 0;) { /* of a key that was sent twice the first value stays */
+        uint32_t row = v->rows == NULL ? i : v->rows[i];
+        if (row >= n)
+            continue;
+        struct str name = dict_get(v->dict, v->u32[i]);
+        uint32_t before = ev->services.n;
+        struct qval key = qval_str(name);
+        TRY(keyring_number(&ev->services, &key, ev->arena, &out[row], err));
+        if (ev->services.n == before)
+            continue;
+        struct str *kept = &ev->services.keys[out[row]].s;
+        *kept = arena_str(ev->arena, name);
+        if (kept->p == NULL)
+            return over_budget(err);
+    }
+    return EC_OK;
+}
+
+enum ec eval_services(struct eval *ev, uint32_t src, const uint32_t **ret, struct err *err)
+{
+    struct source *s = &ev->sources[src];
     const struct part_attr *cols[VALUE_TYPES];
-    const struct col_view *v;
-    uint64_t resource;
-    uint32_t slot;
-    *ret = str_n("", 0);
-    TRY(qrow_u64(ev->trace, r, COL_SPAN_RESOURCE, &resource, err));
-    TRY(part_attr_find(s->r, TABLE_RESOURCES, STR("service.name"), cols, err));
-    if (cols[VALUE_STR] == NULL)
+    const struct qval none = qval_str(str_n("", 0));
+    uint32_t slot, n = s->info.n_resources, number = 0;
+    *ret = ev->service_of[src];
+    if (LIKELY(*ret != NULL))
         return EC_OK;
-    TRY(source_slot(s, cols[VALUE_STR]->col, &slot, err));
-    TRY(source_view(s, slot, 0, &v, err));
-    uint32_t i = view_index(v, (uint32_t)resource);
-    if (i != PART_NONE)
-        *ret = dict_get(v->dict, v->u32[i]);
+    uint32_t *out = arena_alloc(ev->arena, MAX(n, 1u) * sizeof(*out));
+    if (out == NULL)
+        return over_budget(err);
+    TRY(keyring_number(&ev->services, &none, ev->arena, &number, err));
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = number;
+    TRY(part_attr_find(s->r, TABLE_RESOURCES, STR("service.name"), cols, err));
+    if (cols[VALUE_STR] != NULL) {
+        const struct col_view *v;
+        TRY(source_slot(s, cols[VALUE_STR]->col, &slot, err));
+        TRY(source_view(s, slot, 0, &v, err));
+        TRY(service_numbers(ev, v, out, n, err));
+    }
+    *ret = ev->service_of[src] = out;
+    return EC_OK;
+}
+
+static enum ec service_of_row(
+    struct eval *ev, const struct qrow *r, struct str *ret, struct err *err)
+{
+    const uint32_t *of;
+    uint64_t resource;
+    TRY(qrow_u64(ev->trace, r, COL_SPAN_RESOURCE, &resource, err));
+    TRY(eval_services(ev, r->src, &of, err));
+    ASSERT(resource < ev->sources[r->src].info.n_resources);
+    *ret = ev->services.keys[of[resource]].s;
     return EC_OK;
 }
 
@@ -38,7 +78,7 @@ enum ec eval_root_text(struct eval *ev, struct err *err)
     ev->root_name = ev->root_service = str_n("", 0);
     if (t->root != PART_NONE) {
         TRY(qrow_str(t, &t->rows[t->root], COL_SPAN_NAME, &ev->root_name, err));
-        TRY(eval_service(ev, &t->rows[t->root], &ev->root_service, err));
+        TRY(service_of_row(ev, &t->rows[t->root], &ev->root_service, err));
     }
     ev->has_root_text = true;
     return EC_OK;

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 
-#include "base/hash.h"
 #include "candidates.h"
 
 static enum ec over_budget(struct err *err)
@@ -78,10 +77,8 @@ enum ec result_trace_fill(
         .start_ns = t->start_ns,
         .duration_ns = t->end_ns - t->start_ns,
     };
-    if (!copy_str(a, ev->root_service, &ret->root_service) ||
-        !copy_str(a, ev->root_name, &ret->root_name))
-        return over_budget(err);
-    return EC_OK;
+    ret->root_service = ev->root_service; /* lives as long as the query */
+    return copy_str(a, ev->root_name, &ret->root_name) ? EC_OK : over_budget(err);
 }
 
 /* ---- serviceStats ---- */
@@ -92,87 +89,90 @@ static int cmp_service(const void *a, const void *b)
         ((const struct result_service *)a)->name, ((const struct result_service *)b)->name);
 }
 
-struct service_slot {
-    uint32_t src, resource;
-    uint32_t number; /* 1 + index into services; 0: free */
-};
+#define FEW_SERVICES 16u
 
-/* Spans by (source, resource): as many as the trace has resources, not spans. */
-struct service_counts {
-    struct service_slot *slots;
-    struct result_service *all; /* room for cap / 2 */
-    size_t n, cap;
-};
-
-static struct service_slot *service_slot(
-    const struct service_counts *c, uint32_t src, uint32_t resource)
+static void sort_services(struct result_service *all, uint32_t n)
 {
-    size_t at = (size_t)hash_mix((uint64_t)resource << 20 ^ src) & (c->cap - 1);
-    while (
-        c->slots[at].number != 0 && (c->slots[at].src != src || c->slots[at].resource != resource))
-        at = (at + 1) & (c->cap - 1);
-    return &c->slots[at];
+    if (n > FEW_SERVICES) {
+        qsort(all, n, sizeof(*all), cmp_service);
+        return;
+    }
+    for (uint32_t i = 1; i < n; i++) {
+        struct result_service moved = all[i];
+        uint32_t at = i;
+        for (; at > 0 && cmp_service(&all[at - 1], &moved) > 0; at--)
+            all[at] = all[at - 1];
+        all[at] = moved;
+    }
 }
 
-static enum ec service_room(struct service_counts *c, struct arena *scratch, struct err *err)
+/* Spans of one group, by the number of their service; set_of is 1 + place in `all`. */
+static enum ec count_services(struct eval *ev, const struct qrow *r, uint32_t n,
+    struct result_service *all, uint32_t *numbers, uint32_t *n_all, struct err *err)
 {
-    if (c->n * 2 < c->cap)
-        return EC_OK;
-    struct service_counts g = {.n = c->n, .cap = c->cap == 0 ? 16 : c->cap * 2};
-    g.slots = ARENA_ARRAY(scratch, g.cap, struct service_slot);
-    g.all = ARENA_ARRAY(scratch, g.cap / 2, struct result_service);
-    if (g.slots == NULL || g.all == NULL)
-        return over_budget(err);
-    for (size_t i = 0; i < c->cap; i++)
-        if (c->slots[i].number != 0)
-            *service_slot(&g, c->slots[i].src, c->slots[i].resource) = c->slots[i];
-    if (c->n != 0)
-        memcpy(g.all, c->all, c->n * sizeof(*g.all));
-    *c = g;
+    struct source *s = &ev->sources[r->src];
+    struct keyring *ring = &ev->services;
+    const struct col_view *resource, *status;
+    const uint32_t *service_of;
+    TRY(source_fixed(s, COL_SPAN_RESOURCE, r->g, &resource, err));
+    TRY(source_fixed(s, COL_SPAN_STATUS, r->g, &status, err));
+    TRY(eval_services(ev, r->src, &service_of, err));
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t off = r[i].off;
+        ASSERT(off < resource->n && off < status->n); /* dense columns */
+        ASSERT(resource->u32[off] < s->info.n_resources);
+        uint32_t number = service_of[resource->u32[off]], at = ring->set_of[number];
+        if (at == 0) {
+            numbers[*n_all] = number;
+            all[*n_all] = (struct result_service){.name = ring->keys[number].s};
+            at = ring->set_of[number] = ++*n_all;
+        }
+        all[at - 1].spans++;
+        all[at - 1].errors += status->u32[off] == 2;
+    }
     return EC_OK;
 }
 
-/* Counts spans by resource, then merges resources of one service name. */
+static enum ec all_services(struct eval *ev, struct result_service *all, uint32_t *numbers,
+    uint32_t *n_all, struct err *err)
+{
+    const struct qtrace *t = ev->trace;
+    for (uint32_t i = 0, end; i < t->n; i = end) {
+        const struct qrow *r = &t->rows[i];
+        for (end = i + 1; end < t->n; end++)
+            if (t->rows[end].g != r->g || t->rows[end].src != r->src)
+                break;
+        TRY(count_services(ev, r, end - i, all, numbers, n_all, err));
+    }
+    return EC_OK;
+}
+
 static enum ec fill_services(
     struct eval *ev, struct arena *a, struct result_trace *ret, struct err *err)
 {
-    struct qtrace *t = ev->trace;
-    struct service_counts c = {0};
-    for (uint32_t i = 0; i < t->n; i++) {
-        uint64_t resource, status;
-        TRY(service_room(&c, t->scratch, err));
-        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_RESOURCE, &resource, err));
-        TRY(qrow_u64(t, &t->rows[i], COL_SPAN_STATUS, &status, err));
-        uint32_t src = t->rows[i].src;
-        struct service_slot *slot = service_slot(&c, src, (uint32_t)resource);
-        if (slot->number == 0) {
-            TRY(eval_service(ev, &t->rows[i], &c.all[c.n].name, err));
-            *slot = (struct service_slot){src, (uint32_t)resource, (uint32_t)++c.n};
-        }
-        c.all[slot->number - 1].spans++;
-        c.all[slot->number - 1].errors += status == 2;
+    const struct qtrace *t = ev->trace;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->n; i++) { /* first, so that all names have their numbers */
+        const uint32_t *service_of;
+        if (i == 0 || t->rows[i].src != t->rows[i - 1].src)
+            TRY(eval_services(ev, t->rows[i].src, &service_of, err));
     }
-    struct result_service *all = c.all;
-    size_t n = c.n;
-    if (n > 1)
-        qsort(all, n, sizeof(*all), cmp_service);
-    struct result_service *out = ARENA_ARRAY(a, n, struct result_service);
+    uint32_t n_max = MIN(t->n, ev->services.n);
+    struct result_service *all = ARENA_ARRAY(t->scratch, n_max, struct result_service);
+    uint32_t *numbers = ARENA_ARRAY(t->scratch, n_max, uint32_t);
+    if (all == NULL || numbers == NULL)
+        return over_budget(err);
+    enum ec ec = all_services(ev, all, numbers, &n, err);
+    for (uint32_t i = 0; i < n; i++) /* clean for the next trace */
+        ev->services.set_of[numbers[i]] = 0;
+    TRY(ec);
+    struct result_service *out = arena_alloc(a, n * sizeof(*out));
     if (out == NULL)
         return over_budget(err);
-    uint32_t m = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (m > 0 && str_eq(out[m - 1].name, all[i].name)) {
-            out[m - 1].spans += all[i].spans;
-            out[m - 1].errors += all[i].errors;
-            continue;
-        }
-        out[m] = all[i];
-        if (!copy_str(a, all[i].name, &out[m].name))
-            return over_budget(err);
-        m++;
-    }
+    sort_services(all, n);
+    memcpy(out, all, n * sizeof(*out)); /* names live as long as the query */
     ret->services = out;
-    ret->n_services = m;
+    ret->n_services = n;
     return EC_OK;
 }
 

@@ -107,6 +107,15 @@ bool json_plain(struct str s)
 
 void json_str(struct buf *b, struct str s)
 {
+    if (json_plain(s) && buf_reserve(b, s.n + 2)) {
+        uint8_t *p = b->p + b->n;
+        *p++ = '"';
+        if (s.n != 0)
+            memcpy(p, s.p, s.n);
+        p[s.n] = '"';
+        b->n += s.n + 2;
+        return;
+    }
     buf_putc(b, '"');
     for (size_t i = 0; i < s.n;) {
         size_t from = i;
@@ -122,10 +131,22 @@ void json_str(struct buf *b, struct str s)
 /* Digits of v before text[at]; returns where they begin. */
 static size_t digits(char *text, size_t at, uint64_t v)
 {
-    do {
-        text[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
+    static const char pairs[201] = "0001020304050607080910111213141516171819"
+                                   "2021222324252627282930313233343536373839"
+                                   "4041424344454647484950515253545556575859"
+                                   "6061626364656667686970717273747576777879"
+                                   "8081828384858687888990919293949596979899";
+    while (v >= 100) {
+        at -= 2;
+        memcpy(text + at, pairs + 2 * (v % 100), 2);
+        v /= 100;
+    }
+    if (v >= 10) {
+        at -= 2;
+        memcpy(text + at, pairs + 2 * v, 2);
+        return at;
+    }
+    text[--at] = (char)('0' + v);
     return at;
 }
 
@@ -185,16 +206,6 @@ void json_hex(struct buf *b, const void *p, size_t n)
         b->n += 2 * n;
     }
     buf_putc(b, '"');
-}
-
-void json_key(struct buf *b, bool *first, const char *key)
-{
-    if (!*first)
-        buf_putc(b, ',');
-    *first = false;
-    buf_putc(b, '"');
-    buf_putz(b, key);
-    buf_putz(b, "\":");
 }
 
 static void json_list(struct buf *b, const struct value *v)

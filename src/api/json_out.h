@@ -17,7 +17,20 @@ void json_double(struct buf *b, double v); /* NaN and infinities as strings */
 void json_base64(struct buf *b, const void *p, size_t n);
 void json_hex(struct buf *b, const void *p, size_t n); /* "00ff" with quotes */
 /* ,"key": — the comma only when *first is false; sets it. `key` needs no escaping. */
-void json_key(struct buf *b, bool *first, const char *key);
+static inline void json_key(struct buf *b, bool *first, const char *key)
+{
+    size_t n = strlen(key); /* known to the compiler */
+    if (UNLIKELY(!buf_reserve(b, n + 4)))
+        return;
+    uint8_t *p = b->p + b->n;
+    *p = ',';
+    p += !*first;
+    *first = false;
+    *p++ = '"';
+    memcpy(p, key, n);
+    memcpy(p + n, "\":", 2);
+    b->n = (size_t)(p + n + 2 - b->p);
+}
 /* An AnyValue object: {"stringValue":"x"}. Depth is bounded by the decoder. */
 void json_any_value(struct buf *b, const struct value *v);
 /* {"key":"k","value":{...}} */

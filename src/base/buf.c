@@ -76,7 +76,7 @@ bool buf_reserve_announced(struct buf *b, size_t more, size_t whole)
     return buf_resize(b, MIN(cap, MAX(whole, need)), need);
 }
 
-void buf_put(struct buf *b, const void *p, size_t n)
+void buf_put_slow(struct buf *b, const void *p, size_t n)
 {
     if (n == 0 || !buf_reserve(b, n))
         return;
