@@ -165,6 +165,13 @@ enum ec part_trace_ids(struct part_reader *r, uint32_t at, struct trace_id ret[P
     return r->part->ops->trace_ids(r, at, ret, ret_n, err);
 }
 
+enum ec part_group_traces(
+    struct part_reader *r, uint32_t g, struct part_group_traces *ret, struct err *err)
+{
+    ASSERT(r->part->ops->group_traces != NULL);
+    return r->part->ops->group_traces(r, g, ret, err);
+}
+
 bool part_may_have(struct part_reader *r, col_id col, struct str value)
 {
     return r->part->ops->may_have(r, col, value);

@@ -181,6 +181,12 @@ struct part_trace {
     uint32_t root_row;         /* last root span in storage order, PART_NONE: no root here */
 };
 
+struct part_group_traces { /* the traces of a block's group, which follow each other */
+    uint32_t first, n;
+    /* by trace - first: group-relative row behind its last one in the group */
+    const uint32_t *ends;
+};
+
 struct part;
 struct part_reader;
 
@@ -209,6 +215,8 @@ struct part_ops {
         uint32_t **ret_rows, uint32_t *ret_n, struct err *err);
     enum ec (*trace_ids)(
         struct part_reader *r, uint32_t at, struct trace_id *ret, uint32_t *ret_n, struct err *err);
+    enum ec (*group_traces)(struct part_reader *r, uint32_t g, struct part_group_traces *ret,
+        struct err *err); /* blocks only */
     bool (*may_have)(struct part_reader *r, col_id col, struct str value);
     uint64_t (*bytes_read)(const struct part_reader *r); /* NULL: 0 */
     /* Without a reader; all may be NULL: nothing is known. */
@@ -295,6 +303,10 @@ enum ec part_trace_rows(struct part_reader *r, uint32_t trace, struct arena *are
 #define PART_IDS_MAX 256u
 enum ec part_trace_ids(struct part_reader *r, uint32_t at, struct trace_id ret[PART_IDS_MAX],
     uint32_t *ret_n, struct err *err) MUST_USE;
+/* Blocks only (a head's spans are in order of arrival): which traces have spans in the group, for
+ * less than COL_SPAN_TRACE says span by span. ends belongs to the reader, as views do. */
+enum ec part_group_traces(
+    struct part_reader *r, uint32_t g, struct part_group_traces *ret, struct err *err) MUST_USE;
 /* False: no value of this PHYS_CODE attribute or fixed column equals `value` (dictionary or filter
  * says so, without reading pages). True: perhaps. */
 bool part_may_have(struct part_reader *r, col_id col, struct str value);

@@ -47,7 +47,8 @@ static bool outside(const struct candidates *c, uint64_t start_ns, uint64_t end_
 struct domain { /* traces [first, first + n) of one source, in groups [g_from, g_to) */
     uint32_t src, g_from, g_to;
     uint32_t first, n;
-    uint64_t *any; /* traces with a span that passes some filter */
+    uint64_t *any;        /* traces with a span that passes some filter */
+    const uint32_t *ends; /* of a block's one group: by trace, the row behind it; NULL: a head */
 };
 
 static size_t words(uint32_t n)
@@ -110,6 +111,20 @@ static void mark_traces(
     }
 }
 
+/* The same for the one group of a block, where rows of a trace follow each other. */
+static void mark_group_traces(const struct scan_bits *bits, const struct domain *d, uint64_t *out)
+{
+    uint32_t t = 0, row = scan_bits_next(bits, 0);
+    while (row < bits->n) {
+        while (d->ends[t] <= row)
+            t++;
+        out[t / 64] |= (uint64_t)1 << (t % 64);
+        row = scan_bits_next(bits, d->ends[t]);
+    }
+    for (size_t i = 0; i < words(d->n); i++)
+        d->any[i] |= out[i];
+}
+
 static enum ec traces_with(struct candidates *c, const struct domain *d, const struct need *need,
     uint64_t *out, struct err *err);
 
@@ -145,6 +160,10 @@ static enum ec traces_with(struct candidates *c, const struct domain *d, const s
         TRY(spans_of(c, d->src, need, g, &bits, &any, err));
         if (!any)
             continue;
+        if (d->ends != NULL) {
+            mark_group_traces(&bits, d, out);
+            continue;
+        }
         TRY(source_fixed(&c->filters->sources[d->src], COL_SPAN_TRACE, g, &v, err));
         mark_traces(&bits, v->u32, d, out);
     }
@@ -211,17 +230,20 @@ static enum ec push(
 static enum ec refill_group(
     struct candidates *c, struct cursor *k, uint32_t src, uint32_t g, struct err *err)
 {
-    const struct col_view *v;
-    struct domain d = {.src = src, .g_from = g, .g_to = g + 1};
+    struct part_group_traces traces;
     bool any = false;
     TRY(group_any(c, src, c->need, g, &any, err));
     if (!any)
         return EC_OK;
-    TRY(source_fixed(k->s, COL_SPAN_TRACE, g, &v, err));
-    if (v->n == 0)
+    TRY(part_group_traces(k->s->r, g, &traces, err));
+    if (traces.n == 0)
         return EC_OK;
-    d.first = v->u32[0];
-    d.n = v->u32[v->n - 1] - d.first + 1;
+    struct domain d = {.src = src,
+        .g_from = g,
+        .g_to = g + 1,
+        .first = traces.first,
+        .n = traces.n,
+        .ends = traces.ends};
     arena_rewind(&c->scratch);
     uint64_t *with = ARENA_ARRAY(&c->scratch, words(d.n), uint64_t);
     d.any = ARENA_ARRAY(&c->scratch, words(d.n), uint64_t);
@@ -260,32 +282,19 @@ static enum ec let_go(struct candidates *c, struct cursor *k, uint32_t src, stru
     return source_recycle(k->s, 0, err);
 }
 
-/* The trace of a block's row. */
-static enum ec trace_at(struct cursor *k, uint32_t row, struct part_trace *ret, struct err *err)
-{
-    uint32_t lo = 0, hi = k->s->info.n_traces;
-    while (hi - lo > 1) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        TRY(part_trace(k->s->r, mid, ret, err));
-        if (ret->row_first <= row)
-            lo = mid;
-        else
-            hi = mid;
-    }
-    return part_trace(k->s->r, lo, ret, err);
-}
-
 /* Nothing in the group can be in the answer. Its first and its last trace may go on in others. */
 static enum ec group_outside(
     const struct candidates *c, struct cursor *k, uint32_t g, bool *ret, struct err *err)
 {
     const struct part_group *pg = &k->s->groups[g];
+    struct part_group_traces traces;
     struct part_trace first, last;
     *ret = outside(c, pg->min_start_ns, pg->max_end_ns);
     if (!*ret || !c->whole_traces || pg->n_rows == 0 || k->s->info.n_groups == 1)
         return EC_OK;
-    TRY(trace_at(k, pg->row_first, &first, err));
-    TRY(trace_at(k, pg->row_first + pg->n_rows - 1, &last, err));
+    TRY(part_group_traces(k->s->r, g, &traces, err));
+    TRY(part_trace(k->s->r, traces.first, &first, err));
+    TRY(part_trace(k->s->r, traces.first + traces.n - 1, &last, err));
     *ret = outside(c, first.start_ns, first.end_ns) && outside(c, last.start_ns, last.end_ns);
     return EC_OK;
 }

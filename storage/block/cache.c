@@ -249,6 +249,12 @@ bool block_cache_hold(struct block_cache *c, uint64_t bytes)
     return false;
 }
 
+bool block_cache_spares(struct block_cache *c, uint64_t bytes)
+{
+    uint64_t cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
+    return cap == 0 || budget_used(&c->budget) + bytes <= cap - cap / 4;
+}
+
 void block_cache_let_go(struct block_cache *c, uint64_t bytes)
 {
     atomic_fetch_sub_explicit(&c->held, bytes, memory_order_relaxed);

@@ -49,6 +49,8 @@ void block_cache_let_go(struct block_cache *c, uint64_t bytes);
 /* Was `what` asked about not long ago, and is there room to keep what belongs to it? Remembers that
  * it was asked about now. Now and then the answer is wrong. */
 bool block_cache_again(struct block_cache *c, uint64_t what);
+/* Is there room for what can be made again without reading? Not in the last quarter. */
+bool block_cache_spares(struct block_cache *c, uint64_t bytes);
 /* Drops all objects of a block that is being closed: nobody may hold a pin. */
 void block_cache_purge(struct block_cache *c, uint64_t block);
 /* Evicts about that much, so that something else can be charged to block_cache_budget. */

@@ -301,6 +301,41 @@ bool block_has_chunk(struct block_reader *r, uint32_t chunk)
     return object_find(r, object_key(OBJECT_CHUNK, chunk), &o, NULL) == EC_OK && o != NULL;
 }
 
+static uint64_t rows_key(uint32_t g, col_id col)
+{
+    return object_key(OBJECT_ROWS, (uint64_t)g << 32 | col);
+}
+
+#define ROWS_GROUPS_MAX (1u << 24) /* a key has no room for more */
+
+enum ec block_find_rows(
+    struct block_reader *r, uint32_t g, col_id col, const struct rows_object **ret, struct err *err)
+{
+    struct cached *o = NULL;
+    if (g < ROWS_GROUPS_MAX)
+        TRY(object_find(r, rows_key(g, col), &o, err));
+    *ret = o == NULL ? NULL : CONTAINER_OF(o, struct rows_object, base);
+    return EC_OK;
+}
+
+void block_keep_rows(
+    struct block_reader *r, uint32_t g, col_id col, const uint32_t *rows, uint32_t n, bool dense)
+{
+    uint64_t bytes = sizeof(struct rows_object) + (dense ? 0 : n * 4ULL);
+    if (g >= ROWS_GROUPS_MAX || r->base.once || !block_cache_spares(r->b->cache, bytes))
+        return;
+    struct cached *o = block_cache_alloc(r->b->cache, bytes, r->base.budget);
+    if (o == NULL)
+        return;
+    struct rows_object *kept = CONTAINER_OF(o, struct rows_object, base);
+    kept->n = n;
+    kept->dense = dense;
+    if (!dense)
+        memcpy(kept->rows, rows, n * sizeof(*rows));
+    o = block_cache_add(r->b->cache, o, r->b->serial, rows_key(g, col));
+    block_cache_unpin(o); /* this reader has its own */
+}
+
 enum ec block_load_filter(
     struct block_reader *r, uint32_t page, const struct filter_object **ret, struct err *err)
 {

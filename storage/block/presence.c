@@ -3,7 +3,10 @@
  *
  * Two ways. For a few columns: mark the shapes that have the column, pass over the group's rows.
  * For many columns of the same group (a whole span is read, or ten thousand keys): turn all shapes
- * into row lists by column once, so that the cost is linear in the number of values. */
+ * into row lists by column once, so that the cost is linear in the number of values.
+ *
+ * Lists of the first kind stay in the cache while it has room to spare: the next query over the
+ * same attribute finds them. */
 #include "reader.h"
 
 #define PRESENCE_DIRECT_MAX 12u /* columns of one group before the lists are built */
@@ -161,11 +164,50 @@ static enum ec presence_build(struct block_reader *r, const struct col_view *sha
     return EC_OK;
 }
 
+/* The column's list out of those of all columns. */
+static enum ec presence_listed(const struct block_presence *p, const struct col_view *shapes,
+    const struct part_attr *a, uint32_t n, const uint32_t **ret_rows, struct err *err)
+{
+    uint32_t attr = a->col - COL_FIXED_MAX;
+    const uint32_t *rows = p->rows + p->first[attr];
+    if (p->first[attr + 1] - p->first[attr] != n)
+        return ERR(err, EC_CORRUPT, "shapes promise %u values of column %u, %u are stored",
+            p->first[attr + 1] - p->first[attr], a->col, n);
+    *ret_rows = rows_are_dense(rows, n, shapes->n) ? NULL : rows;
+    return EC_OK;
+}
+
+/* The list of this column alone: an earlier reader's, or made here. */
+static enum ec presence_alone(struct block_reader *r, uint32_t g, const struct part_attr *a,
+    const struct col_view *shapes, uint64_t key, uint32_t n, const uint32_t **ret_rows,
+    struct err *err)
+{
+    const struct rows_object *known;
+    bool done = false;
+    TRY(block_find_rows(r, g, a->col, &known, err));
+    if (known != NULL && known->n == n) {
+        *ret_rows = known->dense ? NULL : known->rows;
+        return EC_OK;
+    }
+    uint32_t *rows = arena_alloc(&r->arena, (n + 1ULL) * sizeof(*rows));
+    if (rows == NULL)
+        return presence_limit(err);
+    TRY(presence_direct(r, shapes, a->col - COL_FIXED_MAX, n, rows, &done, err));
+    if (!done) {
+        struct block_presence *p = NULL;
+        TRY(presence_build(r, shapes, key, &p, err));
+        return presence_listed(p, shapes, a, n, ret_rows, err);
+    }
+    bool dense = rows_are_dense(rows, n, shapes->n);
+    block_keep_rows(r, g, a->col, rows, n, dense);
+    *ret_rows = dense ? NULL : rows;
+    return EC_OK;
+}
+
 enum ec block_presence_rows(struct block_reader *r, uint32_t g, const struct part_attr *a,
     uint32_t n, const uint32_t **ret_rows, struct err *err)
 {
     uint64_t key = (uint64_t)g << 8 | a->table;
-    uint32_t attr = a->col - COL_FIXED_MAX;
     struct col_view shapes;
     TRY(block_view(r, g, shape_col_of(a->table), &shapes, err));
 
@@ -178,24 +220,7 @@ enum ec block_presence_rows(struct block_reader *r, uint32_t g, const struct par
     if (p == NULL && (many || r->presence_asked > PRESENCE_DIRECT_MAX))
         TRY(presence_build(r, &shapes, key, &p, err));
 
-    const uint32_t *rows = NULL;
-    if (p == NULL) {
-        bool done = false;
-        uint32_t *mem = ARENA_ARRAY(&r->arena, n + 1ULL, uint32_t);
-        if (mem == NULL)
-            return presence_limit(err);
-        TRY(presence_direct(r, &shapes, attr, n, mem, &done, err));
-        if (done)
-            rows = mem;
-        else
-            TRY(presence_build(r, &shapes, key, &p, err));
-    }
-    if (rows == NULL) {
-        rows = p->rows + p->first[attr];
-        if (p->first[attr + 1] - p->first[attr] != n)
-            return ERR(err, EC_CORRUPT, "shapes promise %u values of column %u, %u are stored",
-                p->first[attr + 1] - p->first[attr], a->col, n);
-    }
-    *ret_rows = rows_are_dense(rows, n, shapes.n) ? NULL : rows;
-    return EC_OK;
+    if (p == NULL)
+        return presence_alone(r, g, a, &shapes, key, n, ret_rows, err);
+    return presence_listed(p, &shapes, a, n, ret_rows, err);
 }

@@ -122,7 +122,7 @@ static enum ec view_traces(
 {
     const struct block_group *group = &r->schema->groups[g];
     uint32_t row = group->part.row_first, end = row + group->part.n_rows;
-    uint32_t *out = ARENA_ARRAY(&r->arena, group->part.n_rows, uint32_t), *at = out;
+    uint32_t *out = arena_alloc(&r->arena, group->part.n_rows * sizeof(*out)), *at = out;
     if (out == NULL)
         return ERR(err, EC_LIMIT, "trace numbers of a group are over the memory budget");
     for (uint32_t t = group->trace_first; row < end; t++) {
@@ -138,6 +138,57 @@ static enum ec view_traces(
             *at++ = t;
     }
     *ret = (struct col_view){.phys = PHYS_U32, .n = group->part.n_rows, .u32 = out};
+    return EC_OK;
+}
+
+/* Where each trace of the group ends, out of the pages of the trace table. */
+static enum ec group_ends(
+    struct block_reader *r, uint32_t g, uint32_t *ends, uint32_t *ret_n, struct err *err)
+{
+    const struct block_group *group = &r->schema->groups[g];
+    uint32_t from = group->part.row_first, to = from + group->part.n_rows, row = from, n = 0;
+    for (uint32_t t = group->trace_first; row < to;) {
+        const struct traces_object *page;
+        if (t >= r->root->facts.n_traces)
+            return ERR(err, EC_CORRUPT, "group %u: traces end before its rows do", g);
+        TRY(block_load_traces(r, t / BLOCK_TRACE_PAGE, &page, err));
+        uint32_t i = t % BLOCK_TRACE_PAGE;
+        if (row < page->row_first[i] || row >= page->row_first[i + 1])
+            return ERR(err, EC_CORRUPT, "group %u: trace %u does not start in it", g, t);
+        for (; i < page->n && row < to; i++, t++) { /* rows of a page's traces ascend */
+            row = MIN(page->row_first[i + 1], to);
+            ends[n++] = row - from;
+        }
+    }
+    *ret_n = n;
+    return EC_OK;
+}
+
+static enum ec block_group_traces(
+    struct part_reader *base, uint32_t g, struct part_group_traces *ret, struct err *err)
+{
+    struct block_reader *r = reader_of(base);
+    ASSERT(g < r->root->n_groups);
+    TRY(block_load_schema(r, err));
+    if (r->group_traces == NULL)
+        r->group_traces = ARENA_ARRAY(&r->arena, r->root->n_groups, struct part_group_traces);
+    if (r->group_traces == NULL)
+        return ERR(err, EC_LIMIT, "the traces of groups are over the memory budget");
+    struct part_group_traces *known = &r->group_traces[g];
+    if (known->n == 0) {
+        const struct block_group *group = &r->schema->groups[g];
+        uint32_t n = 0, n_left = (uint32_t)r->root->facts.n_traces;
+        n_left = group->trace_first < n_left ? n_left - group->trace_first : 0;
+        uint32_t n_max = MIN(n_left, group->part.n_rows); /* each has a row at least */
+        uint32_t *ends = arena_alloc(&r->arena, n_max * sizeof(*ends));
+        if (ends == NULL)
+            return ERR(err, EC_LIMIT, "the traces of a group are over the memory budget");
+        enum ec ec = group_ends(r, g, ends, &n, err);
+        if (ec != EC_OK)
+            return block_damaged(r->b, ec, err);
+        *known = (struct part_group_traces){.first = group->trace_first, .n = n, .ends = ends};
+    }
+    *ret = *known;
     return EC_OK;
 }
 
@@ -435,6 +486,7 @@ const struct part_ops block_part_ops = {
     .trace_find = block_trace_find,
     .trace_rows = block_trace_rows,
     .trace_ids = block_trace_ids,
+    .group_traces = block_group_traces,
     .may_have = block_may_have,
     .bytes_read = block_bytes_read,
     .peek = block_peek,

@@ -23,6 +23,7 @@ enum object_kind {
     OBJECT_FILTER = 6,       /* page in the schema */
     OBJECT_ID_FILTER = 7,    /* page of root.ids */
     OBJECT_VALUE_FILTER = 8, /* page of root.values */
+    OBJECT_ROWS = 9,         /* group << 32 | attribute column */
 };
 
 /* The filter over ids as a whole, once it was asked: a lookup goes over all blocks of a tenant, and
@@ -107,6 +108,13 @@ struct filter_object {
     const uint8_t *bytes;
 };
 
+struct rows_object { /* rows of a group that have an attribute */
+    struct cached base;
+    uint32_t n;
+    bool dense; /* every row exactly once: rows are not kept */
+    uint32_t rows[];
+};
+
 struct pin_slot {
     uint64_t key; /* 0: free */
     struct cached *object;
@@ -135,6 +143,7 @@ struct block_reader {
     const struct ids_object **id_pages;
     struct memo_slot *memo;
     uint32_t memo_n, memo_cap;
+    struct part_group_traces *group_traces; /* by group; n == 0: not asked yet */
     uint8_t *shape_hits;   /* per shape: occurrences of the wanted column; all 0 between calls */
     uint32_t *shape_times; /* per shape: rows of a group; all 0 between calls */
     struct block_presence *presence;
@@ -182,6 +191,13 @@ enum ec block_load_chunk(struct block_reader *r, const struct block_column *k, u
 bool block_has_chunk(struct block_reader *r, uint32_t chunk);
 enum ec block_load_filter(struct block_reader *r, uint32_t page, const struct filter_object **ret,
     struct err *err) MUST_USE;
+/* Row lists that earlier readers have made; *ret NULL: none. */
+enum ec block_find_rows(struct block_reader *r, uint32_t g, col_id col,
+    const struct rows_object **ret, struct err *err) MUST_USE;
+/* Keeps a list for later readers where the cache has room to spare, so that it throws out nothing
+ * that was read from disk. Asked after block_find_rows said that there is none. */
+void block_keep_rows(
+    struct block_reader *r, uint32_t g, col_id col, const uint32_t *rows, uint32_t n, bool dense);
 extern const struct dict_ops block_dict_ops;
 
 /* chunk.c: the values of a chunk, out of its pages. */
