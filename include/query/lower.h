@@ -23,6 +23,9 @@ bool lower_is_exact(const struct tql_query *q, const struct tql_expr *e, struct 
 const struct scan_expr *lower_query(const struct tql_query *q, struct arena *a);
 /* Conditions of an autocomplete group, all on one span. Exact but for arrays. */
 const struct scan_expr *lower_group(const struct tql_filter_group *g, struct arena *a);
+/* A span that a spanset must have for this scalar stage to keep it: "all" when that is not
+ * known. */
+const struct scan_expr *lower_scalar(const struct tql_stage *s, struct arena *a);
 bool lower_is_all(const struct scan_expr *e);
 /* The tree itself, or "all" when it is deeper than storage takes. */
 const struct scan_expr *lower_shallow(const struct scan_expr *e);

@@ -52,6 +52,8 @@ static uint32_t count_pipeline(const struct tql_pipeline *p)
     for (uint32_t i = 0; i < p->n_stages; i++)
         if (p->stages[i].kind == TQL_STAGE_SPANSET)
             n += count_spanset(p->stages[i].spanset);
+        else
+            n += p->stages[i].kind == TQL_STAGE_SCALAR;
     return n;
 }
 
@@ -72,6 +74,33 @@ static const struct need *make_filter(struct maker *m, const struct tql_expr *e)
         return NULL;
     bool exact = !m->after_select && lower_is_exact(m->q, e, m->arena);
     *n = (struct need){.kind = NEED_SPAN, .first = filters_add(m->f, e, x, exact), .n = 1};
+    return n;
+}
+
+/* The trace needs one span that passes `n` and, `next`, what was added last. */
+static const struct need *chain(
+    const struct maker *m, const struct need *n, const struct need *next)
+{
+    if (next == NULL || next->kind == NEED_ALL)
+        return next == NULL ? NULL : n;
+    if (n->kind == NEED_ALL)
+        return next;
+    struct need *both = ARENA_NEW(m->arena, struct need);
+    if (both == NULL)
+        return NULL;
+    *both = *n; /* filters of a chain are numbered one after the other */
+    both->n++;
+    return both;
+}
+
+static const struct need *make_scalar(struct maker *m, const struct tql_stage *s)
+{
+    const struct scan_expr *x = lower_scalar(s, m->arena);
+    if (x == NULL || lower_is_all(x))
+        return x == NULL ? NULL : &need_all;
+    struct need *n = ARENA_NEW(m->arena, struct need);
+    if (n != NULL)
+        *n = (struct need){.kind = NEED_SPAN, .first = filters_add(m->f, NULL, x, false), .n = 1};
     return n;
 }
 
@@ -99,29 +128,21 @@ static const struct need *make_pipeline(
     const struct need *n = make_spanset(m, s->spanset, depth);
     if (n == NULL || s->spanset->kind != TQL_SS_FILTER)
         return n;
-    /* Of a chain of filters every one must hold on the span. */
-    for (uint32_t i = 1; i < p->n_stages; i++) {
+    /* Of a chain of filters every one must hold on the span, and spansets that are split or joined
+     * have no others. By attributes: computing other keys may be an error. */
+    bool split = false;
+    for (uint32_t i = 1; i < p->n_stages && n != NULL; i++) {
         s = &p->stages[i];
         m->after_select |= s->kind == TQL_STAGE_SELECT;
-        if (s->kind == TQL_STAGE_SELECT)
+        split |= s->kind == TQL_STAGE_COALESCE || s->kind == TQL_STAGE_GROUP;
+        if (s->kind == TQL_STAGE_SELECT || s->kind == TQL_STAGE_COALESCE ||
+            (s->kind == TQL_STAGE_GROUP && s->expr->kind == TQL_E_ATTR))
             continue;
-        if (s->kind != TQL_STAGE_SPANSET || s->spanset->kind != TQL_SS_FILTER)
+        if (s->kind == TQL_STAGE_SCALAR)
+            return chain(m, n, make_scalar(m, s)); /* what follows may hold on other spans */
+        if (s->kind != TQL_STAGE_SPANSET || s->spanset->kind != TQL_SS_FILTER || split)
             break;
-        const struct need *next = make_filter(m, s->spanset->filter);
-        if (next == NULL)
-            return NULL;
-        if (next->kind == NEED_ALL)
-            continue;
-        if (n->kind == NEED_ALL) {
-            n = next;
-            continue;
-        }
-        struct need *both = ARENA_NEW(m->arena, struct need);
-        if (both == NULL)
-            return NULL;
-        *both = *n; /* filters of a chain are numbered one after the other */
-        both->n++;
-        n = both;
+        n = chain(m, n, make_filter(m, s->spanset->filter));
     }
     return n;
 }

@@ -368,6 +368,23 @@ const struct scan_expr *lower_filter(const struct tql_expr *e, struct arena *a)
     return both_exist(e, a);
 }
 
+/* Neither the least, the greatest nor the mean of durations is above the longest: to be more than a
+ * number, it takes a span that is. A sum that wraps is less than the true one. */
+const struct scan_expr *lower_scalar(const struct tql_stage *s, struct arena *a)
+{
+    bool mirrored = s->lhs->kind == TQL_SC_STATIC;
+    const struct tql_scalar *agg = mirrored ? s->rhs : s->lhs, *limit = mirrored ? s->lhs : s->rhs;
+    enum tql_op op = mirrored ? tql_op_mirrored(s->op) : s->op;
+    if (agg->kind != TQL_SC_AGGREGATE || limit->kind != TQL_SC_STATIC ||
+        (agg->agg != TQL_AGG_MIN && agg->agg != TQL_AGG_MAX && agg->agg != TQL_AGG_AVG) ||
+        (op != TQL_OP_GT && op != TQL_OP_GE) || agg->arg->kind != TQL_E_ATTR ||
+        agg->arg->attr->intrinsic != TQL_I_DURATION || agg->arg->attr->parent)
+        return &expr_all;
+    struct tql_expr number = {.kind = TQL_E_STATIC, .value = limit->value};
+    struct tql_expr e = {.kind = TQL_E_BINARY, .op = op, .lhs = agg->arg, .rhs = &number};
+    return lower_filter(&e, a);
+}
+
 static const struct scan_expr *lower_spanset(const struct tql_spanset *x, struct arena *a)
 {
     if (x->kind == TQL_SS_FILTER)
