@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The parts of a span's way in, and one query, each a function of its own: run_cost.py counts their
- * instructions under callgrind. Content and order are fixed; one thread.
+ * The parts of a span's way in, and some queries, each a function of its own: run_cost.py counts
+ * their instructions under callgrind. Content and order are fixed; one thread.
  *
  *     cost_parts DIRECTORY */
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "model/otlp_write.h"
+#include "query/exec.h"
 #include "query/metrics.h"
 #include "storage/block.h"
 #include "storage/head.h"
@@ -216,6 +217,41 @@ PART size_t cost_query(struct part *block)
     return n;
 }
 
+static size_t search(struct part *const *parts, size_t n_parts, const char *text)
+{
+    struct err err = {0};
+    struct search_result result;
+    struct arena a;
+    struct tql_query *q;
+    arena_init(&a, NULL, 0);
+    must(tql_compile(str_from(text), &a, &q, NULL, &err), &err);
+    struct query_ctx ctx = {.parts = parts, .n_parts = n_parts, .arena = &a};
+    struct budget budget;
+    budget_init(&budget, NULL, "search", 0);
+    ctx.budget = &budget;
+    const struct search_request req = {.q = q, .limit = 1000, .spss = 3};
+    must(query_search(&ctx, &req, &result, &err), &err);
+    arena_deinit(&a);
+    budget_deinit(&budget);
+    return result.n;
+}
+
+/* Of searches with many results: what the first pass reads and what each result takes. */
+PART size_t cost_search(struct part *const *parts, size_t n);
+PART size_t cost_search(struct part *const *parts, size_t n)
+{
+    return search(parts, n, "{ span.http.response.status_code >= 500 }") +
+           search(parts, n, "{ name =~ \".*order.*\" && duration > 5ms }");
+}
+
+/* Of traces that are judged whole: their relations, groups and sums. */
+PART size_t cost_judge(struct part *const *parts, size_t n);
+PART size_t cost_judge(struct part *const *parts, size_t n)
+{
+    return search(parts, n, "{ span.db.system = \"postgresql\" } >> { duration > 25ms }") +
+           search(parts, n, "{ } | by(resource.service.name) | avg(duration) > 16ms");
+}
+
 int main(int argc, char **argv)
 {
     struct part *blocks[HEADS], *merged;
@@ -250,6 +286,14 @@ int main(int argc, char **argv)
     merged = cost_merge(argv[1], blocks, &budget, cache);
     if (cost_query(merged) != 10) {
         fprintf(stderr, "cost_parts: the query does not find ten services\n");
+        return 1;
+    }
+    /* The first time pages are read; later ones are what a server mostly does. */
+    (void)search(blocks, HEADS, "{ span.http.response.status_code >= 500 && name =~ \"a\" }");
+    (void)search(blocks, HEADS, "{ span.db.system = \"x\" } >> { } | by(resource.service.name)");
+    size_t found = cost_search(blocks, HEADS), judged = cost_judge(blocks, HEADS);
+    if (found < 1000 || judged < 500) {
+        fprintf(stderr, "cost_parts: %zu and %zu traces are too few\n", found, judged);
         return 1;
     }
     part_unref(merged);

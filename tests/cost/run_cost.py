@@ -20,7 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 FIGURES = HERE / "figures.json"
 ALLOWED = 1.2
-PARTS = ["decode", "log", "head", "flush", "merge", "query"]
+PARTS = ["decode", "log", "head", "flush", "merge", "query", "search", "judge"]
 
 
 def measure(program):

@@ -4,6 +4,7 @@
 #include "block_fixture.h"
 #include "exec_sample.h"
 #include "query/exec.h"
+#include "query/lower.h"
 
 #define N_TRACES 300u
 #define N_PARTS  4u
@@ -212,6 +213,43 @@ static void test_range__of_a_trace_in_several_parts(void **state)
 {
     (void)state;
     range_check(true);
+}
+
+/* Spans last 0 to 4 s. What an aggregate asks for before the second pass takes nothing away. */
+static void test_aggregates__find_what_evaluation_alone_finds(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"{ } | avg(duration) > 2s", "{ } | max(duration) >= 4s",
+        "{ } | min(duration) > 0", "{ name = \"m\" } | by(name) | avg(duration) > 3000000000.5",
+        "{ } | by(name) | coalesce() | 3s <= avg(duration)", "{ } | avg(duration) < 1s",
+        "{ } | max(duration) >= 4s | { name = \"m\" }", "{ } | max(duration) > 4s"};
+    struct corpus c;
+    struct arena a;
+    corpus_begin(&c, 9, true);
+    arena_init(&a, NULL, 0);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct search_request req = {.q = compile(&a, texts[i]), .limit = 10000, .spss = 100};
+        struct search_result got[2];
+        struct run r[2];
+        for (unsigned k = 0; k < 2; k++) {
+            lower_nothing = k == 1;
+            run_begin(&r[k], c.parts, N_PARTS, 0);
+            assert_ok(query_search(&r[k].ctx, &req, &got[k], err));
+        }
+        lower_nothing = false;
+        assert_int_equal(got[0].n, got[1].n);
+        assert_true((got[0].n > 0) == (i + 1 < ARRAY_LEN(texts)));
+        for (size_t t = 0; t < got[0].n; t++) {
+            const struct result_trace *x = &got[0].traces[t], *y = &got[1].traces[t];
+            assert_true(trace_id_eq(&x->id, &y->id));
+            assert_int_equal(x->n_sets, y->n_sets);
+            assert_int_equal(x->sets[0].matched, y->sets[0].matched);
+        }
+        run_end(&r[0]);
+        run_end(&r[1]);
+    }
+    arena_deinit(&a);
+    corpus_end(&c);
 }
 
 static void test_never(void **state)
@@ -474,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_newest),
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_range__of_a_trace_in_several_parts),
+        cmocka_unit_test(test_aggregates__find_what_evaluation_alone_finds),
         cmocka_unit_test(test_never),
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_budget__does_not_grow_with_the_block),
