@@ -300,8 +300,8 @@ static enum ec meant_row(
     *ret = row;
     if (!attr->parent)
         return EC_OK;
-    TRY(qtrace_load_nest(ev->trace, err));
-    *ret = ev->trace->nest[row].parent_row;
+    TRY(qtrace_load_parents(ev->trace, err));
+    *ret = ev->trace->up[row];
     return EC_OK;
 }
 

@@ -11,6 +11,30 @@ static enum ec over_budget(struct err *err)
     return ERR(err, EC_LIMIT, "query is over its memory budget");
 }
 
+/* Of all rows of a trace that lie one after the other: ret->rows has room for them. */
+static enum ec filter_whole(
+    struct eval *ev, const struct tql_expr *e, uint32_t filter, struct sset *ret, struct err *err)
+{
+    const struct qtrace *t = ev->trace;
+    ret->n = 0;
+    for (uint32_t i = 0, end; i < t->n; i = end) {
+        const struct qrow *r = &t->rows[i];
+        const struct filter_bits *b;
+        end = qtrace_run(t, i);
+        TRY(filters_group(ev->filters, r->src, filter, r->g, &b, err));
+        uint32_t to = r->off + end - i, at = scan_bits_next(&b->bits, r->off);
+        for (; at < to; at = scan_bits_next(&b->bits, at + 1)) {
+            uint32_t row = i + at - r->off;
+            bool pass = true;
+            if (!b->exact)
+                TRY(eval_filter(ev, e, row, &pass, err));
+            ret->rows[ret->n] = row;
+            ret->n += pass;
+        }
+    }
+    return EC_OK;
+}
+
 static enum ec filter_eval(struct eval *ev, const struct tql_expr *e, const struct sset *in,
     struct sset *ret, struct err *err)
 {
@@ -22,6 +46,11 @@ static enum ec filter_eval(struct eval *ev, const struct tql_expr *e, const stru
     }
     uint32_t *rows = arena_alloc(ev->trace->scratch, in->n * sizeof(uint32_t)), n = 0;
     uint32_t filter = filters_find(ev->filters, e);
+    if (rows != NULL && filter != PART_NONE && in->n == ev->trace->n && ev->trace->adjacent &&
+        in->rows == ev->trace->all) {
+        ret->rows = rows;
+        return filter_whole(ev, e, filter, ret, err);
+    }
     const struct filter_bits *b = NULL;
     const struct qrow *last = NULL;
     if (rows == NULL)
@@ -288,7 +317,13 @@ enum ec pipeline_run(struct eval *ev, struct sset_list *ret, struct err *err)
     if (connected) /* {} operands alone never read a span that hangs nowhere */
         TRY(qtrace_load_nest(t, err));
     all->rows = rows;
-    for (uint32_t i = 0; i < t->n; i++) {
+    if (!connected && !judged) {
+        for (uint32_t i = 0; i < t->n; i++)
+            rows[i] = i;
+        all->n = t->n;
+        t->all = rows;
+    }
+    for (uint32_t i = all->n; i < t->n; i++) {
         bool in = !connected || t->nest[i].left != 0;
         if (in && judged)
             TRY(takes_part(ev, i, &in, err));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Structural operators on nested-set relations. Each relation is one pass over the trace's spans.
+ * Structural operators. A relation follows parents from the rows that it is asked of, each row
+ * once: most traces have few of them.
  *
- * Spans that are not connected to a root (left == 0) are related to nothing. */
+ * Spans that are not connected to a root are related to nothing. */
 #include "spanset.h"
 
 enum relation { HAS_PARENT, HAS_ANCESTOR, HAS_CHILD, HAS_DESCENDANT, HAS_SIBLING };
@@ -11,76 +12,116 @@ static enum ec over_budget(struct err *err)
     return ERR(err, EC_LIMIT, "query is over its memory budget");
 }
 
-/* Rows by ascending left number (preorder); only connected ones. */
-static uint32_t preorder(const struct qtrace *t, uint32_t *by_left, uint32_t *out)
+enum {
+    SEEN = 1,      /* below: what is known of a row, once its way up was gone */
+    CONNECTED = 2, /* it leads to a root */
+    RELATED = 4,
+    MET = 8, /* on the way that is being gone */
+};
+
+struct family { /* relations of some rows to the marked ones */
+    const struct qtrace *t;
+    enum relation rel;
+    const bool *in;   /* by row */
+    uint8_t *state;   /* by row */
+    uint32_t *path;   /* room for all rows */
+    uint32_t *n_in;   /* HAS_SIBLING: marked children by row */
+    uint32_t n_roots; /* HAS_SIBLING: marked roots */
+};
+
+/* What is known of a row whose parent is known; the top of a way has none. */
+static uint8_t state_below(const struct family *f, uint32_t parent, bool root)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i <= 2 * t->n; i++)
-        by_left[i] = PART_NONE;
-    for (uint32_t i = 0; i < t->n; i++)
-        if (t->nest[i].left > 0)
-            by_left[t->nest[i].left] = i;
-    for (uint32_t i = 1; i <= 2 * t->n; i++)
-        if (by_left[i] != PART_NONE)
-            out[n++] = by_left[i];
-    return n;
+    if (parent == PART_NONE)
+        return root ? SEEN | CONNECTED : SEEN;
+    uint8_t of = f->state[parent];
+    if ((of & CONNECTED) == 0) /* on the way itself, too: a ring */
+        return SEEN;
+    bool related = (f->rel == HAS_PARENT && f->in[parent]) ||
+                   (f->rel == HAS_ANCESTOR && (f->in[parent] || (of & RELATED) != 0));
+    return related ? SEEN | CONNECTED | RELATED : SEEN | CONNECTED;
 }
 
-static void relate_siblings(const struct qtrace *t, const bool *in, const uint32_t *order,
-    uint32_t n, uint32_t *counts, bool *out)
+/* Goes up from a row to what is known already, and down again. */
+static uint8_t state_of(const struct family *f, uint32_t row)
 {
-    uint32_t roots = 0;
-    for (uint32_t k = 0; k < n; k++) {
-        uint32_t p = t->nest[order[k]].parent_row;
-        if (!in[order[k]])
+    const struct qtrace *t = f->t;
+    uint32_t n = 0;
+    for (; row != PART_NONE && f->state[row] == 0; row = t->up[row]) {
+        f->state[row] = MET;
+        f->path[n++] = row;
+    }
+    uint8_t last = row == PART_NONE ? 0 : f->state[row];
+    while (n-- > 0) {
+        row = f->path[n];
+        last = f->state[row] = state_below(f, t->up[row], t->ids[row].parent == 0);
+    }
+    return last;
+}
+
+/* Marks what the rows of s, which are marked in `in`, are children or descendants of. */
+static void relate_up(struct family *f, const struct sset *s)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        if ((state_of(f, s->rows[i]) & CONNECTED) == 0)
+            continue;
+        uint32_t p = f->t->up[s->rows[i]];
+        while (p != PART_NONE && (f->state[p] & RELATED) == 0) {
+            f->state[p] |= RELATED;
+            p = f->rel == HAS_DESCENDANT ? f->t->up[p] : PART_NONE;
+        }
+    }
+}
+
+static void count_siblings(struct family *f, const struct sset *s)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint32_t p = f->t->up[s->rows[i]];
+        if ((state_of(f, s->rows[i]) & CONNECTED) == 0)
             continue;
         if (p == PART_NONE)
-            roots++;
+            f->n_roots++;
         else
-            counts[p]++;
-    }
-    for (uint32_t k = 0; k < n; k++) {
-        uint32_t x = order[k], p = t->nest[x].parent_row;
-        out[x] = (p == PART_NONE ? roots : counts[p]) > (in[x] ? 1u : 0u);
+            f->n_in[p]++;
     }
 }
 
-/* out[x]: x is related to some row of `in`. */
-static enum ec relate(
-    struct qtrace *t, enum relation rel, const bool *in, bool **ret, struct err *err)
+static bool is_related(const struct family *f, uint32_t row)
 {
-    bool *out = ARENA_ARRAY(t->scratch, t->n, bool);
-    uint32_t *order = ARENA_ARRAY(t->scratch, t->n, uint32_t);
-    uint32_t *work = ARENA_ARRAY(t->scratch, 2 * (size_t)t->n + 1, uint32_t);
-    if (out == NULL || order == NULL || work == NULL)
-        return over_budget(err);
-    uint32_t n = preorder(t, work, order);
-    if (rel == HAS_SIBLING) {
-        memset(work, 0, t->n * sizeof(*work));
-        relate_siblings(t, in, order, n, work, out);
-    }
-    for (uint32_t k = 0; k < n && (rel == HAS_PARENT || rel == HAS_ANCESTOR); k++) {
-        uint32_t p = t->nest[order[k]].parent_row;
-        if (p != PART_NONE)
-            out[order[k]] = in[p] || (rel == HAS_ANCESTOR && out[p]);
-    }
-    for (uint32_t k = n; k-- > 0 && (rel == HAS_CHILD || rel == HAS_DESCENDANT);) {
-        uint32_t p = t->nest[order[k]].parent_row;
-        if (p != PART_NONE)
-            out[p] = out[p] || in[order[k]] || (rel == HAS_DESCENDANT && out[order[k]]);
-    }
-    *ret = out;
-    return EC_OK;
+    uint8_t state = state_of(f, row);
+    if (f->rel != HAS_SIBLING || (state & CONNECTED) == 0)
+        return (state & RELATED) != 0;
+    uint32_t p = f->t->up[row];
+    return (p == PART_NONE ? f->n_roots : f->n_in[p]) > (f->in[row] ? 1u : 0u);
 }
 
-static enum ec marks(struct qtrace *t, const struct sset *s, bool **ret, struct err *err)
+/* The rows of s that are related to some row of `to`; want false: those that are not. */
+static enum ec pick(struct qtrace *t, enum relation rel, const struct sset *s,
+    const struct sset *to, bool want, struct sset *ret, struct err *err)
 {
     bool *in = ARENA_ARRAY(t->scratch, t->n, bool);
-    if (in == NULL)
+    struct family f = {.t = t, .rel = rel, .in = in};
+    uint32_t *rows = arena_alloc(t->scratch, s->n * sizeof(*rows)), n = 0;
+    f.state = ARENA_ARRAY(t->scratch, t->n, uint8_t);
+    f.path = arena_alloc(t->scratch, t->n * sizeof(*f.path));
+    if (rel == HAS_SIBLING)
+        f.n_in = ARENA_ARRAY(t->scratch, t->n, uint32_t);
+    if (in == NULL || f.state == NULL || f.path == NULL || rows == NULL ||
+        (rel == HAS_SIBLING && f.n_in == NULL))
         return over_budget(err);
-    for (uint32_t i = 0; i < s->n; i++)
-        in[s->rows[i]] = true;
-    *ret = in;
+    for (uint32_t i = 0; i < to->n; i++)
+        in[to->rows[i]] = true;
+    if (rel == HAS_CHILD || rel == HAS_DESCENDANT)
+        relate_up(&f, to);
+    if (rel == HAS_SIBLING)
+        count_siblings(&f, to);
+    for (uint32_t i = 0; i < s->n; i++) {
+        rows[n] = s->rows[i];
+        n += (!t->crowded && is_related(&f, s->rows[i])) == want;
+    }
+    *ret = *s;
+    ret->rows = rows;
+    ret->n = n;
     return EC_OK;
 }
 
@@ -95,42 +136,21 @@ static const struct {
     {HAS_SIBLING, HAS_SIBLING},     /* ~  */
 };
 
-/* The rows of s for which related[] is `want`. */
-static enum ec pick(struct qtrace *t, const struct sset *s, const bool *related, bool want,
-    struct sset *ret, struct err *err)
-{
-    uint32_t *rows = ARENA_ARRAY(t->scratch, s->n, uint32_t), n = 0;
-    if (rows == NULL)
-        return over_budget(err);
-    for (uint32_t i = 0; i < s->n; i++)
-        if (related[s->rows[i]] == want)
-            rows[n++] = s->rows[i];
-    *ret = *s;
-    ret->rows = rows;
-    ret->n = n;
-    return EC_OK;
-}
-
 enum ec structural_eval(struct eval *ev, enum tql_op op, const struct sset *l, const struct sset *r,
     struct sset *ret, struct err *err)
 {
     struct qtrace *t = ev->trace;
     unsigned form = (unsigned)(op - TQL_OP_CHILD) / 5, which = (unsigned)(op - TQL_OP_CHILD) % 5;
-    bool *in_l = NULL, *in_r = NULL, *related = NULL;
     struct sset right, left;
     ret->n = 0;
     if (r->n == 0 || (l->n == 0 && form != 1))
         return EC_OK;
-    TRY(qtrace_load_nest(t, err));
-    TRY(marks(t, l, &in_l, err));
-    TRY(relate(t, relations[which].right, in_l, &related, err));
-    TRY(pick(t, r, related, form != 1, &right, err));
+    TRY(qtrace_load_parents(t, err));
+    TRY(pick(t, relations[which].right, r, l, form != 1, &right, err));
     if (form != 2) {
         *ret = right;
         return EC_OK;
     }
-    TRY(marks(t, r, &in_r, err));
-    TRY(relate(t, relations[which].left, in_r, &related, err));
-    TRY(pick(t, l, related, true, &left, err));
+    TRY(pick(t, relations[which].left, l, r, true, &left, err));
     return sset_union(ev, &left, &right, ret, err);
 }

@@ -22,7 +22,6 @@ struct qids { /* of one row */
 
 struct qnest { /* nested-set numbers; all 0: not connected to a root */
     int32_t left, right, parent;
-    uint32_t parent_row; /* PART_NONE: root or disconnected */
     uint32_t n_children;
 };
 
@@ -34,8 +33,12 @@ struct qtrace {
     uint64_t start_ns, end_ns;
     uint32_t root;      /* last root row in storage order, PART_NONE: none */
     uint32_t n_parts;   /* sources that hold some of it */
+    bool adjacent;      /* rows are those of one block, one after the other */
     struct qids *ids;   /* NULL until loaded */
+    uint32_t *up;       /* the parent's row, PART_NONE: root or disconnected; NULL until loaded */
+    bool crowded;       /* with up: three spans have one id, so no span is connected */
     struct qnest *nest; /* NULL until loaded */
+    uint32_t *all;      /* 0 .. n - 1; NULL until a pipeline runs over all rows */
     struct arena *scratch;
 };
 
@@ -46,8 +49,20 @@ enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
 enum ec qtrace_open_in(struct qtrace *t, struct source *sources, uint32_t src, uint32_t trace,
     const struct part_trace *pt, struct arena *scratch, struct err *err) MUST_USE;
 enum ec qtrace_load_ids(struct qtrace *t, struct err *err) MUST_USE;
-/* Parent relations as spec traceql.md 4.6 defines them. */
+/* Parent relations as spec traceql.md 4.6 defines them; nest needs more than the parents. */
+enum ec qtrace_load_parents(struct qtrace *t, struct err *err) MUST_USE;
 enum ec qtrace_load_nest(struct qtrace *t, struct err *err) MUST_USE;
+
+/* Where the rows from `i` on that lie in the same group end. */
+static inline uint32_t qtrace_run(const struct qtrace *t, uint32_t i)
+{
+    const struct qrow *r = &t->rows[i];
+    if (t->adjacent)
+        return i + MIN(t->n - i, t->sources[r->src].groups[r->g].n_rows - r->off);
+    for (i++; i < t->n && t->rows[i].g == r->g && t->rows[i].src == r->src;)
+        i++;
+    return i;
+}
 
 /* One fixed number column of a row (dense or sparse; absent is 0). */
 enum ec qrow_u64(struct qtrace *t, const struct qrow *r, col_id col, uint64_t *ret, struct err *err)

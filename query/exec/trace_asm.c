@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Assembly of a trace, its ids and its nested-set numbers. Everything is linear in the number of
- * spans. */
+ * Assembly of a trace and its ids. Everything is linear in the number of spans. */
 #include "base/hash.h"
 #include "trace.h"
 
@@ -70,13 +69,18 @@ static enum ec add_rows(
         TRY(part_trace_rows(s->r, trace, t->scratch, &rows, &n, err));
     TRY(more_rows(t, n, err));
     uint32_t at = t->n, g = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t row = rows == NULL ? pt->row_first + i : rows[i];
+    for (uint32_t i = 0; i < n;) {
+        uint32_t row = rows == NULL ? pt->row_first + i : rows[i], m = 1;
         if (row >= s->info.n_rows)
             break;
         if (row < s->groups[g].row_first || row - s->groups[g].row_first >= s->groups[g].n_rows)
             g = source_group_of(s, row);
-        t->rows[at++] = (struct qrow){.src = src, .g = g, .off = row - s->groups[g].row_first};
+        uint32_t off = row - s->groups[g].row_first;
+        if (rows == NULL) /* all that the group has of it */
+            m = MIN(n - i, s->groups[g].n_rows - off);
+        for (uint32_t k = 0; k < m; k++)
+            t->rows[at++] = (struct qrow){.src = src, .g = g, .off = off + k};
+        i += m;
     }
     t->n_parts += at != t->n;
     t->n = at;
@@ -213,7 +217,11 @@ enum ec qtrace_open_in(struct qtrace *t, struct source *sources, uint32_t src, u
         .end_ns = pt->end_ns,
         .scratch = scratch};
     TRY(source_note(&sources[src], add_rows(t, src, trace, pt, err)));
-    find_root_row(t, pt->root_row);
+    t->adjacent = !sources[src].part->is_head;
+    if (t->adjacent && pt->root_row != PART_NONE && pt->root_row - pt->row_first < t->n)
+        t->root = pt->root_row - pt->row_first;
+    else
+        find_root_row(t, pt->root_row);
     return EC_OK;
 }
 
@@ -224,18 +232,19 @@ enum ec qtrace_load_ids(struct qtrace *t, struct err *err)
     struct qids *ids = arena_alloc(t->scratch, t->n * sizeof(*ids));
     if (ids == NULL)
         return over_budget(err);
-    const struct col_view *id = NULL, *parent = NULL, *kind = NULL;
-    for (uint32_t i = 0; i < t->n; i++) {
+    for (uint32_t i = 0, end; i < t->n; i = end) {
         const struct qrow *r = &t->rows[i];
-        if (i == 0 || r->g != r[-1].g || r->src != r[-1].src) {
-            struct source *s = &t->sources[r->src];
-            TRY(source_fixed(s, COL_SPAN_ID, r->g, &id, err));
-            TRY(source_fixed(s, COL_SPAN_PARENT, r->g, &parent, err));
-            TRY(source_fixed(s, COL_SPAN_KIND, r->g, &kind, err));
+        const struct col_view *id, *parent, *kind;
+        struct source *s = &t->sources[r->src];
+        end = qtrace_run(t, i);
+        TRY(source_fixed(s, COL_SPAN_ID, r->g, &id, err));
+        TRY(source_fixed(s, COL_SPAN_PARENT, r->g, &parent, err));
+        TRY(source_fixed(s, COL_SPAN_KIND, r->g, &kind, err));
+        for (uint32_t k = i; k < end; k++) {
+            uint32_t off = t->rows[k].off;
+            ASSERT(off < id->n && off < parent->n && off < kind->n); /* dense columns */
+            ids[k] = (struct qids){id->u64[off], parent->u64[off], kind->u32[off]};
         }
-        ASSERT(r->off < id->n && r->off < parent->n && r->off < kind->n); /* dense columns */
-        ids[i] = (struct qids){
-            .id = id->u64[r->off], .parent = parent->u64[r->off], .kind = kind->u32[r->off]};
     }
     t->ids = ids;
     return EC_OK;
@@ -274,125 +283,4 @@ enum ec qtrace_numbers(
         numbers_of(t, v, rows, i, end, out);
     }
     return EC_OK;
-}
-
-enum { KIND_SERVER = 2, KIND_CLIENT = 3 };
-
-#define ROWS_MANY (PART_NONE - 1)
-struct id_table { /* rows by span id; more than two of one id make the whole trace unnumbered */
-    const struct qids *ids;
-    uint32_t *slots; /* 1 + first row with an id; 0: free */
-    uint32_t mask;
-    uint32_t *second; /* by first row: the other row with its id; PART_NONE: none; ROWS_MANY */
-    bool crowded;
-};
-
-static uint32_t *id_find(const struct id_table *t, span_id id)
-{
-    uint32_t at = (uint32_t)hash_mix(id) & t->mask;
-    while (t->slots[at] != 0 && t->ids[t->slots[at] - 1].id != id)
-        at = (at + 1) & t->mask;
-    return &t->slots[at];
-}
-
-static void id_add(struct id_table *t, uint32_t row)
-{
-    uint32_t *slot = id_find(t, t->ids[row].id);
-    t->second[row] = PART_NONE;
-    if (*slot == 0) {
-        *slot = row + 1;
-    } else if (t->second[*slot - 1] == PART_NONE) {
-        t->second[*slot - 1] = row;
-    } else {
-        t->second[*slot - 1] = ROWS_MANY;
-        t->crowded = true;
-    }
-}
-
-/* The row that a child of `id` attaches to: with a client/server pair the SERVER one, unless the
- * child itself is a SERVER span, then the CLIENT one. */
-static uint32_t parent_row(const struct id_table *t, uint32_t child)
-{
-    uint32_t first = *id_find(t, t->ids[child].parent), row = first - 1;
-    if (first == 0)
-        return PART_NONE;
-    uint32_t want = t->ids[child].kind == KIND_SERVER ? KIND_CLIENT : KIND_SERVER;
-    uint32_t other = t->second[row];
-    if (other < ROWS_MANY && t->ids[other].kind == want)
-        row = other;
-    return row == child ? PART_NONE : row;
-}
-
-/* Numbers the trees below the roots: depth first, children in storage order, iteratively. next[]
- * links siblings, first[] is the first child. */
-static void number_trees(
-    struct qtrace *t, struct qnest *nest, const uint32_t *first, const uint32_t *next)
-{
-    int32_t at = 1;
-    for (uint32_t root = 0; root < t->n; root++) {
-        if (t->ids[root].parent != 0)
-            continue;
-        nest[root].parent = -1;
-        for (uint32_t i = root;;) {
-            nest[i].left = at++;
-            if (first[i] != PART_NONE) {
-                nest[first[i]].parent = nest[i].left;
-                i = first[i];
-                continue;
-            }
-            nest[i].right = at++;
-            while (i != root && next[i] == PART_NONE) {
-                i = nest[i].parent_row;
-                nest[i].right = at++;
-            }
-            if (i == root)
-                break;
-            nest[next[i]].parent = nest[nest[i].parent_row].left;
-            i = next[i];
-        }
-    }
-}
-
-static enum ec load_nest(struct qtrace *t, struct arena *tmp, struct err *err)
-{
-    size_t cap = 16;
-    while (cap < (size_t)t->n * 2)
-        cap *= 2;
-    struct qnest *nest = ARENA_ARRAY(t->scratch, t->n, struct qnest);
-    uint32_t *first = arena_alloc(tmp, 3 * (size_t)t->n * sizeof(*first));
-    struct id_table ids = {
-        .ids = t->ids, .slots = ARENA_ARRAY(tmp, cap, uint32_t), .mask = (uint32_t)cap - 1};
-    if (nest == NULL || first == NULL || ids.slots == NULL)
-        return over_budget(err);
-    uint32_t *next = first + t->n;
-    ids.second = next + t->n;
-    for (uint32_t i = 0; i < t->n; i++) {
-        id_add(&ids, i);
-        first[i] = next[i] = PART_NONE;
-    }
-    for (uint32_t i = t->n; i-- > 0;) { /* backwards, so that lists are in storage order */
-        uint32_t p = t->ids[i].parent == 0 ? PART_NONE : parent_row(&ids, i);
-        nest[i].parent_row = p;
-        if (p == PART_NONE)
-            continue;
-        nest[p].n_children++;
-        next[i] = first[p];
-        first[p] = i;
-    }
-    if (!ids.crowded)
-        number_trees(t, nest, first, next);
-    t->nest = nest;
-    return EC_OK;
-}
-
-enum ec qtrace_load_nest(struct qtrace *t, struct err *err)
-{
-    struct arena tmp;
-    if (t->nest != NULL)
-        return EC_OK;
-    TRY(qtrace_load_ids(t, err));
-    arena_init(&tmp, t->scratch->budget, 0);
-    enum ec ec = load_nest(t, t->n < LARGE ? t->scratch : &tmp, err);
-    arena_deinit(&tmp);
-    return ec;
 }
