@@ -6,14 +6,15 @@
  *   POOL_NORMAL  queries: more threads than processors, so that a short one need not wait for long
  *                ones; those take turns (pool_turn)
  *   POOL_HELP    what speeds up a POOL_NORMAL job that would get there alone: as many threads as a
- *                job leaves processors. And flushes that ingest waits for
+ *                job leaves processors
+ *   POOL_URGENT  one thread for flushes that ingest waits for
  *   POOL_LOW     flush, compaction: at lower scheduling priority (nice 10)
  */
 #pragma once
 
 #include "base/err.h"
 
-enum pool_class { POOL_NORMAL, POOL_HELP, POOL_LOW, POOL_CLASSES };
+enum pool_class { POOL_NORMAL, POOL_HELP, POOL_URGENT, POOL_LOW, POOL_CLASSES };
 struct pool;
 
 struct pool_options {

@@ -44,3 +44,4 @@ struct head_stats {
 };
 /* Tenant's lock. memory_bytes is what the budget is charged for between inserts. */
 void head_stats(struct head *h, uint32_t now_s, struct head_stats *ret);
+uint64_t head_bytes(const struct head *h); /* memory_bytes alone. Tenant's lock. */

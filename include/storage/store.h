@@ -40,8 +40,9 @@ struct tenant_limits {
 struct store_options {
     struct io *io;
     const char *wal_dir, *data_dir;
-    struct budget *budget;    /* root of heads, cache, flush */
-    uint64_t head_bytes_max;  /* all heads together; 0: 256 MiB. Over it: EC_LIMIT */
+    struct budget *budget; /* root of heads, cache, flush */
+    /* All heads together; 0: 256 MiB. Over it: EC_LIMIT. A head is sealed at a quarter of it. */
+    uint64_t head_bytes_max;
     uint64_t cache_bytes_max; /* 0: 128 MiB */
     struct pool *pool;        /* POOL_LOW runs flush, compaction, retention */
     enum durability durability;

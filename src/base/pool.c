@@ -166,7 +166,7 @@ static void *worker_main(void *arg)
 
     own_pool = start->pool;
     own_class = start->cls;
-    static const char *const names[] = {"work", "help", "low"};
+    static const char *const names[] = {"work", "help", "urgent", "low"};
     static_assert(ARRAY_LEN(names) == POOL_CLASSES, "all are named");
     snprintf(name, sizeof(name), "%s-%u", names[start->cls], start->i);
     (void)pthread_setname_np(pthread_self(), name); /* only for people */
@@ -185,8 +185,8 @@ static void *worker_main(void *arg)
             continue;
         }
         pthread_mutex_unlock(&c->lock);
-        watch_begin(cls == POOL_LOW ? "storage worker" : "query worker", "job",
-            cls == POOL_LOW ? LOW_STUCK_NS : JOB_STUCK_NS);
+        watch_begin(cls >= POOL_URGENT ? "storage worker" : "query worker", "job",
+            cls >= POOL_URGENT ? LOW_STUCK_NS : JOB_STUCK_NS);
         turn_begin(cls);
         j->fn(j->arg);
         turn_end();
@@ -266,6 +266,7 @@ enum ec pool_new(const struct pool_options *opt, struct pool **ret, struct err *
     turns_init(&p->turns, opt->n_turns == 0 ? cpus : opt->n_turns);
     TRY(workers_start(p, POOL_NORMAL, n_normal, stack_bytes, err));
     TRY(workers_start(p, POOL_HELP, n_help, stack_bytes, err));
+    TRY(workers_start(p, POOL_URGENT, 1, stack_bytes, err));
     TRY(workers_start(p, POOL_LOW, n_low, stack_bytes, err));
     *ret = TAKE_PTR(p);
     return EC_OK;

@@ -192,6 +192,11 @@ enum ec head_reserve(struct head *h, const struct batch *b, struct err *err)
     return EC_OK;
 }
 
+uint64_t head_bytes(const struct head *h)
+{
+    return mem_used(&h->mem);
+}
+
 void head_stats(struct head *h, uint32_t now_s, struct head_stats *ret)
 {
     ASSERT(h->magic == HEAD_MAGIC);

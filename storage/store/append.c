@@ -272,7 +272,6 @@ static void append_after(struct tenant *t, const struct append *a, bool prepare,
 
 static enum ec append_run(struct tenant *t, struct append *a, struct err *err)
 {
-    struct store *s = t->store;
     bool full = false, prepare = false;
     for (int attempt = 0;; attempt++) {
         bool again = false;
@@ -287,7 +286,7 @@ static enum ec append_run(struct tenant *t, struct append *a, struct err *err)
         a->times.locked_ns = clock_mono_ns();
         enum ec ec = append_locked(t, a, attempt < 2, &again, err);
         if (a->stored) {
-            full = t->head_raw_bytes >= s->opt.block_raw_bytes_max && tenant_seal(t, "size");
+            full = tenant_head_full(t) && tenant_seal(t, "size");
             prepare = a->now_ns >= t->prepare_after_ns && wal_prepare_due(t->wal);
         }
         pthread_mutex_unlock(&t->lock);

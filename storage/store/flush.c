@@ -78,12 +78,21 @@ bool tenant_seal(struct tenant *t, const char *reason)
     return true;
 }
 
+/* By what it was sent as, or by what it takes: small spans take several times their bytes, and the
+ * next head needs room while this one is written. */
+bool tenant_head_full(const struct tenant *t)
+{
+    const struct store_options *o = &t->store->opt;
+    return t->head_raw_bytes >= o->block_raw_bytes_max ||
+           head_bytes(t->head) >= o->head_bytes_max / 4;
+}
+
 void tenant_seal_due(struct tenant *t, int64_t now_ns)
 {
     const struct store_options *o = &t->store->opt;
     pthread_mutex_lock(&t->lock);
     if (t->head != NULL && t->head_lsn_first != 0) {
-        if (t->head_raw_bytes >= o->block_raw_bytes_max)
+        if (tenant_head_full(t))
             tenant_seal(t, "size");
         else if (now_ns - t->head_born_mono_ns >= o->block_age_max_ns)
             tenant_seal(t, "age");
@@ -310,7 +319,7 @@ void flush_schedule(struct tenant *t)
     bool behind = t->n_sealed >= SEALED_BEHIND || (t->sealed != NULL && heads_over(t->store, 50));
     pthread_mutex_unlock(&t->lock);
     if (behind)
-        flush_submit(t, POOL_HELP, &t->flush_urgent);
+        flush_submit(t, POOL_URGENT, &t->flush_urgent);
     else if (work)
         flush_submit(t, POOL_LOW, &t->flush_queued);
 }

@@ -46,7 +46,7 @@ static enum ec replay_insert(struct tenant *t, const struct wal_record *rec, str
     if (ec == EC_OK) {
         head_insert(t->head, b, rec->arrival_s, &dups);
         tenant_head_inserted(t, b, rec->lsn, rec->arrival_s, dups);
-        if (t->head_raw_bytes >= t->store->opt.block_raw_bytes_max)
+        if (tenant_head_full(t))
             tenant_seal(t, "replay");
     } else if (ec == EC_LIMIT) {
         *ret_full = true;

@@ -276,6 +276,7 @@ void waiters_finish(struct store *s, struct waiter *list, enum ec ec, const stru
 /* flush.c */
 bool tenant_seal(struct tenant *t, const char *reason); /* tenant.lock; true: a head was sealed */
 void tenant_seal_due(struct tenant *t, int64_t now_ns);
+bool tenant_head_full(const struct tenant *t); /* tenant.lock; there is a head */
 /* Writes the tenant's sealed heads, oldest first. force: whatever the backoff says. */
 enum ec tenant_flush(struct tenant *t, bool force, struct err *err) MUST_USE;
 void flush_schedule(struct tenant *t); /* on the pool, if there is something to do */

@@ -76,15 +76,15 @@ static void test_flush__by_size_age_and_memory(void **state)
         else
             t.opt.head_bytes_max = 4 << 20;
         test_store_open(&t);
-        append_range(&t, 0, why == 2 ? 150 : 10, 50);
+        append_range(&t, 0, why == 2 ? 300 : 10, 50);
         for (int i = 0; i < 500 && test_files(&t, TENANT, ".block") == 0; i++)
             test_sleep_ms(10);
-        if (why != 2)
-            assert_true(test_files(&t, TENANT, ".block") > 0);
-        test_expect(&t, TENANT, 0, why == 2 ? 150 : 10, 50);
+        /* Half of the memory for heads does not press yet, but one head takes a quarter only. */
+        assert_true(test_files(&t, TENANT, ".block") > 0);
+        test_expect(&t, TENANT, 0, why == 2 ? 300 : 10, 50);
         test_store_close(&t, true);
         test_store_open(&t);
-        test_expect(&t, TENANT, 0, why == 2 ? 150 : 10, 50);
+        test_expect(&t, TENANT, 0, why == 2 ? 300 : 10, 50);
         test_store_close(&t, true);
         test_store_deinit(&t);
     }
