@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the cost of queries grows with the data: JSON lines, and a chart (SVG) for bench/RESULTS.md.
 
-growth.py [--sizes 0.5,5,20] [--runs 9] [--made DIR] [--vivace PROGRAM] [--svg FILE] [--keep]
+growth.py [--sizes 0.5,5,20] [--runs 9] [--made DIR] [--rows FILE] [--vivace PROGRAM] [--svg FILE] [--keep]
 
 Sizes are millions of spans. Every half million is a corpus of its own (bench/loadgen, its own seed) over 35 minutes, each
 before the last, so that 20 million spans cover 23 hours (a metrics query may span 24). One server takes them one after the
 other; at each size it is stopped (what is in memory becomes blocks), started again, left alone until flush and compaction
 rest, and then asked. One span with a name of its own is sent before each stop: the needle. CPU is the process's own clock
 (all threads, user and system): of the first run, which reads what is not in memory, and the median over the others. The last size may be a store that bench/large/run_large.py
-made (--data DIR --keep): 100 million spans in minutes.
+made (--data DIR --keep): 100 million spans in minutes. --rows takes sizes from the lines of an earlier run into the chart; --sizes '' measures none.
 """
 import argparse
 import http.client
@@ -173,6 +173,16 @@ def measure_made(folder, runs, lines):
         server.stop()
 
 
+def earlier(path, lines):
+    """The rows of a run before, into the chart."""
+    for text in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
+        row = json.loads(text) if text.startswith("{") else {}
+        if row.get("result") == "trace by id":
+            lines.setdefault("trace by id (p50)", []).append((row["spans"], row["p50_ms"]))
+        elif "cpu_ms" in row:
+            lines.setdefault(row["result"], []).append((row["spans"], row["cpu_ms"]))
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--sizes", default="0.5,5,20", help="millions of spans")
@@ -180,6 +190,7 @@ def main():
     ap.add_argument("--vivace", default=str(TOP / "build" / "vivace"))
     ap.add_argument("--svg", help="write the chart here")
     ap.add_argument("--made", help="a folder of bench/large/run_large.py --data: asked as the last size")
+    ap.add_argument("--rows", help="what an earlier run printed: more sizes for the chart")
     ap.add_argument("--keep", action="store_true", help="keep the data directory")
     a = ap.parse_args()
     run_server.BUILD.mkdir(parents=True, exist_ok=True)
@@ -192,7 +203,9 @@ def main():
     ids, lines = [], {}
     try:
         server.start()
-        for size in [float(s) for s in a.sizes.split(",")]:
+        if a.rows:
+            earlier(a.rows, lines)
+        for size in [float(s) for s in a.sizes.split(",") if s]:
             while spans < size * 1e6 * 0.999:
                 subprocess.run([loadgen, "gen", "-traces", str(CHUNK_TRACES), "-seed", str(100 + chunks), "-minutes", str(CHUNK_MINUTES),
                                 "-batch", "500", "-end", str(end - chunks * CHUNK_MINUTES * 60), "-out", corpus], check=True, stdout=sys.stderr)
@@ -220,6 +233,8 @@ def main():
         server.stop()
         if a.made:
             measure_made(a.made, a.runs, lines)
+        for points in lines.values():
+            points.sort()
         if a.svg:
             pathlib.Path(a.svg).write_text(svg.log_chart("CPU ms a query over spans stored", "spans", "ms", lines), encoding="utf-8")
     finally:
