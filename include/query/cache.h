@@ -37,6 +37,8 @@ void query_cache_release(struct query_cache *c, struct cached *e); /* NULL allow
  * references to the parts, which are those of the key. */
 void query_cache_put(struct query_cache *c, const struct part *const *parts, size_t n_parts,
     struct bytes key, struct bytes value);
+/* So that another value can be kept under the key. */
+void query_cache_drop(struct query_cache *c, struct bytes key);
 /* Values of more bytes are not kept. */
 size_t query_cache_value_max(const struct query_cache *c);
 /* Entries that can be found now. */

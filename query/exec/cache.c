@@ -202,6 +202,15 @@ void query_cache_release(struct query_cache *c, struct cached *e)
     pthread_mutex_unlock(&c->lock);
 }
 
+void query_cache_drop(struct query_cache *c, struct bytes key)
+{
+    pthread_mutex_lock(&c->lock);
+    struct entry *e = entry_find(c, key, hash64(key.p, key.n));
+    if (e != NULL)
+        entry_drop(c, e);
+    pthread_mutex_unlock(&c->lock);
+}
+
 /* Room for `bytes` more, charged; the oldest entries make it. Under the lock. */
 static bool make_room(struct query_cache *c, size_t bytes)
 {

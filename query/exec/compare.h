@@ -17,6 +17,7 @@
 #include <pthread.h>
 
 #include "compare_hashed.h"
+#include "compare_kept.h"
 #include "metrics_finish.h"
 
 #define COMPARE_BYTES ((uint64_t)40 << 20)
@@ -48,12 +49,25 @@ struct counted {
     uint32_t n[2];
     uint8_t kind; /* enum qval_kind */
 };
+static inline struct qval counted_value(const struct counted *e)
+{
+    struct qval v = {.kind = (enum qval_kind)e->kind};
+    if (v.kind == QV_STRING)
+        v.s = str_n(e->s, e->n_bytes);
+    else
+        v.i = e->i;
+    return v;
+}
 struct counted_set {
     struct buf entries; /* struct counted */
     struct buf slots;   /* u64 by hash: hash << 32 | 1 + entry; 0: free */
     uint32_t n, n_slots;
     struct arena strings;
 };
+static inline struct counted *counted_entries(const struct counted_set *s)
+{
+    return (struct counted *)(void *)s->entries.p;
+}
 
 struct key {
     enum tql_intrinsic intrinsic; /* or NONE and an attribute: */
@@ -74,6 +88,14 @@ struct key {
     struct buf top_counts; /* u32 [2] by id */
     uint64_t top_tags[64]; /* bits of the chosen values: key_may_be */
     struct buf cells;      /* u64 [(id * 2 + side) * buckets + bucket] */
+    /* See compare_kept.h. While it is counted, the table of all values: */
+    struct buf hashes;
+    uint32_t n_slots, n_many;
+    bool aside; /* too large to be kept */
+    /* What is kept of it; NULL: nothing. */
+    struct cached *entry;
+    const struct kept_key *kept;
+    bool again; /* the cells of a chosen value were not kept */
 };
 
 /* The best values of one side so far, sorted. */
@@ -105,6 +127,7 @@ struct compare {
     struct keys keys;
     struct budget budget; /* of the values of a round */
     struct roots *shared; /* spans and traces that several parts hold; NULL: none */
+    struct kept *kept;    /* NULL: nothing is kept of this query */
     struct slice *slices;
     size_t n_slices;
     bool second;              /* pass */
@@ -158,7 +181,10 @@ static inline uint64_t key_tail(struct str s)
             tail = tail << 8 | (uint8_t)s.p[i];
     return tail ^ (uint64_t)s.n << 56;
 }
-/* After a second pass: a chosen string had less than its hash said. */
+/* What is kept of the key, in x's buckets: the chosen values' cells and all others'. Sets k->again
+ * where some were not kept; of all others there are then the totals. */
+void key_add_kept(struct compare *x, struct key *k);
+/* After a second pass: a chosen value had less than its hash said. */
 bool key_in_doubt(const struct compare *x, const struct key *k);
 void key_end(struct key *k);
 /* Series of a key after its second pass. */

@@ -154,6 +154,23 @@ static enum ec filter_frame(struct counting *w, struct scan_bits *bits, struct e
     return EC_OK;
 }
 
+/* Leaves the rows of marked traces, or all others: see compare_kept.h. */
+static enum ec keep_marked(struct counting *w, struct scan_bits *bits, struct err *err)
+{
+    const struct kept *k = w->x->kept;
+    const struct slice *s = &w->c->slice;
+    const struct col_view *v;
+    if (k == NULL || k->marked[s->part] == NULL || (!s->only_marked && !k->counting))
+        return EC_OK;
+    TRY(frame_view(&w->f, &w->c->sources[0], COL_SPAN_TRACE, &v, err));
+    scan_bits_clear(bits, w->f.n_rows);
+    FRAME_ROWS(&w->f, row)
+    if (kept_is_marked(k, s->part, v->u32[row]) == s->only_marked)
+        scan_bits_set(bits, row);
+    frame_keep(&w->f, bits);
+    return EC_OK;
+}
+
 static enum ec count_group(struct counting *w, uint32_t g, struct err *err)
 {
     struct collector *c = w->c;
@@ -167,6 +184,7 @@ static enum ec count_group(struct counting *w, uint32_t g, struct err *err)
     TRY(filter_frame(w, &bits, err));
     if (roots_repeats(w->x->shared, c->slice.part, &s->groups[g], &bits))
         frame_keep(&w->f, &bits);
+    TRY(keep_marked(w, &bits, err));
     if (w->f.n == 0)
         return EC_OK;
     if (w->needs_trace)
@@ -430,7 +448,7 @@ static enum ec count_groups(struct counting *w, struct err *err)
         if (!grid_buckets(
                 &c->grid, s->groups[g].min_start_ns, s->groups[g].max_start_ns, &from, &to))
             continue;
-        c->stats.inspected_spans += s->groups[g].n_rows;
+        c->stats.inspected_spans += c->slice.only_marked ? 0 : s->groups[g].n_rows;
         enum ec ec = source_note(s, count_group(w, g, err));
         c->ev.trace = NULL;
         arena_reset(&c->scratch);

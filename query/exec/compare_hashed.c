@@ -86,6 +86,12 @@ static bool grow(struct hashed *h)
     return true;
 }
 
+struct hashed_slot *hashed_find(const struct hashed *h, uint64_t hash)
+{
+    struct hashed_slot *s = h->n_slots == 0 ? NULL : find(slots_of(h), h->n_slots, hash);
+    return s == NULL || is_free(s) ? NULL : s;
+}
+
 static uint32_t add_capped(uint32_t a, uint32_t b)
 {
     return a + b < a ? UINT32_MAX : a + b;

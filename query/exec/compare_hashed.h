@@ -49,6 +49,8 @@ bool hashed_place(struct hashed *h, const struct place *p, uint32_t *ret);
 /* WHY many at a time: see key_count. `of` has codes and counts; place is set here. */
 bool hashed_count(struct hashed *h, uint32_t place, const struct str *texts,
     const struct hashed_slot *of, uint32_t n);
+/* NULL: no string with this hash was met. */
+struct hashed_slot *hashed_find(const struct hashed *h, uint64_t hash);
 /* The best strings of each side into r[0] and r[1], which hold less than HASHED_TOP_MAX; the
  * texts are copied to the arena. Parts that cannot be read any more are left out. */
 enum ec hashed_rank(struct compare *x, const struct key *k, struct ranking *r, struct arena *a,

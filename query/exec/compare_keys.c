@@ -124,31 +124,16 @@ enum ec keys_add_source(struct keys *k, struct part_reader *r, struct err *err)
 
 /* ---- values, first pass ---- */
 
-static struct counted *entries(const struct counted_set *s)
-{
-    return (struct counted *)(void *)s->entries.p;
-}
-
 static uint64_t *slots(const struct counted_set *s)
 {
     return (uint64_t *)(void *)s->slots.p;
-}
-
-static struct qval value_of(const struct counted *e)
-{
-    struct qval v = {.kind = (enum qval_kind)e->kind};
-    if (v.kind == QV_STRING)
-        v.s = str_n(e->s, e->n_bytes);
-    else
-        v.i = e->i;
-    return v;
 }
 
 static bool is_value(const struct counted *e, const struct qval *v)
 {
     if (e->kind != v->kind)
         return false;
-    struct qval own = value_of(e);
+    struct qval own = counted_value(e);
     return qval_order(&own, v) == 0;
 }
 
@@ -161,7 +146,7 @@ static bool set_grow(struct counted_set *s)
     memset(s->slots.p, 0, n_slots * sizeof(uint64_t));
     s->n_slots = n_slots;
     for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t hash = entries(s)[i].hash, at = hash & (n_slots - 1);
+        uint32_t hash = counted_entries(s)[i].hash, at = hash & (n_slots - 1);
         while (slots(s)[at] != 0)
             at = (at + 1) & (n_slots - 1);
         slots(s)[at] = (uint64_t)hash << 32 | (i + 1);
@@ -174,6 +159,18 @@ static uint32_t add_capped(uint32_t a, uint32_t b)
     return a + b < a ? UINT32_MAX : a + b;
 }
 
+/* PART_NONE: it was not met. */
+static uint32_t set_find(const struct counted_set *s, uint32_t hash, const struct qval *v)
+{
+    uint32_t at = hash & (s->n_slots - 1);
+    for (; s->n_slots != 0 && slots(s)[at] != 0; at = (at + 1) & (s->n_slots - 1)) {
+        uint32_t id = (uint32_t)slots(s)[at] - 1;
+        if (slots(s)[at] >> 32 == hash && is_value(&counted_entries(s)[id], v))
+            return id;
+    }
+    return PART_NONE;
+}
+
 /* The value's entry; PART_NONE: the budget refuses. */
 static uint32_t set_count(
     struct counted_set *s, uint32_t hash, const struct qval *v, const uint32_t n[2])
@@ -183,7 +180,7 @@ static uint32_t set_count(
     uint32_t at = hash & (s->n_slots - 1);
     for (; slots(s)[at] != 0; at = (at + 1) & (s->n_slots - 1)) {
         uint32_t id = (uint32_t)slots(s)[at] - 1;
-        struct counted *e = &entries(s)[id];
+        struct counted *e = &counted_entries(s)[id];
         if (slots(s)[at] >> 32 != hash || !is_value(e, v))
             continue;
         e->n[0] = add_capped(e->n[0], n[0]);
@@ -265,7 +262,7 @@ static void prefetch(const struct counted_set *s, const uint32_t *hashes, uint32
     for (uint32_t i = 0; i < n; i++) {
         uint32_t id = (uint32_t)slots(s)[hashes[i] & (s->n_slots - 1)];
         if (id != 0)
-            __builtin_prefetch(&entries(s)[id - 1]);
+            __builtin_prefetch(&counted_entries(s)[id - 1]);
     }
 }
 
@@ -456,7 +453,7 @@ static enum ec few_cells(struct compare *x, struct key *k, struct err *err)
     const uint64_t *from = (const uint64_t *)(const void *)k->value_cells.p;
     TRY(key_cells(x, k, err));
     for (uint32_t i = 0; i < k->values.n; i++, from += n) {
-        struct qval v = value_of(&entries(&k->values)[i]);
+        struct qval v = counted_value(&counted_entries(&k->values)[i]);
         uint32_t id = 0;
         (void)label_find(&k->top, &v, &id);
         uint64_t *into = (uint64_t *)(void *)k->cells.p + (size_t)id * n;
@@ -470,7 +467,7 @@ static enum ec few_cells(struct compare *x, struct key *k, struct err *err)
 static bool hash_values(struct key *k)
 {
     for (uint32_t i = 0; i < k->values.n; i++) {
-        const struct counted *e = &entries(&k->values)[i];
+        const struct counted *e = &counted_entries(&k->values)[i];
         struct hashed_slot one = {.n = {e->n[0], e->n[1]}, .code = i};
         struct str text = str_n(e->s, e->n_bytes);
         if (e->kind == QV_STRING && !hashed_count(&k->strings, PLACE_SET, &text, &one, 1))
@@ -481,7 +478,111 @@ static bool hash_values(struct key *k)
 
 struct str key_value_text(const struct key *k, uint32_t entry)
 {
-    return str_n(entries(&k->values)[entry].s, entries(&k->values)[entry].n_bytes);
+    return str_n(counted_entries(&k->values)[entry].s, counted_entries(&k->values)[entry].n_bytes);
+}
+
+/* ---- what is kept ---- */
+
+/* Both are few values: they become one. */
+static bool merge_few(struct compare *x, struct key *k)
+{
+    const size_t n = (size_t)2 * x->c->grid.n;
+    struct kept_walk w;
+    struct kept_value v;
+    kept_walk(&w, k->kept);
+    while (kept_next(&w, &v)) {
+        uint32_t id = set_count(&k->values, (uint32_t)hash_mix(qval_hash(&v.v)), &v.v, v.n);
+        if (id == PART_NONE || !reserve_cells(k, id, x->c->grid.n))
+            return false;
+        kept_add_cells(x, k->kept, v.cells, (uint64_t *)(void *)k->value_cells.p + id * n);
+    }
+    return true;
+}
+
+/* What is kept of the values that were met. */
+static void add_kept_counts(struct key *k)
+{
+    uint32_t n[2];
+    for (uint32_t i = 0; i < k->values.n; i++) {
+        struct counted *e = &counted_entries(&k->values)[i];
+        struct qval v = counted_value(e);
+        if (k->by_hash && v.kind == QV_STRING) /* by hash */
+            continue;
+        kept_count(k->kept, kept_hash(&v), n);
+        e->n[0] = add_capped(e->n[0], n[0]);
+        e->n[1] = add_capped(e->n[1], n[1]);
+    }
+    struct hashed_slot *s = (struct hashed_slot *)(void *)k->strings.slots.p;
+    for (uint32_t i = 0; i < k->strings.n_slots; i++) {
+        if ((s[i].n[0] | s[i].n[1]) == 0)
+            continue;
+        kept_count(k->kept, s[i].hash, n);
+        s[i].n[0] = add_capped(s[i].n[0], n[0]);
+        s[i].n[1] = add_capped(s[i].n[1], n[1]);
+    }
+}
+
+/* A value that is kept, and was not met. */
+static bool add_kept_value(struct key *k, const struct kept_value *v)
+{
+    uint32_t hash = (uint32_t)hash_mix(qval_hash(&v->v));
+    bool by_hash = k->by_hash && v->v.kind == QV_STRING;
+    if (by_hash ? hashed_find(&k->strings, kept_hash(&v->v)) != NULL
+                : set_find(&k->values, hash, &v->v) != PART_NONE)
+        return true;
+    uint32_t id = set_count(&k->values, hash, &v->v, v->n);
+    struct hashed_slot one = {.n = {v->n[0], v->n[1]}, .code = id};
+    return id != PART_NONE && (!by_hash || hashed_count(&k->strings, PLACE_SET, &v->v.s, &one, 1));
+}
+
+/* After the first pass: what is kept of the key is counted, too. False: the budget refuses. */
+static bool merge_kept(struct compare *x, struct key *k)
+{
+    size_t few = KEY_CELLS / (2 * x->c->grid.n * sizeof(uint64_t));
+    struct kept_walk w;
+    struct kept_value v;
+    if (k->kept == NULL)
+        return true;
+    if (k->kept->large || k->kept->n_values + k->values.n > few)
+        turn_large(k);
+    if (!atomic_load_explicit(&k->large, memory_order_relaxed))
+        return merge_few(x, k);
+    if (k->by_hash && !hash_values(k))
+        return false;
+    add_kept_counts(k);
+    kept_walk(&w, k->kept);
+    while (kept_next(&w, &v))
+        if (!add_kept_value(k, &v))
+            return false;
+    return true;
+}
+
+void key_add_kept(struct compare *x, struct key *k)
+{
+    const size_t n = (size_t)2 * x->c->grid.n;
+    uint64_t *cells = (uint64_t *)(void *)k->cells.p;
+    struct kept_walk w;
+    struct kept_value v;
+    struct bytes others, totals;
+    uint32_t n_known = 1, n_some = 1, counts[2], id;
+    kept_walk(&w, k->kept);
+    while (kept_next(&w, &v)) /* they are distinct */
+        n_known += label_find(&k->top, &v.v, &id);
+    for (id = 1; id < k->top.n; id++) {
+        kept_count(k->kept, kept_hash(&k->top.values[id]), counts);
+        n_some += (counts[0] | counts[1]) != 0;
+    }
+    kept_sums(&w, &others, &totals);
+    k->again = n_some != n_known;
+    kept_add_cells(x, k->kept, k->again ? totals : others, cells);
+    if (k->again)
+        return;
+    kept_walk(&w, k->kept);
+    while (kept_next(&w, &v)) {
+        if (!label_find(&k->top, &v.v, &id))
+            id = 0;
+        kept_add_cells(x, k->kept, v.cells, cells + id * n);
+    }
 }
 
 /* The best values of both sides. */
@@ -490,8 +591,8 @@ static enum ec rank_values(
 {
     bool hashed = k->by_hash && atomic_load_explicit(&k->large, memory_order_relaxed);
     for (uint32_t i = 0; i < k->values.n; i++) {
-        const struct counted *e = &entries(&k->values)[i];
-        struct ranked one = {value_of(e), {e->n[0], e->n[1]}};
+        const struct counted *e = &counted_entries(&k->values)[i];
+        struct ranked one = {counted_value(e), {e->n[0], e->n[1]}};
         if (hashed && e->kind == QV_STRING)
             continue;
         ranking_add(&r[0], &one);
@@ -500,15 +601,32 @@ static enum ec rank_values(
     return hashed ? hashed_rank(x, k, r, a, err) : EC_OK;
 }
 
+/* How many of each side are chosen. */
+static uint64_t key_top_n(const struct compare *x)
+{
+    uint64_t n = (uint64_t)x->c->m->top_n;
+    return x->kept != NULL && x->kept->counting ? MAX(n, KEPT_TOP) : n;
+}
+
 /* Adds the best of each side to the chosen ones. A value is whole in one part of the hash, so it is
  * met once. */
 enum ec key_choose(struct compare *x, struct key *k, bool first, struct err *err)
 {
     static const uint32_t none[2];
     struct arena *a = &x->c->arena, texts;
-    bool large = atomic_load_explicit(&k->large, memory_order_relaxed);
-    if (k->by_hash && large && !hash_values(k)) {
+    bool merged = k->kept != NULL, counting = x->kept != NULL && x->kept->counting;
+    if (!merge_kept(x, k)) {
         refuse(k);
+        return EC_OK;
+    }
+    bool large = atomic_load_explicit(&k->large, memory_order_relaxed);
+    if (k->by_hash && large && !merged && !hash_values(k)) {
+        refuse(k);
+        return EC_OK;
+    }
+    if (counting && !kept_table(x, k)) {
+        k->aside = true;
+        key_end(k);
         return EC_OK;
     }
     if (first) {
@@ -518,7 +636,9 @@ enum ec key_choose(struct compare *x, struct key *k, bool first, struct err *err
         if (buf_failed(&k->top_counts))
             return over_budget(err);
     }
-    uint64_t max = MIN((uint64_t)x->c->m->top_n, (uint64_t)k->values.n + k->strings.n);
+    uint64_t max = (uint64_t)k->values.n + k->strings.n, top = key_top_n(x);
+    if (!counting || large)
+        max = MIN(max, top);
     struct buf mem;
     buf_init(&mem, a->budget);
     arena_init(&texts, a->budget, 0);
@@ -545,7 +665,7 @@ bool key_in_doubt(const struct compare *x, const struct key *k)
 {
     const uint32_t n = x->c->grid.n;
     const uint64_t *cells = (const uint64_t *)(const void *)k->cells.p;
-    for (uint32_t id = 1; k->by_hash && id < k->top.n; id++) {
+    for (uint32_t id = 1; (k->by_hash || k->kept != NULL) && id < k->top.n; id++) {
         for (uint32_t side = 0; side < 2; side++) {
             uint64_t sum = 0;
             for (uint32_t i = 0; i < n; i++)
@@ -573,6 +693,7 @@ void key_end(struct key *k)
     k->top = (struct label_set){0};
     buf_deinit(&k->cells);
     buf_deinit(&k->totals);
+    buf_deinit(&k->hashes);
 }
 
 /* ---- series ---- */

@@ -98,9 +98,38 @@ static enum ec add_part(struct roots *r, uint32_t src, const struct qtrace *t, u
     return EC_OK;
 }
 
+/* A trace that several parts hold: what is kept of blocks is right only without it, when one of the
+ * parts was not there at the time. */
+static enum ec note_kept(
+    struct compare *x, struct roots *r, const struct trace_id *id, struct err *err)
+{
+    struct kept *k = x->kept;
+    bool later = false, inside = false;
+    uint32_t trace;
+    for (size_t pass = 0; k != NULL && pass < 2; pass++) {
+        for (size_t i = 0; i < r->n_parts; i++) {
+            struct source *s = &r->sources[i];
+            if (s->part == NULL || (pass == 0 ? k->known[i] : !later || !k->inside[i]))
+                continue;
+            TRY(source_note(s, part_trace_find(s->r, id, &trace, err)));
+            if (trace == PART_NONE)
+                continue;
+            later = true;
+            if (pass == 0)
+                break;
+            inside = true;
+            if (k->counting)
+                TRY(kept_mark(x, i, trace, s->info.n_traces, err));
+            else if (!kept_is_marked(k, i, trace))
+                k->stale = true;
+        }
+    }
+    return inside && k->counting ? kept_mark_id(x, id, err) : EC_OK;
+}
+
 /* A trace of source k, of which perhaps another source holds some too. */
-static enum ec add_trace(
-    struct roots *r, uint32_t k, const struct trace_id *id, size_t n_sources, struct err *err)
+static enum ec add_trace(struct compare *x, struct roots *r, uint32_t k, const struct trace_id *id,
+    size_t n_sources, struct err *err)
 {
     struct qtrace t;
     struct qval key = qval_str(str_n((const char *)id->b, sizeof(id->b)));
@@ -124,6 +153,31 @@ static enum ec add_trace(
     for (uint32_t i = 0; i < n_sources; i++)
         if (r->sources[i].part != NULL)
             TRY(source_note(&r->sources[i], add_part(r, i, &t, name, service, err)));
+    return note_kept(x, r, id, err);
+}
+
+/* The traces that are left out of what is kept. */
+static enum ec add_left_out(struct compare *x, struct roots *r, size_t n, struct err *err)
+{
+    const struct kept *k = x->kept;
+    for (size_t i = 0; i < k->n_ids; i++) {
+        size_t first = n;
+        for (size_t p = 0; p < n; p++) {
+            struct source *s = &r->sources[p];
+            uint32_t trace;
+            if (s->part == NULL || !k->inside[p])
+                continue;
+            TRY(source_note(s, part_trace_find(s->r, &k->ids[i], &trace, err)));
+            if (trace == PART_NONE)
+                continue;
+            TRY(kept_mark(x, p, trace, s->info.n_traces, err));
+            first = MIN(first, p);
+        }
+        if (first < n)
+            TRY(add_trace(x, r, (uint32_t)first, &k->ids[i], n, err));
+        r->ev.trace = NULL;
+        arena_reset(&r->scratch);
+    }
     return EC_OK;
 }
 
@@ -139,9 +193,14 @@ static enum ec find_shared(struct compare *x, struct roots *r, size_t n, struct 
     struct trace_id ids[PART_IDS_MAX];
     struct sharing sharing;
     sharing_init(&sharing, r->sources, n, &r->arena);
+    bool kept = x->kept != NULL && !x->kept->counting;
+    if (kept)
+        TRY(add_left_out(x, r, n, err));
     for (size_t k = 0; k < n; k++) {
         struct source *s = &r->sources[k];
         uint32_t n_ids = 0;
+        if (kept && x->kept->inside[k]) /* the others ask it */
+            continue;
         for (uint32_t at = 0; s->part != NULL; at += n_ids) {
             TRY(query_check_alive(ctx, err));
             enum ec ec = source_note(s, part_trace_ids(s->r, at, ids, &n_ids, err));
@@ -151,7 +210,7 @@ static enum ec find_shared(struct compare *x, struct roots *r, size_t n, struct 
             for (uint32_t i = 0; i < n_ids; i++) {
                 bool shared = false;
                 TRY(sharing_ask(&sharing, (uint32_t)k, &ids[i], &shared, err));
-                ec = shared ? add_trace(r, (uint32_t)k, &ids[i], n, err) : EC_OK;
+                ec = shared ? add_trace(x, r, (uint32_t)k, &ids[i], n, err) : EC_OK;
                 r->ev.trace = NULL;
                 arena_reset(&r->scratch);
                 if (!source_unreadable(ec))

@@ -85,6 +85,7 @@ static void slice_starts(struct part_reader *r, struct slice *s)
             return;
         min = MIN(min, pg.min_start_ns);
         max = MAX(max, pg.max_start_ns);
+        s->n_rows += pg.n_rows;
     }
     s->min_start_ns = min;
     s->max_start_ns = max;
@@ -113,8 +114,11 @@ static enum ec add_slices(
     uint32_t n =
         head && total->m->fn != TQL_M_COMPARE ? 1 : (uint32_t)MAX(SLICE_ROWS / per_group, 1u);
     for (uint32_t g = 0; g < info.n_groups; g += MIN(n, info.n_groups - g)) {
-        struct slice s = {
-            part, g, g + MIN(n, info.n_groups - g), info.max_end_ns, 0, UINT64_MAX, 0};
+        struct slice s = {.part = part,
+            .group_from = g,
+            .group_to = g + MIN(n, info.n_groups - g),
+            .last_ns = info.max_end_ns,
+            .max_start_ns = UINT64_MAX};
         slice_starts(r, &s);
         s.row_to = head ? slice_row_to(&s, &info) : 0;
         TRY(add_slice(ctx, l, s, err));

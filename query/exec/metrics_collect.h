@@ -22,6 +22,8 @@ struct slice {
     /* Of a head: rows before this one were there when the slice was looked at, and, once it is
      * collected, were counted, with the starts to match. A block: 0. */
     uint32_t row_to;
+    uint32_t n_rows;  /* a guess, of a head */
+    bool only_marked; /* compare(): see compare_kept.h */
 };
 
 struct series_list {
