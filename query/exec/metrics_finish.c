@@ -14,32 +14,6 @@ static enum ec over_budget(struct err *err)
     return ERR(err, EC_LIMIT, "query is over its memory budget");
 }
 
-double finish_quantile(const double counts[65], double q)
-{
-    double n = 0, running = 0;
-    int last = -1;
-    for (int e = 0; e <= 64; e++)
-        n += counts[e];
-    if (n == 0)
-        return 0;
-    double m = MAX(1.0, ceil(q * n));
-    for (int e = 0; e <= 64; e++) {
-        if (counts[e] == 0)
-            continue;
-        if (running + counts[e] > m) {
-            if (running == m)
-                break;
-            double lo = last < 0 ? e - 1 : last;
-            return exp2(lo + (e - lo) * ((m - running) / counts[e]));
-        }
-        running += counts[e];
-        last = e;
-        if (running == m)
-            break;
-    }
-    return ldexp(1, last);
-}
-
 /* ---- labels ---- */
 
 static struct result_attr text_label(struct str key, struct str value)
@@ -236,25 +210,68 @@ struct quantile_group {
     const struct acc_series *by_exp[65];
 };
 
-static void column(const struct quantile_group *g, uint32_t from, uint32_t to, double counts[65])
+/* The same over some buckets: exponents with spans, ascending. WHY a list: of 65 a service has a
+ * dozen, and a minute half of those. */
+struct quantile_counts {
+    uint32_t n;
+    int exp[65];
+    double counts[65], total;
+};
+
+static void column(
+    const struct quantile_group *g, uint32_t from, uint32_t to, struct quantile_counts *ret)
 {
-    memset(counts, 0, 65 * sizeof(*counts));
-    for (unsigned e = 0; e <= 64; e++)
-        for (uint32_t i = from; i < to && g->by_exp[e] != NULL; i++)
-            counts[e] += g->by_exp[e]->v[i];
+    ret->n = 0;
+    ret->total = 0;
+    for (int e = 0; e <= 64; e++) {
+        double sum = 0;
+        if (g->by_exp[e] == NULL)
+            continue;
+        for (uint32_t i = from; i < to; i++)
+            sum += g->by_exp[e]->v[i];
+        if (sum == 0)
+            continue;
+        ret->exp[ret->n] = e;
+        ret->counts[ret->n++] = sum;
+        ret->total += sum;
+    }
+}
+
+/* q over counts per exponent (value 2^exponent); 0 without data. */
+static double quantile_of(const struct quantile_counts *c, double q)
+{
+    double running = 0, m = MAX(1.0, ceil(q * c->total));
+    int last = -1;
+    if (c->n == 0)
+        return 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        int e = c->exp[i];
+        if (running + c->counts[i] > m) {
+            if (running == m)
+                break;
+            double lo = last < 0 ? e - 1 : last;
+            return exp2(lo + (e - lo) * ((m - running) / c->counts[i]));
+        }
+        running += c->counts[i];
+        last = e;
+        if (running == m)
+            break;
+    }
+    return ldexp(1, last);
 }
 
 static enum ec quantiles_of(struct collector *c, const struct quantile_group *g,
     const struct qval *by, struct series_list *l, struct err *err)
 {
     const struct tql_metric *m = c->m;
-    double counts[65], unit = bucket_unit(m);
+    struct quantile_counts counts;
+    double unit = bucket_unit(m);
     double *whole = ARENA_ARRAY(c->ctx->arena, m->n_quantiles, double);
     if (whole == NULL)
         return over_budget(err);
-    column(g, 0, c->grid.n, counts);
+    column(g, 0, c->grid.n, &counts);
     for (uint32_t k = 0; k < m->n_quantiles; k++)
-        whole[k] = finish_quantile(counts, m->quantiles[k]) * unit;
+        whole[k] = quantile_of(&counts, m->quantiles[k]) * unit;
     size_t first = l->n;
     for (uint32_t k = 0; k < m->n_quantiles; k++) {
         struct result_attr p = number_label("p", m->quantiles[k]);
@@ -263,9 +280,9 @@ static enum ec quantiles_of(struct collector *c, const struct quantile_group *g,
         TRY(put_labels(c, by, &p, s, err));
     }
     for (uint32_t i = 0; i < c->grid.n; i++) {
-        column(g, i, i + 1, counts);
+        column(g, i, i + 1, &counts);
         for (uint32_t k = 0; k < m->n_quantiles; k++)
-            l->p[first + k].values[i] = finish_quantile(counts, m->quantiles[k]) * unit;
+            l->p[first + k].values[i] = quantile_of(&counts, m->quantiles[k]) * unit;
     }
     for (uint32_t k = 0; k < m->n_quantiles; k++)
         TRY(put_exemplars(c, by, m->n_by, whole, k, &l->p[first + k], err));

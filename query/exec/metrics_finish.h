@@ -9,8 +9,6 @@ enum ec finish_push(struct collector *c, struct series_list *l, struct metrics_s
     struct err *err) MUST_USE;
 /* Series of the metrics function, sorted. Labels are copied into ctx->arena. */
 enum ec finish_series(struct collector *c, struct series_list *ret, struct err *err) MUST_USE;
-/* q over counts per exponent (value 2^exponent); 0 without data. */
-double finish_quantile(const double counts[65], double q);
 /* Everything after collecting: series, second stages, caps, exemplars. In ctx->arena. */
 enum ec metrics_finish(struct collector *total, const struct query_ctx *ctx,
     const struct metrics_request *req, struct metrics_result *ret, struct err *err) MUST_USE;
