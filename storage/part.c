@@ -207,6 +207,11 @@ bool part_names(struct part *p, uint64_t ret[TABLE_COUNT])
     return p->ops->names != NULL && p->ops->names(p, ret);
 }
 
+bool part_cold(struct part *p, bool ahead)
+{
+    return p->ops->cold != NULL && p->ops->cold(p, ahead);
+}
+
 bool part_col_fixed(
     col_id col, enum part_table *ret_table, enum col_phys *ret_phys, const char **ret_name)
 {

@@ -34,6 +34,8 @@ struct io_ops {
     int (*ftruncate)(void *ctx, const char *site, int fd, uint64_t size);
     int (*fallocate)(void *ctx, const char *site, int fd, uint64_t off, uint64_t n);
     int (*write_back)(void *ctx, const char *site, int fd, uint64_t off, uint64_t n);
+    /* NULL: nothing happens. */
+    void (*read_ahead)(void *ctx, int fd, uint64_t off, uint64_t n);
     int (*rename)(void *ctx, const char *site, const char *from, const char *to);
     /* A second name for a file; NULL: as if it failed with EXDEV. */
     int (*link)(void *ctx, const char *site, const char *from, const char *to);
@@ -91,6 +93,9 @@ enum ec io_fallocate(
  * error must be heeded like that of a sync: no later call repeats it. */
 enum ec io_write_back(
     struct io *io, const char *site, int fd, uint64_t off, uint64_t n, struct err *err) MUST_USE;
+/* Tells the kernel that these bytes will be read soon, and does not wait: an advice, which cannot
+ * fail. */
+void io_read_ahead(struct io *io, int fd, uint64_t off, uint64_t n);
 enum ec io_rename(
     struct io *io, const char *site, const char *from, const char *to, struct err *err) MUST_USE;
 /* *ret_linked false with EC_OK: another file system, or one without links. */

@@ -226,6 +226,7 @@ struct part_ops {
         struct part *p, enum part_table t, struct str key, col_id col, struct str value);
     bool (*may_key)(struct part *p, enum part_table t, struct str key, bool array);
     bool (*names)(struct part *p, uint64_t ret[TABLE_COUNT]);
+    bool (*cold)(struct part *p, bool ahead);
 };
 
 /* Embedded as the first member of a head and of a block. */
@@ -328,6 +329,9 @@ bool part_may_equal(
     struct part *p, enum part_table t, struct str key, col_id col, struct str value);
 /* False: no row of the table has the attribute (array: as an array). */
 bool part_may_key(struct part *p, enum part_table t, struct str key, bool array);
+/* Will the next of these questions, or of a reader, be the first to open the part's file? ahead: if
+ * so, the kernel is told to fetch what that needs, and is not waited for. */
+bool part_cold(struct part *p, bool ahead);
 /* By table a hash of its attribute keys: parts with the same hash have the same names. False:
  * not known. */
 bool part_names(struct part *p, uint64_t ret[TABLE_COUNT]);

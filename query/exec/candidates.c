@@ -10,6 +10,7 @@
  * A source that cannot have anything newer than what is at hand is not touched yet. */
 #include "candidates.h"
 
+#include "ahead.h"
 #include "base/clock.h"
 
 #define GROUPS_PINNED_MAX 16u /* some 100 us of work on warm pages, against some 10 to start over */
@@ -196,6 +197,43 @@ static enum ec hopeless(
     return EC_OK;
 }
 
+/* The same of a part without a reader, for query_ask_ahead. */
+static bool ask_need(const struct candidates *c, const struct need *need, struct part *p)
+{
+    if (need->kind == NEED_ALL)
+        return false;
+    if (need->kind != NEED_SPAN)
+        return ask_need(c, need->l, p) && ask_need(c, need->r, p);
+    for (uint32_t i = 0; i < need->n; i++)
+        if (scan_hopeless(p, c->filters->f[need->first + i].x, 0))
+            return true;
+    return false;
+}
+
+static void ask_part(void *arg, struct part *p)
+{
+    const struct candidates *c = arg;
+    (void)ask_need(c, c->need, p);
+}
+
+#define AHEAD_MIN 4u
+#define AHEAD_MAX 256u
+
+/* The source's block was not read yet: it and those that come next are asked together, the more the
+ * longer nothing ends the search. */
+static void ask_ahead(struct candidates *c, uint32_t src)
+{
+    struct part *parts[AHEAD_MAX];
+    size_t n = 0;
+    if (c->need->kind == NEED_ALL || !part_cold(c->cursors[src].s->part, false))
+        return;
+    c->ahead = c->ahead == 0 ? AHEAD_MIN : MIN(c->ahead * 2, AHEAD_MAX);
+    for (size_t i = src; i < c->n && n < c->ahead; i++)
+        if (c->cursors[i].s != NULL && !c->cursors[i].opened && c->cursors[i].s->part != NULL)
+            parts[n++] = c->cursors[i].s->part;
+    query_ask_ahead(c->ctx, parts, n, ask_part, c);
+}
+
 /* ---- one source ---- */
 
 static bool newer(const struct cand *x, const struct cand *y)
@@ -367,6 +405,7 @@ static enum ec refill(struct candidates *c, struct cursor *k, uint32_t src, stru
     enum ec ec = EC_OK;
     if (!k->opened) {
         bool none = false;
+        ask_ahead(c, src);
         k->opened = true;
         bool ok = false;
         ec = hopeless(c, src, c->need, &none, err);

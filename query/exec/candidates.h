@@ -39,6 +39,7 @@ struct candidates {
     /* Any span of a trace in the range counts, not only those of groups in the range. */
     bool whole_traces;
     uint64_t inspected_spans;
+    uint32_t ahead;               /* blocks asked at once when the next one was not read yet */
     struct arena *arena, scratch; /* scratch: of one refill */
 };
 

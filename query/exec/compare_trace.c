@@ -192,7 +192,7 @@ static enum ec find_shared(struct compare *x, struct roots *r, size_t n, struct 
     const struct query_ctx *ctx = x->c->ctx;
     struct trace_id ids[PART_IDS_MAX];
     struct sharing sharing;
-    sharing_init(&sharing, r->sources, n, &r->arena);
+    sharing_init(&sharing, ctx, r->sources, n, &r->arena);
     bool kept = x->kept != NULL && !x->kept->counting;
     if (kept)
         TRY(add_left_out(x, r, n, err));

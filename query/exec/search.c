@@ -348,7 +348,7 @@ static enum ec run(struct search *s, struct err *err)
     TRY(r->q == NULL ? legacy_need(r, &s->filters, s->sources, n, s->ctx->arena, &need, err)
                      : need_query(r->q, &s->filters, s->sources, n, s->ctx->arena, &need, err));
     s->ev.filters = &s->filters;
-    sharing_init(&s->sharing, s->sources, n, s->ctx->arena);
+    sharing_init(&s->sharing, s->ctx, s->sources, n, s->ctx->arena);
     TRY(visit_pieces(s, err));
     TRY(candidates_open_need(
         &s->cands, s->ctx, s->sources, n, &s->filters, need, r->start_ns, r->end_ns, err));

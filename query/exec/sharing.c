@@ -2,6 +2,7 @@
  * Traces in several sources. */
 #include "sharing.h"
 
+#include "ahead.h"
 #include "base/hash.h"
 
 /* What one lookup in another source costs, in ids read. */
@@ -9,9 +10,10 @@
 #define BITS       16u  /* per trace: about one in fifty is taken for shared and is not */
 #define LINE_MASK  511u /* bits of a cache line */
 
-void sharing_init(struct sharing *s, struct source *sources, size_t n_sources, struct arena *arena)
+void sharing_init(struct sharing *s, const struct query_ctx *ctx, struct source *sources,
+    size_t n_sources, struct arena *arena)
 {
-    *s = (struct sharing){.sources = sources, .n_sources = n_sources, .arena = arena};
+    *s = (struct sharing){.ctx = ctx, .sources = sources, .n_sources = n_sources, .arena = arena};
     for (size_t i = 0; i < n_sources; i++)
         if (sources[i].part != NULL)
             s->n_traces += sources[i].info.n_traces;
@@ -81,6 +83,22 @@ static enum ec build(struct sharing *s, struct err *err)
     return EC_OK;
 }
 
+static void ask_id(void *id, struct part *p)
+{
+    (void)part_may_hold(p, id);
+}
+
+/* For the first trace: the blocks that were not read yet. */
+static void ask_ahead(struct sharing *s, const struct trace_id *id)
+{
+    struct part **parts = ARENA_ARRAY(s->arena, s->n_sources, struct part *);
+    size_t n = 0;
+    for (size_t i = 0; parts != NULL && i < s->n_sources; i++)
+        if (s->sources[i].part != NULL)
+            parts[n++] = s->sources[i].part;
+    query_ask_ahead(s->ctx, parts, n, ask_id, (void *)(uintptr_t)id);
+}
+
 enum ec sharing_ask(
     struct sharing *s, uint32_t src, const struct trace_id *id, bool *ret, struct err *err)
 {
@@ -95,6 +113,8 @@ enum ec sharing_ask(
         *ret = (*p.a & p.bit_a) != 0 && (*p.b & p.bit_b) != 0;
         return EC_OK;
     }
+    if (s->asked <= 1)
+        ask_ahead(s, id);
     for (size_t i = 0; i < s->n_sources && !*ret; i++) {
         struct source *of = &s->sources[i];
         uint32_t trace = PART_NONE;

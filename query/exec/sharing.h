@@ -10,6 +10,7 @@
 #include "source.h"
 
 struct sharing {
+    const struct query_ctx *ctx;
     struct source *sources;
     size_t n_sources;
     struct arena *arena;
@@ -20,7 +21,8 @@ struct sharing {
     bool refused; /* no memory, or damage: other sources are asked each time */
 };
 
-void sharing_init(struct sharing *s, struct source *sources, size_t n_sources, struct arena *arena);
+void sharing_init(struct sharing *s, const struct query_ctx *ctx, struct source *sources,
+    size_t n_sources, struct arena *arena);
 /* Does a source other than `src`, which has the trace, hold some of it too? True: perhaps. */
 enum ec sharing_ask(struct sharing *s, uint32_t src, const struct trace_id *id, bool *ret,
     struct err *err) MUST_USE;

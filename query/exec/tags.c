@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Tag names. Unfiltered they come from the column directories, without a page; with a filter from
  * the shapes of the spans that match. */
+#include "ahead.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "candidates.h"
@@ -33,6 +34,13 @@ struct names {
     uint64_t *seen; /* hashes of the lists of keys that are in the set, 0: free; or NULL */
     uint32_t seen_mask;
 };
+
+static void ask_names(void *arg, struct part *p)
+{
+    uint64_t keys[TABLE_COUNT];
+    (void)arg;
+    (void)part_names(p, keys);
+}
 
 /* Most blocks of a tenant have the same keys: one of them is read. *ret_slot is where that is noted
  * once it was; NULL: not known of this part. */
@@ -274,6 +282,17 @@ static enum ec fill(struct names *n, struct tags_result *ret, struct err *err)
     return EC_OK;
 }
 
+static void ask_ahead(const struct names *n)
+{
+    const struct query_ctx *ctx = n->ctx;
+    struct part **parts = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct part *);
+    size_t n_parts = 0;
+    for (size_t i = 0; parts != NULL && i < ctx->n_parts; i++)
+        if (n->sources[i].part != NULL && !outside(n->req, &n->sources[i].info))
+            parts[n_parts++] = n->sources[i].part;
+    query_ask_ahead(ctx, parts, n_parts, ask_names, NULL);
+}
+
 enum ec query_tags(const struct query_ctx *ctx, const struct tags_request *req,
     struct tags_result *ret, struct err *err)
 {
@@ -294,6 +313,8 @@ enum ec query_tags(const struct query_ctx *ctx, const struct tags_request *req,
     TRY(query_check_alive(ctx, err));
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++)
         ec = query_source_open_lazy(ctx, &sources[i], ctx->parts[i], err);
+    if (ec == EC_OK)
+        ask_ahead(&n);
     uint32_t done = 0;
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++) {
         struct source *s = &sources[i];

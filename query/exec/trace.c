@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "ahead.h"
 #include "base/hash.h"
 #include "candidates.h"
 #include "query/exec.h"
@@ -308,6 +309,11 @@ static enum ec read_parts(const struct query_ctx *ctx, struct source *sources,
     return ec;
 }
 
+static void ask_id(void *id, struct part *p)
+{
+    (void)part_may_hold(p, id);
+}
+
 /* The parts that may hold the trace: of a thousand one or two. */
 static enum ec parts_of(
     const struct query_ctx *ctx, const struct trace_id *id, struct query_ctx *ret, struct err *err)
@@ -317,6 +323,7 @@ static enum ec parts_of(
     if (parts == NULL)
         return over_budget(err);
     TRY(query_check_alive(ctx, err));
+    query_ask_ahead(ctx, ctx->parts, ctx->n_parts, ask_id, (void *)(uintptr_t)id);
     for (size_t i = 0; i < ctx->n_parts; i++)
         if (part_may_hold(ctx->parts[i], id))
             parts[n++] = ctx->parts[i];

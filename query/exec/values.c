@@ -18,6 +18,7 @@
 #include "stream.h"
 #include "tagset.h"
 #include "trace.h"
+#include "values_ahead.h"
 #include "values_cached.h"
 
 /* Sorted by name: the order of the answer. */
@@ -662,12 +663,15 @@ static enum ec parts_values(struct values *v, unsigned which, struct err *err)
     const struct query_ctx *ctx = v->ctx;
     uint32_t groups = 0;
     enum ec ec = EC_OK;
+    if (which & OF_BLOCKS)
+        values_ask_ahead(ctx, v->req, v->sources);
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++) {
         struct source *s = &v->sources[i];
         v->groups_done = groups;
         groups += s->info.n_groups;
         if (s->part == NULL || values_outside(v->req, &s->info) ||
-            ((s->part->is_head ? OF_HEADS : OF_BLOCKS) & which) == 0)
+            ((s->part->is_head ? OF_HEADS : OF_BLOCKS) & which) == 0 ||
+            (s->r == NULL && values_none(v->req, s->part)))
             continue;
         bool ok = false;
         ec = query_check_alive(ctx, err);

@@ -85,6 +85,12 @@ static int real_fallocate(void *ctx, const char *site, int fd, uint64_t off, uin
     return (uint64_t)st.st_size >= off + n ? 0 : ftruncate(fd, (off_t)(off + n));
 }
 
+static void real_read_ahead(void *ctx, int fd, uint64_t off, uint64_t n)
+{
+    (void)ctx;
+    (void)posix_fadvise(fd, (off_t)off, (off_t)n, POSIX_FADV_WILLNEED); /* an advice */
+}
+
 static int real_write_back(void *ctx, const char *site, int fd, uint64_t off, uint64_t n)
 {
     (void)ctx, (void)site;
@@ -195,6 +201,7 @@ static const struct io_ops real_ops = {
     .ftruncate = real_ftruncate,
     .fallocate = real_fallocate,
     .write_back = real_write_back,
+    .read_ahead = real_read_ahead,
     .rename = real_rename,
     .link = real_link,
     .unlink = real_unlink,
@@ -347,6 +354,12 @@ enum ec io_fallocate(
             (unsigned long long)n);
     RETRY_EINTR(r, io->ops->fallocate(io->ctx, site, fd, off, n));
     return r == 0 ? EC_OK : FAIL_FD(err, "allocate", site, fd);
+}
+
+void io_read_ahead(struct io *io, int fd, uint64_t off, uint64_t n)
+{
+    if (io->ops->read_ahead != NULL)
+        io->ops->read_ahead(io->ctx, fd, off, n);
 }
 
 enum ec io_write_back(

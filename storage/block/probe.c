@@ -18,6 +18,26 @@ static const struct block_root *root_of(struct block *b)
     return atomic_load_explicit(&b->root, memory_order_acquire);
 }
 
+/* The end of a file has root, schema and the filter over ids; more of them in a larger block. */
+#define AHEAD_BYTES(size) (16384u + (size) / 128)
+#define AHEAD_HEADER      4096u
+
+bool block_cold(struct part *p, bool ahead)
+{
+    struct block *b = block_of(p);
+    uint64_t size = b->brief.bytes, tail = MIN(size, AHEAD_BYTES(size));
+    int fd;
+    if (LIKELY(atomic_load_explicit(&b->root, memory_order_acquire) != NULL))
+        return false;
+    /* What cannot be opened is found by who asks. */
+    if (ahead && block_file_take(b, &fd, NULL) == EC_OK) {
+        io_read_ahead(b->io, fd, 0, AHEAD_HEADER);
+        io_read_ahead(b->io, fd, size - tail, tail);
+        block_file_give(b);
+    }
+    return true;
+}
+
 static enum ec filter_read(struct block *b, const struct block_root *root,
     const struct page_ref *ref, uint8_t *out, struct err *err)
 {

@@ -494,4 +494,5 @@ const struct part_ops block_part_ops = {
     .may_equal = block_may_equal,
     .may_key = block_may_key,
     .names = block_names,
+    .cold = block_cold,
 };

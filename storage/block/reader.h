@@ -36,7 +36,8 @@ struct id_filter {
 
 struct block {
     struct part part;
-    _Atomic(struct id_filter *) ids; /* NULL: not asked yet, or no room; never changes after */
+    _Atomic(struct id_filter *) ids;   /* NULL: not asked yet, or no room; never changes after */
+    _Atomic(struct block_root *) root; /* release when it is complete; acquire by readers */
     struct io *io;
     char *path;
     struct str tenant; /* owned */
@@ -45,8 +46,7 @@ struct block {
     void (*on_corrupt)(void *ctx, const uint8_t uuid[16], const struct err *err);
     void *on_corrupt_ctx;
     _Atomic bool told;
-    pthread_mutex_t lock;              /* guards the opening */
-    _Atomic(struct block_root *) root; /* release when it is complete; acquire by readers */
+    pthread_mutex_t lock; /* guards the opening */
     /* Guarded by the lock of block_files; -1: not open. */
     int fd;
     uint32_t fd_users;
@@ -176,6 +176,7 @@ bool block_may_equal(
     struct part *p, enum part_table t, struct str key, col_id col, struct str value);
 bool block_may_key(struct part *p, enum part_table t, struct str key, bool array);
 bool block_names(struct part *p, uint64_t ret[TABLE_COUNT]);
+bool block_cold(struct part *p, bool ahead);
 
 /* load.c: pinned, checked objects. */
 enum ec block_load_schema(struct block_reader *r, struct err *err) MUST_USE;

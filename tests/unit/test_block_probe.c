@@ -179,11 +179,28 @@ static void test_probe__names_are_those_of_the_keys(void **state)
     block_fixture_free(f);
 }
 
+static void test_probe__is_cold_until_asked(void **state)
+{
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(5, 500);
+    struct part *p = fixture_write(f, (struct part *[]){head_part(h)}, 1);
+    (void)state;
+    assert_false(part_cold(head_part(h), true));
+    assert_true(part_cold(p, false));
+    assert_true(part_cold(p, true)); /* telling the kernel is no question */
+    (void)part_may_key(p, TABLE_SPANS, STR("k"), false);
+    assert_false(part_cold(p, true));
+    part_unref(p);
+    part_unref(head_part(h));
+    block_fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_probe__what_is_there_is_never_denied),
         cmocka_unit_test(test_probe__ids),
+        cmocka_unit_test(test_probe__is_cold_until_asked),
         cmocka_unit_test(test_probe__names_are_those_of_the_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

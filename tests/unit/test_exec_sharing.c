@@ -88,7 +88,7 @@ static void test_shared__is_never_denied_and_seldom_wrong(void **state)
         assert_ok(source_open(&sources[p], parts[p], &a, NULL, err));
         check_ids(&sources[p], p);
     }
-    sharing_init(&sharing, sources, PARTS, &a);
+    sharing_init(&sharing, &(struct query_ctx){0}, sources, PARTS, &a);
     for (uint32_t t = 0; t < TRACES; t++) {
         struct trace_id id = id_of(t);
         assert_ok(sharing_ask(&sharing, t % PARTS, &id, &shared, err));
