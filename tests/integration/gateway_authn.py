@@ -64,16 +64,25 @@ def reviews(c, kube):
 
 def lifetimes(c, kube):
     with Gateway(kube, gateway={"cache": {"token_ttl": "2s", "review_ttl": "1s"}}) as g:
+        def kept(name, since, status):
+            """Asked within the second that a review is kept. A machine that takes longer judges nothing."""
+            got = g.get("/api/echo", "reader").status
+            if time.monotonic() - since < 1:
+                c.equal(name, got, status)
+
         kube.forget()
+        began = time.monotonic()
         c.equal("first", g.get("/api/echo", "reader").status, 200)
+        answered = time.monotonic()
         kube.tokens["reader"]["rules"] = []
-        c.equal("G56 an allow is kept", g.get("/api/echo", "reader").status, 200)
+        kept("G56 an allow is kept", began, 200)
         time.sleep(0.6)
-        c.equal("G56 still", g.get("/api/echo", "reader").status, 200)
-        time.sleep(0.6)
+        kept("G56 still", began, 200)
+        time.sleep(max(answered + 1.2 - time.monotonic(), 0))
+        began = time.monotonic()
         c.equal("G56 and hits do not prolong it", g.get("/api/echo", "reader").status, 403)
         kube.tokens["reader"]["rules"] = [rule("get", "dev")]
-        c.equal("G56 a deny is kept too", g.get("/api/echo", "reader").status, 403)
+        kept("G56 a deny is kept too", began, 403)
         c.check("and ends", wait(lambda: g.get("/api/echo", "reader").status == 200, 3))
         c.check("G35 a second review after its time",
                 wait(lambda: g.get("/api/echo", "reader").status == 200 and
@@ -253,9 +262,11 @@ def tokens(c, issuer):
             c.equal(f"G73 {name}", (a.status, error_of(a)), (401, "invalid Authorization header"))
         issuer.forget()
         stranger = Key("RSA")
+        began = time.monotonic()
         for _ in range(20):
             answer(key=stranger, kid="random")
-        c.check("G67 random kids", issuer.count("/jwks") <= 1, issuer.count("/jwks"))
+        looks = 1 + int((time.monotonic() - began) / 10)  # one in ten seconds
+        c.check("G67 random kids", issuer.count("/jwks") <= looks, (issuer.count("/jwks"), looks))
         time.sleep(10.2)
         issuer.rotate()
         c.equal("G67 new keys after one more look", answer().status, 200)
