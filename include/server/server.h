@@ -90,6 +90,9 @@ struct server_options {
     /* Of all listeners; 0: half of the descriptors that the process may have now, so that clients
      * never take those that files need. One beyond it is closed at once. */
     unsigned connections_max;
+    /* What connections hold while they are open is charged here; NULL: nowhere. Half of it may go
+     * to those that take long URLs; one that does not fit is closed. */
+    struct budget *connection_budget;
 };
 
 enum ec server_new(const struct server_options *opt, struct server **ret, struct err *err) MUST_USE;

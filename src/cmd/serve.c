@@ -46,11 +46,12 @@
 
 struct process {
     const struct config *config;
-    struct budget memory, bodies, ingest_budget, queries, answers, storage, metrics, samples;
+    struct budget memory, connections, bodies, ingest_budget, queries, answers, storage, metrics,
+        samples;
     struct arena lists;              /* of the default limits, and of forwarders */
     struct user_limits *user_limits; /* NULL: off */
     struct budget usage, forwards;
-    struct budget *listed[10]; /* those */
+    struct budget *listed[11]; /* those */
     struct pool *pool;
     struct overrides *overrides;
     struct store *store;
@@ -174,6 +175,7 @@ static void init_budgets(struct process *p)
 {
     uint64_t total = p->config->memory_budget;
     budget_init(&p->memory, NULL, "memory", 0);
+    budget_init(&p->connections, &p->memory, "connections", MAX(total / 8, 32u << 20));
     budget_init(&p->bodies, &p->memory, "request bodies", total / 8);
     budget_init(&p->ingest_budget, &p->memory, "decoded requests", total / 8);
     budget_init(&p->queries, &p->memory, "queries", total / 4);
@@ -184,8 +186,8 @@ static void init_budgets(struct process *p)
     budget_init(&p->forwards, &p->memory, "forwarders", total / 16);
     budget_init(
         &p->storage, &p->memory, "storage", 0); /* heads, cache and builders have their own caps */
-    struct budget *all[] = {&p->memory, &p->bodies, &p->ingest_budget, &p->queries, &p->answers,
-        &p->metrics, &p->samples, &p->usage, &p->forwards, &p->storage};
+    struct budget *all[] = {&p->memory, &p->connections, &p->bodies, &p->ingest_budget, &p->queries,
+        &p->answers, &p->metrics, &p->samples, &p->usage, &p->forwards, &p->storage};
     static_assert(sizeof(all) == sizeof(p->listed), "all are shown");
     memcpy(p->listed, all, sizeof(all));
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
@@ -368,7 +370,7 @@ static enum ec start(struct process *p, struct err *err)
         .build_date = "",
     };
     TRY(api_new(&ao, &p->api, err));
-    struct server_options so = {0};
+    const struct server_options so = {.connection_budget = &p->connections};
     TRY(server_new(&so, &p->server, err));
     TRY(gateway_new(c, p->api, p->pool, &p->gateway, err));
     TRY(gateway_listen(p->gateway, p->server, &p->bodies, err));

@@ -50,10 +50,9 @@ void conn_free(struct conn *c)
 void conn_free_now(struct conn *c)
 {
     ASSERT(c->magic == CONN_MAGIC);
-    if (c->kind == CONN_H1) {
+    if (c->kind == CONN_H1)
         tls_peer_free(c->h1.cert);
-        budget_give(c->listener->opt.body_budget, c->h1.charged);
-    }
+    budget_give(c->listener->server->connection_budget, c->charged);
     if (c->counted_peer && !c->handed_over)
         peer_uncount(c->listener, &c->key);
     if (!c->handed_over) {
@@ -62,6 +61,17 @@ void conn_free_now(struct conn *c)
     }
     c->magic = 0;
     free(c);
+}
+
+bool conn_charge(struct conn *c, size_t n)
+{
+    if (!budget_take(c->listener->server->connection_budget, n)) {
+        log_event(LOG_DEBUG, "connection refused: no memory for more",
+            LZ("listener", c->listener->name), LZ("peer", c->peer));
+        return false;
+    }
+    c->charged += n;
+    return true;
 }
 
 static void conn_link(struct conn *c)

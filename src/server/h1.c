@@ -327,18 +327,31 @@ static struct h1_daemon *h1_daemon_new(
     return d;
 }
 
+/* MHD clears a connection's memory after each request, so that all of it is real from then on. The
+ * other half is for short URLs: most connections never send a long one. */
+static bool long_url_fits(const struct conn *c, size_t n)
+{
+    const struct budget *b = c->listener->server->connection_budget;
+    uint64_t cap = b == NULL ? 0 : atomic_load_explicit(&b->cap, memory_order_relaxed);
+    return cap == 0 || budget_used(b) + n <= cap / 2;
+}
+
 bool h1_adopt(struct conn *c)
 {
     struct loop *loop = c->loop;
     struct listener *key = c->listener->tls == NULL ? NULL : c->listener;
     uint32_t url_max = c->listener->opt.url_bytes_max;
-    if (url_max > URL_MAX && !budget_take(c->listener->opt.body_budget, url_max - URL_MAX))
+    size_t memory = POOL_BYTES + (key == NULL ? 0 : CONN_TLS_BYTES);
+    if (!long_url_fits(c, memory + url_max - URL_MAX))
         url_max = URL_MAX;
+    if (!conn_charge(c, memory + url_max - URL_MAX)) {
+        conn_free(c);
+        return false;
+    }
     struct h1_daemon *d = loop->daemons;
     while (d != NULL && (d->listener != key || d->url_max != url_max))
         d = d->next;
     if (d == NULL && (d = h1_daemon_new(loop, key, url_max)) == NULL) {
-        budget_give(c->listener->opt.body_budget, url_max - URL_MAX);
         conn_free(c);
         return false;
     }
@@ -347,7 +360,6 @@ bool h1_adopt(struct conn *c)
     c->kind = CONN_H1;
     memset(&c->h1, 0, sizeof(c->h1));
     c->h1.url_max = url_max;
-    c->h1.charged = url_max - URL_MAX;
     d->ready = true;
     if (MHD_add_connection(d->mhd, fd, (struct sockaddr *)&c->addr, c->addr_len) == MHD_YES)
         return true;

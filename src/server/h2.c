@@ -15,6 +15,7 @@
 #include "server_int.h"
 #include "tls.h"
 
+#define H2_BYTES          (14u << 10) /* what nghttp2 holds for a connection without streams */
 #define STREAM_WINDOW     (1 << 20)
 #define CONNECTION_WINDOW (4 << 20)
 #define CONTINUATIONS_MAX 8
@@ -190,6 +191,10 @@ bool h2_adopt(struct conn *c, bool tls)
     h->active_ns = h->heard_ns = h->wrote_ns = c->loop->now_ns;
     h->handshaking = tls;
     loop_remember(c);
+    if (!conn_charge(c, H2_BYTES + (tls ? CONN_TLS_BYTES : 0))) {
+        conn_free(c);
+        return false;
+    }
     if (tls)
         h->tls = tls_session_new(c->listener->tls, c->fd);
     if ((tls && h->tls == NULL) || !session_new(h)) {

@@ -32,6 +32,7 @@ enum ec server_new(const struct server_options *opt, struct server **ret, struct
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     s->connections_max =
         opt != NULL && opt->connections_max != 0 ? opt->connections_max : default_connections_max();
+    s->connection_budget = opt == NULL ? NULL : opt->connection_budget;
     pthread_condattr_t attr;
     s->n_loops = opt != NULL && opt->threads != 0 ? opt->threads : (unsigned)MIN(MAX(cpus, 1), 4);
     s->loops = xcalloc(s->n_loops, sizeof(*s->loops));

@@ -29,7 +29,8 @@
 #include "server/server.h"
 
 #define HEADER_BLOCK_MAX (16u << 10)
-#define URL_MAX          (8u << 10) /* unless the listener allows more */
+#define URL_MAX          (8u << 10)  /* unless the listener allows more */
+#define CONN_TLS_BYTES   (12u << 10) /* what GnuTLS holds for a connection */
 #define READ_CHUNK       (64u << 10)
 #define BODY_DRAIN_MAX \
     (64u << 20) /* refused HTTP/1.1 body bytes read away so that the answer arrives */
@@ -133,6 +134,7 @@ struct conn {
     socklen_t addr_len;
     char peer[72];       /* "192.0.2.1:1234" */
     int64_t deadline_ns; /* closed when passed; 0: none */
+    size_t charged;      /* to the budget of connections, until conn_free_now */
     struct message arrive;
     union {
         struct {
@@ -140,7 +142,6 @@ struct conn {
             bool cert_seen;
             struct tls_peer *cert;
             uint32_t url_max;
-            size_t charged; /* to the body budget, for a long URL */
         } h1;
         struct h2_conn *h2;
     };
@@ -156,6 +157,8 @@ void peer_uncount(struct listener *l, const struct peer_key *key);
 void conn_start(struct loop *loop, struct message *m); /* a dealt connection arrives on its loop */
 /* A connection on fd that takes the place of c, which no longer counts. Same loop. */
 struct conn *conn_hand_over(struct conn *c, int fd);
+/* False: n bytes more are not to be had. */
+bool conn_charge(struct conn *c, size_t n) MUST_USE;
 void conn_free(struct conn *c); /* at the end of the batch; closes fd unless H1 */
 void conn_free_now(struct conn *c);
 
@@ -352,7 +355,8 @@ struct server {
     struct loop *loops;
     unsigned n_loops;
     unsigned connections_max;
-    pthread_mutex_t lock; /* guards listeners */
+    struct budget *connection_budget; /* or NULL */
+    pthread_mutex_t lock;             /* guards listeners */
     struct listener *listeners;
     atomic_bool draining, stopping;
     atomic_uint connections, exchanges, next_loop;

@@ -154,7 +154,17 @@ def promises(server):
             s = socket.create_connection(("127.0.0.1", server.otlp_http), 5)
             s.sendall(f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PB}\r\nContent-Length: {size}\r\n\r\n\n".encode())
             held.append(s)
-    time.sleep(0.2)
+    for i in range(1000):  # requests that hardly begin, where long URLs are taken
+        s = socket.socket()
+        s.bind((f"127.0.0.{2 + i % 5}", 0))
+        s.settimeout(2)
+        try:
+            s.connect(("127.0.0.1", server.http_port))
+            s.sendall(b"GET ")
+        except OSError:
+            pass
+        held.append(s)
+    time.sleep(0.5)
     one = span()
     one["attributes"] = attrs({"pad": "x" * 200000})
     c.equal("beside promises", [send(server, request_pb(request([one]))) for _ in range(5)], [200] * 5)

@@ -65,7 +65,7 @@ def wait(what, seconds=20):
 def tree(server):
     got = budgets(server)
     names = {name for name, parent in got}
-    c.check("budgets", names >= {"memory", "request bodies", "decoded requests", "queries", "streamed answers", "metrics generator", "remote write",
+    c.check("budgets", names >= {"memory", "connections", "request bodies", "decoded requests", "queries", "streamed answers", "metrics generator", "remote write",
                                  "cost attribution", "forwarders", "storage", "heads", "storage work", "block-cache"}, got)
     for parent in ("memory", "storage"):
         below = sum(v[""] for (name, p), v in got.items() if p == parent)

@@ -196,13 +196,20 @@ struct listener_options fixture_options(void)
 
 void fixture_start(struct fixture *f, const struct listener_options *opt)
 {
+    fixture_start_within(f, opt, NULL);
+}
+
+void fixture_start_within(
+    struct fixture *f, const struct listener_options *opt, struct budget *connections)
+{
     struct err err = {0};
     struct listener_options o = opt == NULL ? fixture_options() : *opt;
+    const struct server_options s = {.threads = 2, .connection_budget = connections};
     memset(f, 0, sizeof(*f));
     budget_init(&f->budget, NULL, "bodies", 128u << 20);
     o.body_budget = &f->budget;
     o.ctx = f;
-    assert_ok(server_new(&(struct server_options){.threads = 2}, &f->server, &err), err);
+    assert_ok(server_new(&s, &f->server, &err), err);
     assert_ok(server_listen(f->server, &o, &f->listener, &f->port, &err), err);
     assert_true(f->port != 0);
 }

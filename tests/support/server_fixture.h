@@ -25,6 +25,9 @@ struct fixture {
 /* opt: NULL for the defaults of the tests (HTTP/1.1, HTTP/2 and gRPC, all encodings, 2 loops). */
 struct listener_options fixture_options(void);
 void fixture_start(struct fixture *f, const struct listener_options *opt);
+/* What connections hold is charged to `connections`. */
+void fixture_start_within(
+    struct fixture *f, const struct listener_options *opt, struct budget *connections);
 void fixture_release(struct fixture *f);
 /* Frees the server; asserts that the budget is empty and no connection is counted. */
 void fixture_stop(struct fixture *f);

@@ -84,10 +84,13 @@ static void test_h1__a_long_url_beside_short_headers(void **state)
     (void)state;
     static char request[260000], text[210000];
     const uint32_t max = 160u << 10;
+    const size_t one = (48u << 10) + max - 8192; /* what a connection holds */
     struct listener_options o = fixture_options();
+    struct budget held;
     struct fixture f;
     o.url_bytes_max = max;
-    fixture_start(&f, &o);
+    budget_init(&held, NULL, "connections", 2 * one);
+    fixture_start_within(&f, &o, &held);
     struct net c = net_connect(f.port, 0);
     struct http_answer a;
     for (unsigned i = 0; i < 3; i++) { /* kept alive: short, long, short */
@@ -98,9 +101,10 @@ static void test_h1__a_long_url_beside_short_headers(void **state)
         assert_true(net_answer(&c, &a, false));
         assert_int_equal(a.status, 404);
         answer_free(&a);
-        for (unsigned k = 0; k < 1000 && budget_used(&f.budget) != max - 8192; k++)
+        for (unsigned k = 0; k < 1000 && budget_used(&f.budget) != 0; k++)
             fixture_sleep_ms(5); /* the exchange goes after its answer */
-        assert_int_equal(budget_used(&f.budget), max - 8192); /* the connection's */
+        assert_int_equal(budget_used(&f.budget), 0);
+        assert_int_equal(budget_used(&held), one);
     }
     net_close(&c);
     for (int d = 0; d <= 1; d++) { /* the cap, and headers that are too long beside a long URL */
@@ -115,12 +119,12 @@ static void test_h1__a_long_url_beside_short_headers(void **state)
         assert_int_equal(a.status, d == 0 ? 414 : 431);
         answer_free(&a);
         net_close(&c);
+        for (unsigned k = 0; k < 1000 && budget_used(&held) != 0; k++)
+            fixture_sleep_ms(5); /* the closed connections give theirs back */
+        assert_int_equal(budget_used(&held), 0);
     }
     /* No budget for the memory: the connection works, with a URL of the default length. */
-    for (unsigned k = 0; k < 1000 && budget_used(&f.budget) != 0; k++)
-        fixture_sleep_ms(5); /* the closed connections give theirs back */
-    assert_int_equal(budget_used(&f.budget), 0);
-    atomic_store(&f.budget.cap, 100000);
+    atomic_store(&held.cap, 2 * one - 1);
     for (int d = 0; d <= 1; d++) {
         fill(text, (size_t)(8192 - 1 + d));
         c = net_connect(f.port, 0);
@@ -131,7 +135,6 @@ static void test_h1__a_long_url_beside_short_headers(void **state)
         answer_free(&a);
         net_close(&c);
     }
-    atomic_store(&f.budget.cap, 0);
     struct h2_client *h = h2_open(net_connect(f.port, 0), 0, true);
     const char *pairs[] = {
         ":method", "GET", ":scheme", "http", ":path", text, ":authority", "x", NULL};
@@ -143,6 +146,7 @@ static void test_h1__a_long_url_beside_short_headers(void **state)
     h2_stream_free(s);
     h2_free(h);
     fixture_stop(&f);
+    budget_deinit(&held);
 }
 
 static void test_h1__rubbish_is_refused(void **state)
@@ -215,6 +219,57 @@ static void test_connections__are_capped_in_all_and_per_address(void **state)
         }
         fixture_stop(&f);
     }
+}
+
+/* Silent or kept alive, they hold what is charged; who does not fit is closed, and bodies are not
+ * what it is taken from. */
+static void test_connections__are_charged(void **state)
+{
+    (void)state;
+    enum { SHORT = 48u << 10, LONG = SHORT + (152u << 10), H2 = 14u << 10 };
+    struct listener_options o = fixture_options();
+    struct budget held;
+    struct fixture f;
+    struct net c[8];
+    struct http_answer a;
+    o.url_bytes_max = 160u << 10;
+    budget_init(&held, NULL, "connections", 4 * LONG); /* two long ones, eight short */
+    fixture_start_within(&f, &o, &held);
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+            size_t want = i < 2 ? (i + 1) * LONG : 2 * LONG + (i - 1) * SHORT;
+            c[i] = net_connect(f.port, 0);
+            assert_true(net_sendz(&c[i], "GET"));
+            for (unsigned k = 0; k < 1000 && budget_used(&held) != want; k++)
+                fixture_sleep_ms(2);
+            assert_int_equal(budget_used(&held), want);
+        }
+        struct h2_client *h = h2_open(net_connect(f.port, 0), 0, true);
+        struct h2_stream *s = h2_request(h, get_info, (struct bytes){0}, false);
+        assert_true(h2_finish(h, s));
+        assert_int_equal(budget_used(&held), 2 * LONG + 6 * SHORT + H2);
+        h2_stream_free(s);
+        for (unsigned k = 0; k < 2; k++) { /* there is room for one more, or a byte too little */
+            struct net last = net_connect(f.port, 0);
+            atomic_store(&held.cap, budget_used(&held) + SHORT - k);
+            assert_true(net_sendz(&last, "GET /info HTTP/1.1\r\nHost: x\r\n\r\n"));
+            assert_int_equal(net_answer(&last, &a, false), k == 0);
+            answer_free(&a);
+            net_close(&last);
+            for (unsigned w = 0; w < 1000 && budget_used(&held) != 2 * LONG + 6 * SHORT + H2; w++)
+                fixture_sleep_ms(2);
+        }
+        assert_int_equal(budget_used(&f.budget), 0);
+        h2_free(h);
+        for (size_t i = 0; i < ARRAY_LEN(c); i++)
+            net_close(&c[i]);
+        for (unsigned k = 0; k < 1000 && budget_used(&held) != 0; k++)
+            fixture_sleep_ms(2);
+        assert_int_equal(budget_used(&held), 0);
+        atomic_store(&held.cap, 4 * LONG);
+    }
+    fixture_stop(&f);
+    budget_deinit(&held);
 }
 
 /* Half of the descriptors, over all listeners: the store opens files with the rest. */
@@ -627,6 +682,7 @@ int main(void)
         T(test_h1__rubbish_is_refused),
         T(test_h2__url_and_header_caps),
         cmocka_unit_test(test_connections__are_capped_in_all_and_per_address),
+        cmocka_unit_test(test_connections__are_charged),
         cmocka_unit_test(test_connections__leave_descriptors_for_files),
         cmocka_unit_test(test_connections__a_thousand_may_idle),
         HASTY(test_slow__heads_and_bodies_are_cut_off),
