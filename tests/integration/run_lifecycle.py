@@ -68,6 +68,20 @@ def clean_stop():
         c.equal("all there", [get(server, f"/api/traces/{t}").status for t in traces], [200] * 20)
 
 
+def replay_in_time():
+    """10 s per GiB of log, judged by the CPU that the start takes: other processes do not count."""
+    with Server({"distributor": {"max_attribute_bytes": 1 << 20}}) as server:
+        for _ in range(12):
+            spans = [span(attributes={"noise": random.randbytes(4000).hex()}) for _ in range(400)]
+            c.equal("stored", post(server, request_pb(request(spans)), PB).status, 200)
+        server.kill()
+        mib = sum(p.stat().st_blocks * 512 for p in server.wal_dir.rglob("*.wal")) / 2**20
+        server.start()
+        seconds, said = server.cpu_seconds(), server.log_text().rsplit("Starting", 1)[1]
+        c.check("from the log", mib > 16 and "wal_records=12" in said, (mib, said))
+        c.check("in time", seconds < (0.5 + 10 * mib / 1024) * (10 if sanitized() else 1), (seconds, mib))
+
+
 def stop_under_load():
     """Every ack before the end counts; SIGTERM does not wait for a client that goes on and on."""
     with Server({"overrides": {"defaults": {"ingestion": {"max_traces_per_user": 0}}}}) as server:
@@ -276,7 +290,7 @@ def retention():
 
 
 def main():
-    for function in (judge_of_a_stop, clean_stop, stop_under_load, stop_with_a_hundred_clients, idle_connections_do_not_delay, signals,
+    for function in (judge_of_a_stop, clean_stop, replay_in_time, stop_under_load, stop_with_a_hundred_clients, idle_connections_do_not_delay, signals,
                      second_process, bad_folders, command_line, overrides_file, retention):
         c.run(function.__name__, function)
     c.finish()

@@ -36,7 +36,7 @@ from ledger import ACKED, REFUSED, UNKNOWN, Ledger  # noqa: E402
 from points import Points  # noqa: E402
 from scenarios import after_load, prepare, run_fsck  # noqa: E402
 from server import (READY_SECONDS, STOP_SECONDS, Server, ServerError, free_ports,  # noqa: E402
-                    merge, sanitized)
+                    merge, patience)
 from writers import Reader, Writer  # noqa: E402
 
 TENANTS = ["alpha", "beta", "gamma", "delta.with-dots", "e!*'()"]
@@ -142,7 +142,7 @@ class Run:
         if self.stopped and "wal_records=0 " not in self.server.log_text():
             self.checker.problem(f"cycle {self.done + 1}: a clean stop has left something to replay")
         self.stopped = False
-        if seconds > READY_SECONDS * (4 if sanitized() else 1):
+        if seconds > READY_SECONDS * patience():
             self.checker.problem(f"cycle {self.done + 1}: ready after {seconds:.1f} s")
         return True
 
@@ -209,7 +209,7 @@ class Run:
             self.checker.problem(f"cycle {cycle}: SIGTERM did not end it")
             return
         self.longest_stop = max(self.longest_stop, seconds)
-        if seconds > STOP_SECONDS * (5 if sanitized() else 1):
+        if seconds > STOP_SECONDS * patience():
             self.checker.problem(f"cycle {cycle}: a stop took {seconds:.2f} s ({passed:.2f} by the clock)")
 
     def stop(self):
