@@ -2,23 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """This run against an earlier one: a JSON line for each figure that both have, with its ratio; more than --limit worse is flagged.
 
-against.py EARLIER.jsonl NOW.jsonl [--limit 1.2] [--fail] [--all]
+against.py EARLIER.jsonl NOW.jsonl [--limit 1.2] [--fail] [--all] [--store FILE]
 
 Rows of the two are the same when their words are the same (strings, truth values, and numbers that name a case: threads, sources, level).
 Figures are known by their unit at the end of the name, or by `value` with `unit` and `better`. What one slow moment decides (max, p99,
 p99.9, the first of several) is shown with --all and never flagged. `ratio` is now / earlier, turned so that above 1 is worse. Without --all
-only flagged rows are shown, and one line that counts. --fail: exit status 1 when a row is flagged.
+only flagged rows are shown, and one line that counts. --fail: exit status 1 when a row is flagged. Minutes and promises of a run are no
+figures to compare. --store writes instead: all rows of NOW, and those of EARLIER that NOW does not have.
 """
 import argparse
 import json
+import os
 import re
 import sys
 
 CASE_NUMBERS = {"threads", "sources", "level", "batch"}
+NO_FIGURES = {"minute", "promise"}
 NO_CASE = {"first_error", "unit", "better", "vivace"}
 LESS = re.compile(r"(^|_)(us|ms|ns|mib|bytes|cpu|s)(_|$)|per_span$|_us$|_ms$")
 MORE = re.compile(r"_per_s$|^spans/s$")
-NOISE = re.compile(r"max|p99|first|peer|wall|before|after|disk|idle_|alone|over_disk|cold|seconds|longest|at_s|sync|mb_s|append_us")
+NOISE = re.compile(r"max|p99|loaded_|first|peer|wall|before|after|disk|idle_|alone|over_disk|cold|seconds|longest|at_s|sync|mb_s|append_us")
 
 
 def row_name(row):
@@ -43,16 +46,29 @@ def figures(row):
     return out
 
 
+def lines(path):
+    with open(path, encoding="utf-8") as f:
+        return [(json.loads(text), text) for text in f if text.startswith("{")]
+
+
 def read(path):
     rows = {}
-    with open(path, encoding="utf-8") as f:
-        for text in f:
-            if not text.startswith("{"):
-                continue
-            row = json.loads(text)
+    for row, _ in lines(path):
+        if NO_FIGURES.isdisjoint(row):
             for name, figure in figures(row).items():
                 rows[(row_name(row), name)] = figure
     return rows
+
+
+def store(earlier, now, path):
+    """Row for row, so that a run of some benchmarks renews only theirs."""
+    new = lines(now)
+    known = {row_name(row) for row, _ in new}
+    old = [text for row, text in lines(earlier) if row_name(row) not in known] if os.path.exists(earlier) else []
+    with open(path + ".new", "w", encoding="utf-8") as f:
+        f.writelines(old + [text for row, text in new if NO_FIGURES.isdisjoint(row)])
+    os.replace(path + ".new", path)
+    print(json.dumps({"stored": path, "renewed": len(new), "kept": len(old)}))
 
 
 def compare(earlier, now, limit):
@@ -74,7 +90,11 @@ def main():
     ap.add_argument("--limit", type=float, default=1.2)
     ap.add_argument("--fail", action="store_true")
     ap.add_argument("--all", action="store_true")
+    ap.add_argument("--store", help="write the rows here instead of comparing")
     a = ap.parse_args()
+    if a.store:
+        store(a.earlier, a.now, a.store)
+        return
     earlier, now = read(a.earlier), read(a.now)
     rows = compare(earlier, now, a.limit)
     for row, figure, was, value, ratio, worse in rows:

@@ -30,6 +30,7 @@ sys.path[:0] = [str(TOP / "bench" / "server"), str(TOP / "bench" / "large")]
 import large  # noqa: E402
 import run_server  # noqa: E402  the same server, configuration and corpus maker
 import svg  # noqa: E402
+from server import merge  # noqa: E402
 
 CHUNK_TRACES = 40816  # some half a million spans
 CHUNK_MINUTES = 35
@@ -155,6 +156,9 @@ class Made(Server):
 
     def __init__(self, folder, manifest):
         self.of, self.manifest = large.server(folder), manifest
+        # Scans of everything beside other work take longer than a client would wait.
+        slow = {"search": {"timeout": "10m"}, "metrics": {"timeout": "10m"}}
+        self.of.config = merge(self.of.config, {"query_frontend": slow, "querier": {"search": {"query_timeout": "10m"}}})
         self.ready_ms = self.of.start() * 1e3
         self.process = self.of.process
         self.conn = http.client.HTTPConnection("127.0.0.1", self.of.http_port, timeout=300)

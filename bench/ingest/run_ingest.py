@@ -4,7 +4,8 @@
 
 run_ingest.py [--millions 5] [--vivace PROGRAM ...] [--rounds 1]   CPU and bytes written, all flushes and merges included
 run_ingest.py --encodings [...]                                    the same half million over gRPC and HTTP, plain and gzip
-run_ingest.py --replay [--mib 1024]                                the start of a server whose log holds that much
+run_ingest.py --replay [--mib 1024]                                the start of a server whose log holds that much: wall and CPU until
+                                                                   /ready, peak memory; exit status 1 over 10 s a GiB
 
 With several programs (before and after a change) they take turns. The corpora are those of bench/growth (half a million spans,
 35 minutes each, each before the last), made once and kept in build/bench/chunks. CPU is the process's own clock, user and system,
@@ -158,8 +159,12 @@ def replay(program, loadgen, files, mib):
         blocks = run_server.block_bytes(data)
         server = growth.Server(program, data)
         server.start(300)
+        cpu, ready, gib = server.cpu(), server.ready_ms / 1e3, raw / 2**30
         run_server.line(result="replay", vivace=program, raw_mib=round(raw / 2**20), log_mib=round(log / 2**20), block_bytes=blocks,
-                        ready_s=round(server.ready_ms / 1e3, 2), cpu_s=round(server.cpu(), 2), peak_mib=round(server.peak_mib(), 1))
+                        ready_s=round(ready, 2), cpu_s=round(cpu, 2), ready_s_per_gib=round(ready / gib, 2), cpu_s_per_gib=round(cpu / gib, 2),
+                        peak_mib=round(server.peak_mib(), 1))
+        run_server.line(promise="replay of 1 GiB of requests in 10 s", kept=ready / gib <= 10)
+        return ready / gib <= 10
     finally:
         if server.process.poll() is None:
             server.stop()
@@ -178,15 +183,16 @@ def main():
     run_server.BUILD.mkdir(parents=True, exist_ok=True)
     loadgen = run_server.build_loadgen()
     need = 1 if a.encodings else a.mib // 200 + 1 if a.replay else int(a.millions * 2 + 0.999)
-    files = chunks(loadgen, need)
+    files, kept = chunks(loadgen, need), True
     for _ in range(a.rounds):
         for program in a.vivace:
             if a.encodings:
                 encodings(program, loadgen, files[0])
             elif a.replay:
-                replay(program, loadgen, files, a.mib)
+                kept = replay(program, loadgen, files, a.mib) and kept
             else:
                 ingest(program, loadgen, files, a.millions)
+    sys.exit(0 if kept else 1)
 
 
 if __name__ == "__main__":

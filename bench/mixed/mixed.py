@@ -142,7 +142,7 @@ def pairs(idle, loaded, label):
     for name, after in sorted(loaded.items()):
         before = idle.get(name)
         if before:
-            line(**{label: name}, n=after["n"], p50_ms=after["p50_ms"], p99_ms=after["p99_ms"], idle_n=before["n"], idle_p50_ms=before["p50_ms"],
+            line(**{label: name}, n=after["n"], loaded_p50_ms=after["p50_ms"], loaded_p99_ms=after["p99_ms"], idle_n=before["n"], idle_p50_ms=before["p50_ms"],
                  idle_p99_ms=before["p99_ms"], p50_ratio=ratio(after["p50_ms"], before["p50_ms"]), p99_ratio=ratio(after["p99_ms"], before["p99_ms"]))
 
 
