@@ -31,8 +31,9 @@
 
 #define LIFE_OPS 3000
 #define RING     16
-/* The store's hour, less what its whole seconds may differ. */
+/* The store's hour, less or more what its whole seconds may differ. */
 #define CLOCK_NEAR_NS (3590 * NS_PER_S)
+#define CLOCK_FAR_NS  (3610 * NS_PER_S)
 
 static struct {
     uint64_t ops, seed;
@@ -212,6 +213,16 @@ static void op_retain(struct life *l)
     check_all(l, true, true);
 }
 
+/* The newest arrival of all. */
+static int64_t newest_arrival(const struct life *l)
+{
+    int64_t newest_ns = 0;
+    for (unsigned t = 0; t < MODEL_TENANTS; t++)
+        for (size_t i = 0; i < l->m.tenants[t].n; i++)
+            newest_ns = MAX(newest_ns, l->m.tenants[t].p[i].last_arrival_ns);
+    return newest_ns;
+}
+
 static void op_restart(struct life *l)
 {
     struct err err = {0};
@@ -220,7 +231,10 @@ static void op_restart(struct life *l)
     trail(l, how == 0 ? "power loss" : how == 1 ? "kill" : "restart");
     model_unpin(&l->pin, l->w);
     check_all(l, false, false);
+    if (draw(l, 3) == 0) /* the machine is off for a while */
+        sim_world_pass(l->w, (int64_t)draw(l, 10 * 3600) * NS_PER_S);
     bool believed = l->w->wall_ns - l->m.newest_block_ns < CLOCK_NEAR_NS;
+    bool doubted = l->w->wall_ns - newest_arrival(l) > CLOCK_FAR_NS;
     if (how < 2) {
         struct sim_world *c = sim_world_image(
             l->w, how == 0 ? &loss : NULL, l->w->history.n - 1, hash_mix(l->seed + l->op));
@@ -233,7 +247,7 @@ static void op_restart(struct life *l)
     }
     expect(sim_world_open(l->w, &err), "open", &err);
     l->m.reviving = true;
-    check_all(l, true, believed);
+    check_all(l, !doubted, believed); /* in doubt nothing may go */
     l->m.reviving = false;
     n_believed += believed;
 }
