@@ -223,6 +223,20 @@ static enum ec find_keys(struct compare *x, struct err *err)
 
 /* ---- with what is kept of blocks (see compare_kept.h) ---- */
 
+/* Keys whose values do not fit are counted in full. WHY not all of them: that would be tried anew
+ * by each query, in vain. */
+static void put_aside(struct compare *x)
+{
+    for (size_t i = 0; i < x->keys.n; i++) {
+        struct key *k = x->keys.p[i];
+        if (state_of(k) != KEY_REFUSED)
+            continue;
+        key_end(k);
+        k->aside = true;
+        set_state(k, KEY_DONE);
+    }
+}
+
 /* One round of the waiting keys. *ret_ok false: some were refused. */
 static enum ec round_once(struct compare *x, bool count_spans, bool *ret_ok, struct err *err)
 {
@@ -231,6 +245,8 @@ static enum ec round_once(struct compare *x, bool count_spans, bool *ret_ok, str
             key_begin(x, x->keys.p[i], false);
     TRY(pass(x, count_spans, err));
     TRY(choose(x, err));
+    if (x->kept->counting)
+        put_aside(x);
     *ret_ok = count_state(x, KEY_REFUSED) == 0;
     return *ret_ok ? count_chosen(x, err) : EC_OK;
 }
