@@ -120,21 +120,21 @@ bool wal_prepare_due(struct wal *w)
     return due;
 }
 
+/* What has so many bytes in it, and an eighth more. */
+static uint64_t wal_size_for(const struct wal *w, uint64_t bytes)
+{
+    return wal_round_up(MIN(MAX(bytes + bytes / 8, w->bytes_min), w->bytes_max));
+}
+
 /* After a full segment one of twice its size; after one that was sealed early, of what it held. mu
  * held. WHY not over what the log took between rotations: a log is let go head by head, and the
- * next head takes as much as the last. Doubling beyond that is zeros that nobody overwrites. */
+ * next head takes as much as the last. What is beyond that is zeros that nobody overwrites. */
 static uint64_t wal_next_size(const struct wal *w)
 {
-    uint64_t size = w->bytes_min;
-    if (!w->rotate_want) {
-        while (size < w->cycle_bytes + w->cycle_bytes / 8)
-            size *= 2;
-        uint64_t twice = MAX(w->next_bytes, w->cur->bytes) * 2;
-        return MIN(w->bytes_max, w->cycle_bytes == 0 ? twice : MIN(twice, size));
-    }
-    while (size < w->cur->pos && size < w->bytes_max)
-        size *= 2;
-    return MIN(size, w->bytes_max);
+    if (w->rotate_want)
+        return wal_size_for(w, w->cur->pos);
+    uint64_t twice = MIN(w->bytes_max, MAX(w->next_bytes, w->cur->bytes) * 2);
+    return w->cycle_bytes == 0 ? twice : MIN(twice, wal_size_for(w, w->cycle_bytes));
 }
 
 enum ec wal_prepare_next(struct wal *w, struct err *err)
