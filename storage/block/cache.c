@@ -15,6 +15,7 @@
 
 #define CACHE_SHARDS     16u
 #define CACHE_TABLE_MIN  64u
+#define ASKED_OFTEN      2u    /* times before; at most 3 */
 #define CACHE_ASKED      8192u /* power of two */
 #define CACHE_EVICT_WALK 256u  /* pinned objects passed over before a shard is given up */
 
@@ -265,11 +266,16 @@ bool block_cache_again(struct block_cache *c, uint64_t what)
 {
     uint64_t hash = hash_mix(what),
              cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
-    uint32_t mark = (uint32_t)(hash >> 32) | 1;
+    uint32_t mark = (uint32_t)(hash >> 32) & ~3u; /* below it how often, up to ASKED_OFTEN */
     /* Relaxed: a hint. */
     _Atomic uint32_t *at = &c->asked[hash & (CACHE_ASKED - 1)];
-    bool again = atomic_exchange_explicit(at, mark, memory_order_relaxed) == mark;
-    return again && (cap == 0 || budget_used(&c->budget) < cap - cap / 8);
+    uint32_t old = atomic_load_explicit(at, memory_order_relaxed);
+    uint32_t times = (old & ~3u) == mark ? old & 3u : 0;
+    if (times < ASKED_OFTEN) {
+        atomic_store_explicit(at, mark | (times + 1), memory_order_relaxed);
+        return false;
+    }
+    return cap == 0 || budget_used(&c->budget) < cap - cap / 8;
 }
 
 /* `bytes` are charged to payer: given back when there is no memory. */

@@ -46,8 +46,8 @@ void block_cache_unpin(struct cached *o);
 /* Charges what stays as long as its block to the cache, up to a quarter of it; false: no room. */
 bool block_cache_hold(struct block_cache *c, uint64_t bytes);
 void block_cache_let_go(struct block_cache *c, uint64_t bytes);
-/* Was `what` asked about not long ago, and is there room to keep what belongs to it? Remembers that
- * it was asked about now. Now and then the answer is wrong. */
+/* Was `what` asked about twice not long ago, and is there room to keep what belongs to it?
+ * Remembers that it was asked about now. Now and then the answer is wrong. */
 bool block_cache_again(struct block_cache *c, uint64_t what);
 /* Is there room for what can be made again without reading? Not in the last quarter. */
 bool block_cache_spares(struct block_cache *c, uint64_t bytes);

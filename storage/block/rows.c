@@ -4,8 +4,8 @@
  * A page comes from the disk and through zstd as a whole, but of what it holds only the values of
  * the wanted rows are unpacked, checked and, when they are strings of a chunk's own dictionary,
  * looked up. Nothing of that is kept in the cache: of a thousand blocks the next trace lies in
- * another group. A group that is asked again gets whole views, which are kept, while the cache has
- * room for them: on a small store all of it ends up in memory.
+ * another group. A group that is asked a third time gets whole views, which are kept, while the
+ * cache has room for them: on a small store all of it ends up in memory.
  *
  * What is uncommon (sparse fixed columns, chunks of several pages, many values) is left to the
  * whole view, which is a right answer here, too. */
@@ -72,8 +72,8 @@ static enum ec rows_list(struct block_reader *r, struct block_rows *b, const uin
     return EC_OK;
 }
 
-/* Was this group asked for before? Remembers that it was now. The answer may be wrong, which costs
- * some time or some room in the cache. */
+/* Was this group asked for twice before? Remembers that it was now. The answer may be wrong, which
+ * costs some time or some room in the cache. */
 static bool rows_again(struct block_reader *r, enum part_table t, uint32_t g)
 {
     return block_cache_again(r->b->cache, r->b->serial << 32 ^ (uint64_t)t << 28 ^ g);

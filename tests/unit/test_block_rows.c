@@ -129,8 +129,8 @@ static void test_rows__are_those_of_the_whole_view(void **state)
     block_fixture_free(f);
 }
 
-/* The first time of a few rows nothing is kept but the lists that lead to them, the second time all
- * of the group. */
+/* The first two times of a few rows nothing is kept but the lists that lead to them, the third time
+ * all of the group. */
 static void test_rows__asked_again_are_kept(void **state)
 {
     struct block_fixture *f = block_fixture_new();
@@ -145,7 +145,7 @@ static void test_rows__asked_again_are_kept(void **state)
         assert_ok(part_view_rows(r, 0, COL_SPAN_DURATION, 5, 7, &v, &err), err);
         assert_int_equal(v.n, 7);
         const struct block_column *k = block_schema_column(b->schema, COL_SPAN_DURATION);
-        assert_int_equal(block_has_chunk(b, k->chunk_first), round > 0);
+        assert_int_equal(block_has_chunk(b, k->chunk_first), round > 1);
         part_reader_close(r);
     }
     part_unref(p);
