@@ -2,8 +2,8 @@
  * The page cache. See cache.h for the rules, below for the two lists of a shard.
  *
  * A shard is a hash table (chains through hash_next) and a list in order of use (head: newest).
- * Eviction walks a shard's list from the tail and passes over what is pinned; it starts in the
- * shard that needs room and goes on through the others, one lock at a time, so no lock order is
+ * Eviction walks a shard's list from the tail and moves what is pinned to the head; it starts in
+ * the shard that needs room and goes on through the others, one lock at a time, so no lock order is
  * needed.
  */
 #include "cache.h"
@@ -17,7 +17,7 @@
 #define CACHE_TABLE_MIN  64u
 #define ASKED_OFTEN      2u    /* times before; at most 3 */
 #define CACHE_ASKED      8192u /* power of two */
-#define CACHE_EVICT_WALK 256u  /* pinned objects passed over before a shard is given up */
+#define CACHE_EVICT_WALK 256u  /* pinned objects met before a shard is given up */
 
 struct cache_shard {
     pthread_mutex_t lock; /* guards everything below */
@@ -31,6 +31,10 @@ struct block_cache {
     struct budget budget;
     _Atomic uint64_t serial;
     _Atomic uint64_t held; /* block_cache_hold */
+    /* Nothing could be evicted, and nothing was unpinned since: looking again would be in vain.
+     * Set before looking, so an unpin meanwhile is not missed (sequentially consistent, as are the
+     * pins there). */
+    _Atomic bool starved;
     struct block_files files;
     _Atomic uint32_t asked[CACHE_ASKED]; /* block_cache_again: by hash, the rest of it */
     struct cache_shard shards[CACHE_SHARDS];
@@ -190,22 +194,26 @@ struct cached *block_cache_find(struct block_cache *c, uint64_t block, uint64_t 
     return o;
 }
 
-/* Frees unpinned objects of one shard, oldest first, until `want` bytes were given back. */
+/* Frees unpinned objects of one shard, oldest first, until `want` bytes were given back. What is
+ * pinned is in use, so it is the newest from now on. WHY: of a thousand blocks, what a query holds
+ * of each would lie at the old end, and every eviction would walk over it anew. */
 static uint64_t shard_evict(struct cache_shard *s, uint64_t want)
 {
     uint64_t freed = 0;
-    uint32_t walked = 0;
     pthread_mutex_lock(&s->lock);
+    uint32_t may_pass = MIN(s->n, CACHE_EVICT_WALK);
     for (struct cached *o = s->oldest, *next; o != NULL && freed < want; o = next) {
         next = o->lru_prev;
-        /* Acquire: pairs with the release in unpin; the last user is done with the bytes. */
-        if (atomic_load_explicit(&o->pins, memory_order_acquire) != 0) {
-            if (++walked > CACHE_EVICT_WALK)
-                break;
+        /* Pairs with unpin: the last user is done with the bytes, and see block_cache.starved. */
+        if (atomic_load(&o->pins) == 0) {
+            freed += o->bytes;
+            shard_drop(s, o);
             continue;
         }
-        freed += o->bytes;
-        shard_drop(s, o);
+        if (may_pass-- == 0)
+            break;
+        shard_list_remove(s, o);
+        shard_list_push(s, o);
     }
     pthread_mutex_unlock(&s->lock);
     return freed;
@@ -230,13 +238,22 @@ static bool cache_make_room(struct block_cache *c, uint64_t bytes)
     uint64_t cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
     if (cap != 0 && bytes > cap / 4)
         return false; /* one object must not throw out everything else */
+    if (atomic_exchange(&c->starved, true))
+        return false;
     uint32_t first = (uint32_t)(hash_mix(budget_used(&c->budget)) % CACHE_SHARDS);
+    bool evicted = false;
     for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
         /* Evicting a little more than needed keeps the next calls off this path. */
-        if (shard_evict(&c->shards[(first + i) % CACHE_SHARDS], bytes) > 0 &&
-            budget_take(&c->budget, bytes))
+        if (shard_evict(&c->shards[(first + i) % CACHE_SHARDS], bytes) == 0)
+            continue;
+        evicted = true;
+        if (budget_take(&c->budget, bytes)) {
+            atomic_store(&c->starved, false);
             return true;
+        }
     }
+    if (evicted)
+        atomic_store(&c->starved, false);
     return false;
 }
 
@@ -350,8 +367,11 @@ struct cached *block_cache_add(
 void block_cache_unpin(struct cached *o)
 {
     bool shared = o->shared; /* once unpinned, the object may be gone */
-    uint32_t before = atomic_fetch_sub_explicit(&o->pins, 1, memory_order_release);
+    struct block_cache *c = shared ? CONTAINER_OF(o->payer, struct block_cache, budget) : NULL;
+    uint32_t before = atomic_fetch_sub(&o->pins, 1);
     ASSERT(before > 0);
+    if (c != NULL && before == 1 && atomic_load(&c->starved))
+        atomic_store(&c->starved, false);
     if (!shared) { /* private: this reader was the only user */
         ASSERT(before == 1);
         cached_free(o);
