@@ -122,14 +122,12 @@ static enum ec observe(struct collector *c, uint32_t row, struct err *err)
 
 /* ---- by trace ---- */
 
-static enum ec one_trace(struct collector *c, const struct trace_id *id, struct err *err)
+static enum ec one_trace(struct collector *c, struct qtrace *t, struct err *err)
 {
     struct sset_list sets;
-    struct qtrace t;
-    TRY(qtrace_open(&t, c->sources, c->n_sources, id, &c->scratch, err));
-    if (t.n == 0)
+    if (t->n == 0)
         return EC_OK;
-    eval_trace(&c->ev, &t);
+    eval_trace(&c->ev, t);
     TRY(pipeline_run(&c->ev, &sets, err));
     for (uint32_t i = 0; i < sets.n; i++)
         for (uint32_t k = 0; k < sets.p[i].n; k++)
@@ -208,12 +206,18 @@ static enum ec recycle(struct collector *c, size_t n_done, struct err *err)
 
 static enum ec shared_traces(struct collector *c, struct err *err)
 {
+    const struct trace_piece *p = c->shared->pieces;
     TRY(open_all(c, err));
-    for (size_t i = 0; i < c->shared->n; i++) {
-        TRY(recycle(c, i, err));
-        if (i % 64 == 0)
+    for (size_t i = 0, n, n_done = 0; i < c->shared->n; i += n, n_done++) {
+        struct qtrace t;
+        for (n = 1; i + n < c->shared->n && trace_id_eq(&p[i].id, &p[i + n].id);)
+            n++;
+        TRY(recycle(c, n_done, err));
+        if (n_done % 64 == 0)
             TRY(query_check_alive(c->ctx, err));
-        enum ec ec = one_trace(c, &c->shared->ids[i], err);
+        enum ec ec = qtrace_open_pieces(&t, c->sources, p + i, n, &c->scratch, err);
+        if (ec == EC_OK)
+            ec = one_trace(c, &t, err);
         c->ev.trace = NULL;
         arena_reset(&c->scratch);
         if (!damaged(ec)) /* the slices meet the same damage, and note it */
@@ -261,7 +265,10 @@ enum ec collect_traces(struct collector *c, struct err *err)
             TRY(done_before(c, table, &pt.id, &done, err));
         if (done)
             continue;
-        enum ec ec = one_trace(c, &pt.id, err);
+        struct qtrace t;
+        enum ec ec = qtrace_open(&t, c->sources, c->n_sources, &pt.id, &c->scratch, err);
+        if (ec == EC_OK)
+            ec = one_trace(c, &t, err);
         c->ev.trace = NULL;
         arena_reset(&c->scratch);
         if (damaged(ec))

@@ -276,63 +276,50 @@ static enum ec mark(struct collect *c, size_t part, uint32_t trace, struct err *
     return EC_OK;
 }
 
-static enum ec collect_one(
-    void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *err)
+static enum ec collect_piece(
+    struct collect *c, size_t part, uint32_t trace, const struct trace_id *id, struct err *err)
 {
-    struct collect *c = arg;
     struct shared_set *s = c->set;
-    TRY(mark(c, i, t->trace[0], err));
-    TRY(mark(c, k, t->trace[1], err));
+    TRY(mark(c, part, trace, err));
     if (s->n == s->cap) {
         size_t cap = s->cap == 0 ? 64 : s->cap * 2;
-        struct trace_id *ids = ARENA_ARRAY(c->arena, cap, struct trace_id);
-        if (ids == NULL)
+        struct trace_piece *pieces = ARENA_ARRAY(c->arena, cap, struct trace_piece);
+        if (pieces == NULL)
             return over_budget(err);
         if (s->n != 0)
-            memcpy(ids, s->ids, s->n * sizeof(*ids));
-        s->ids = ids;
+            memcpy(pieces, s->pieces, s->n * sizeof(*pieces));
+        s->pieces = pieces;
         s->cap = cap;
     }
-    s->ids[s->n++] = t->id;
+    s->pieces[s->n++] = (struct trace_piece){*id, (uint32_t)part, trace};
     return EC_OK;
 }
 
-static int cmp_id(const void *a, const void *b)
+static enum ec collect_both(
+    void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *err)
 {
-    return trace_id_cmp(a, b);
+    TRY(collect_piece(arg, i, t->trace[0], &t->id, err));
+    return collect_piece(arg, k, t->trace[1], &t->id, err);
 }
 
-static void sort_ids(struct shared_set *s)
+static int cmp_piece(const void *a, const void *b)
+{
+    const struct trace_piece *x = a, *y = b;
+    int c = trace_id_cmp(&x->id, &y->id);
+    return c != 0 ? c : x->part < y->part ? -1 : x->part > y->part;
+}
+
+/* Of three parts each piece was told of twice. */
+static void sort_pieces(struct shared_set *s)
 {
     size_t n = 0;
     if (s->n < 2)
         return;
-    qsort(s->ids, s->n, sizeof(*s->ids), cmp_id);
+    qsort(s->pieces, s->n, sizeof(*s->pieces), cmp_piece);
     for (size_t i = 0; i < s->n; i++)
-        if (n == 0 || !trace_id_eq(&s->ids[n - 1], &s->ids[i]))
-            s->ids[n++] = s->ids[i];
+        if (n == 0 || cmp_piece(&s->pieces[n - 1], &s->pieces[i]) != 0)
+            s->pieces[n++] = s->pieces[i];
     s->n = n;
-}
-
-/* A trace that two parts share is assembled of all parts. So it is marked in the others as well
- * where it has a piece that no pair told of: outside the other pieces' time, or past a query's
- * share. */
-static enum ec mark_others(struct collect *c, const struct query_ctx *ctx, struct err *err)
-{
-    const struct shared_set *s = c->set;
-    for (size_t i = 0; i < ctx->n_parts; i++) {
-        TRY(query_check_alive(ctx, err));
-        for (size_t n = 0; n < s->n && c->peers[i].r != NULL; n++) {
-            uint32_t trace;
-            enum ec ec = part_trace_find(c->peers[i].r, &s->ids[n], &trace, err);
-            if (source_unreadable(ec))
-                break;
-            TRY(ec);
-            if (trace != PART_NONE && trace < c->peers[i].info.n_traces)
-                TRY(mark(c, i, trace, err));
-        }
-    }
-    return EC_OK;
 }
 
 static enum ec open_peers(struct collect *c, const struct query_ctx *ctx, uint64_t start_ns,
@@ -375,11 +362,9 @@ enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t
     if (ec == EC_OK)
         ec = find(
             &(struct finder){
-                .ctx = ctx, .peers = c.peers, .tell = collect_one, .arg = &c, .done = peer_done},
+                .ctx = ctx, .peers = c.peers, .tell = collect_both, .arg = &c, .done = peer_done},
             NULL, err);
-    sort_ids(ret);
-    if (ec == EC_OK && ctx->n_parts > 2)
-        ec = mark_others(&c, ctx, err);
+    sort_pieces(ret);
     for (size_t i = 0; i < ctx->n_parts; i++)
         part_reader_close(c.peers[i].r);
     return ec;

@@ -40,9 +40,10 @@ enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers
     bool (*wanted)(void *arg, const struct part_info *a, const struct part_info *b), shared_fn tell,
     void *arg, struct err *err) MUST_USE;
 
-/* The same as sets: for counting part by part. */
+/* The same as sets: for counting part by part. What no pair told of (see above) is no piece, and
+ * counts as a trace of its own. */
 struct shared_set {
-    struct trace_id *ids; /* distinct, ascending */
+    struct trace_piece *pieces; /* distinct, by id, then by part; of each id at least two */
     size_t n, cap;
     uint64_t **traces;  /* per part: bits by trace number, NULL: none of its traces is shared */
     uint32_t *n_traces; /* per part: how many bits; traces that came later are not known */

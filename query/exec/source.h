@@ -17,6 +17,11 @@ struct source_slot { /* one column */
     bool wide; /* part-wide table: every group uses views[0] */
 };
 
+struct trace_piece { /* what one part has of a trace */
+    struct trace_id id;
+    uint32_t part, trace; /* of the query's parts; its number there */
+};
+
 struct source {
     struct part *part;
     struct part_reader *r;

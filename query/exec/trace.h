@@ -45,6 +45,9 @@ struct qtrace {
 /* Finds the trace in every source. n == 0: in none. */
 enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
     const struct trace_id *id, struct arena *scratch, struct err *err) MUST_USE;
+/* The same of pieces that were found already: those of one trace, by part, which is the source. */
+enum ec qtrace_open_pieces(struct qtrace *t, struct source *sources,
+    const struct trace_piece *pieces, size_t n, struct arena *scratch, struct err *err) MUST_USE;
 /* The same for a trace that only source `src` has: number `trace` there, described by `pt`. */
 enum ec qtrace_open_in(struct qtrace *t, struct source *sources, uint32_t src, uint32_t trace,
     const struct part_trace *pt, struct arena *scratch, struct err *err) MUST_USE;

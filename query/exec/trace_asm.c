@@ -163,20 +163,15 @@ static void find_root_row(struct qtrace *t, uint32_t row)
     }
 }
 
-/* Adds what source `k` has of the trace; *ret_part only when it has something. */
-static enum ec add_source(struct qtrace *t, size_t k, struct part_trace *ret_part, struct err *err)
+/* Adds the trace's piece in source `k`; *ret_part only when it has something. */
+static enum ec add_piece(
+    struct qtrace *t, size_t k, uint32_t trace, struct part_trace *ret_part, struct err *err)
 {
     struct part_trace pt;
-    uint32_t trace, before = t->n;
-    bool ok = part_may_hold(t->sources[k].part, &t->id);
-    if (ok)
-        TRY(source_reader(&t->sources[k], &ok, err));
+    uint32_t before = t->n;
+    bool ok;
+    TRY(source_groups(&t->sources[k], &ok, err));
     if (!ok)
-        return EC_OK;
-    TRY(part_trace_find(t->sources[k].r, &t->id, &trace, err));
-    if (trace != PART_NONE)
-        TRY(source_groups(&t->sources[k], &ok, err));
-    if (trace == PART_NONE || !ok)
         return EC_OK;
     TRY(part_trace(t->sources[k].r, trace, &pt, err));
     TRY(add_rows(t, (uint32_t)k, trace, &pt, err));
@@ -188,6 +183,31 @@ static enum ec add_source(struct qtrace *t, size_t k, struct part_trace *ret_par
     return EC_OK;
 }
 
+static enum ec add_source(struct qtrace *t, size_t k, struct part_trace *ret_part, struct err *err)
+{
+    uint32_t trace;
+    bool ok = part_may_hold(t->sources[k].part, &t->id);
+    if (ok)
+        TRY(source_reader(&t->sources[k], &ok, err));
+    if (!ok)
+        return EC_OK;
+    TRY(part_trace_find(t->sources[k].r, &t->id, &trace, err));
+    return trace == PART_NONE ? EC_OK : add_piece(t, k, trace, ret_part, err);
+}
+
+static enum ec assembled(struct qtrace *t, const struct part_trace *only, struct err *err)
+{
+    if (t->n_parts > 1) {
+        uint32_t n = t->n;
+        TRY(drop_duplicates(t, err));
+        if (t->n != n)
+            TRY(find_times(t, err));
+        return find_root(t, err);
+    }
+    find_root_row(t, only->root_row);
+    return EC_OK;
+}
+
 enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
     const struct trace_id *id, struct arena *scratch, struct err *err)
 {
@@ -196,15 +216,21 @@ enum ec qtrace_open(struct qtrace *t, struct source *sources, size_t n_sources,
     for (size_t k = n_sources; k-- > 0;) /* parts come newest first */
         if (sources[k].part != NULL)
             TRY(source_note(&sources[k], add_source(t, k, &only, err)));
-    if (t->n_parts > 1) {
-        uint32_t n = t->n;
-        TRY(drop_duplicates(t, err));
-        if (t->n != n)
-            TRY(find_times(t, err));
-        return find_root(t, err);
+    return assembled(t, &only, err);
+}
+
+enum ec qtrace_open_pieces(struct qtrace *t, struct source *sources,
+    const struct trace_piece *pieces, size_t n, struct arena *scratch, struct err *err)
+{
+    *t = (struct qtrace){
+        .id = pieces[0].id, .sources = sources, .root = PART_NONE, .scratch = scratch};
+    struct part_trace only = {0};
+    for (size_t i = n; i-- > 0;) {
+        struct source *s = &sources[pieces[i].part];
+        if (s->part != NULL)
+            TRY(source_note(s, add_piece(t, pieces[i].part, pieces[i].trace, &only, err)));
     }
-    find_root_row(t, only.root_row);
-    return EC_OK;
+    return assembled(t, &only, err);
 }
 
 enum ec qtrace_open_in(struct qtrace *t, struct source *sources, uint32_t src, uint32_t trace,

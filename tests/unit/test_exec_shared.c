@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The set of traces that are not to be counted part by part: marked in every part that has a
- * piece. */
+ * The set of traces that are not to be counted part by part: what is marked in a part is a piece
+ * that is counted with its trace, and nothing else is. */
 #include "block_fixture.h"
 #include "head_request.h"
 #include "model/otlp_write.h"
 #include "query/exec/shared.h"
+#include "query/metrics.h"
 
-enum { PARTS = 10 }; /* more than are compared whole */
+enum { PARTS = 46, OWN = 1000 }; /* 1,035 pairs of 1,000 traces: more than are compared whole */
 
 #define SECOND 1000000000u
 #define EPOCH  1700000000000000000u
@@ -16,7 +17,7 @@ static void put_span(struct request *q, uint64_t trace, uint64_t start_ns)
     char id[16], span[8];
     put_u64be(id, trace);
     put_u64be(id + 8, trace);
-    put_u64be(span, start_ns);
+    put_u64be(span, start_ns + 1); /* zero is no id */
     size_t s = pb_begin(&q->raw, 2);
     pb_put_bytes(&q->raw, 1, str_n(id, 16));
     pb_put_bytes(&q->raw, 2, str_n(span, 8));
@@ -25,16 +26,16 @@ static void put_span(struct request *q, uint64_t trace, uint64_t start_ns)
     pb_end(&q->raw, s);
 }
 
-/* Block p: a trace of its own at both ends of its time, and a span of trace 1 at its begin. */
-static struct part *block_of(
-    struct block_fixture *f, uint64_t own, uint64_t from_s, uint64_t to_s, bool has_common)
+/* A block of `own` traces of one span over its time, and of a span of trace 1 at its begin. */
+static struct part *block_of(struct block_fixture *f, uint64_t first, uint32_t own, uint64_t from_s,
+    uint64_t to_s, bool has_common)
 {
     struct head *h;
     struct request q;
     request_begin(&q);
     size_t rs = pb_begin(&q.raw, 1), ss = pb_begin(&q.raw, 2);
-    put_span(&q, own, from_s * SECOND);
-    put_span(&q, own, to_s * SECOND);
+    for (uint32_t i = 0; i < own; i++)
+        put_span(&q, first + i, from_s * SECOND + i * ((to_s - from_s) * SECOND / (own - 1)));
     if (has_common)
         put_span(&q, 1, from_s * SECOND + 5);
     pb_end(&q.raw, ss);
@@ -48,40 +49,89 @@ static struct part *block_of(
     return p;
 }
 
-/* Trace 1 has pieces in the blocks 0, 1 and 2. Only 1 and 2 overlap in time, so only they find each
- * other; the piece in 0 was then counted by itself and once more with the whole trace. */
-static void test_shared__is_marked_in_every_part_that_has_a_piece(void **state)
+/* Trace 1 has pieces in the blocks 0, 1 and 2. Only 1 and 2 overlap in time. */
+static void parts_make(struct block_fixture *f, struct part *parts[PARTS], size_t n, uint32_t own)
 {
-    (void)state;
+    for (uint64_t p = 0; p < n; p++) {
+        uint64_t from = p == 2 ? 25 : 20 * p;
+        parts[p] = block_of(f, 100 + p * own, own, from, from + 10, p < 3);
+    }
+}
+
+/* Every piece is marked where it is, and nothing else is. */
+static void expect_pieces(const struct shared_set *set, size_t n_parts, uint32_t first, uint32_t n)
+{
+    assert_int_equal(set->n, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct trace_piece *p = &set->pieces[i];
+        assert_int_equal(get_u64be(p->id.b), 1);
+        assert_int_equal(p->part, first + i);
+        assert_true(shared_set_has(set, p->part, p->trace));
+    }
+    for (size_t p = 0; p < n_parts; p++) {
+        uint32_t n_marked = 0;
+        for (uint32_t t = 0; t < OWN + 1; t++)
+            n_marked += shared_set_has(set, p, t);
+        assert_int_equal(n_marked, p >= first && p < first + n);
+    }
+}
+
+static uint64_t count_all(struct part *const *parts, size_t n, struct arena *a)
+{
+    struct tql_query *q;
+    struct metrics_result r;
+    struct budget budget;
+    budget_init(&budget, NULL, "test", 0);
+    assert_ok(tql_compile(STR("{} | count_over_time()"), a, &q, NULL, err));
+    struct query_ctx ctx = {.parts = parts, .n_parts = n, .arena = a, .budget = &budget};
+    struct metrics_request req = {
+        .q = q, .start_ns = EPOCH - SECOND, .end_ns = EPOCH + 3600ull * SECOND, .instant = true};
+    assert_ok(query_metrics(&ctx, &req, &r, err));
+    assert_int_equal(r.n, 1);
+    double sum = 0;
+    for (uint32_t i = 0; i < r.n_buckets; i++)
+        sum += r.series[0].values[i];
+    budget_deinit(&budget);
+    return (uint64_t)sum;
+}
+
+static void in_parts(size_t n, uint32_t own, uint32_t first, uint32_t n_pieces)
+{
     struct block_fixture *f = block_fixture_new();
     struct part *parts[PARTS];
     struct shared_set set;
     struct arena a;
     arena_init(&a, NULL, 0);
-    for (uint64_t p = 0; p < PARTS; p++) {
-        uint64_t from = p == 2 ? 25 : 20 * p;
-        parts[p] = block_of(f, 100 + p, from, from + 10, p < 3);
-    }
-    struct query_ctx ctx = {.parts = parts, .n_parts = PARTS, .arena = &a};
+    parts_make(f, parts, n, own);
+    struct query_ctx ctx = {.parts = parts, .n_parts = n, .arena = &a};
     assert_ok(shared_set_find(&ctx, 0, UINT64_MAX, &a, &set, err));
-    assert_int_equal(set.n, 1);
-    assert_int_equal(get_u64be(set.ids[0].b), 1);
-    for (size_t p = 0; p < PARTS; p++) {
-        uint32_t n_marked = 0;
-        for (uint32_t t = 0; t < 2; t++)
-            n_marked += shared_set_has(&set, p, t);
-        assert_int_equal(n_marked, p < 3);
-    }
-    for (size_t p = 0; p < PARTS; p++)
+    expect_pieces(&set, n, first, n_pieces);
+    assert_int_equal(count_all(parts, n, &a), n * own + 3);
+    for (size_t p = 0; p < n; p++)
         part_unref(parts[p]);
     arena_deinit(&a);
     block_fixture_free(f);
 }
 
+static void test_shared__few_traces_are_compared_whatever_their_times(void **state)
+{
+    (void)state;
+    in_parts(10, 2, 0, 3);
+}
+
+/* The piece in block 0 is found by no pair. It is counted by itself, and must not be counted once
+ * more with the trace. */
+static void test_shared__a_piece_that_no_pair_tells_of_is_counted_once(void **state)
+{
+    (void)state;
+    in_parts(PARTS, OWN, 1, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shared__is_marked_in_every_part_that_has_a_piece),
+        cmocka_unit_test(test_shared__few_traces_are_compared_whatever_their_times),
+        cmocka_unit_test(test_shared__a_piece_that_no_pair_tells_of_is_counted_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
