@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -25,6 +26,7 @@ import own_time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STOP_SECONDS = 2.0  # design promise: SIGTERM ends the process within this
 READY_SECONDS = 5.0
+PORTS = 10000, 32768  # Linux gives those from 32768 on to clients
 FINDING = re.compile(r"ERROR: (Address|Leak|Memory|Thread)Sanitizer|WARNING: ThreadSanitizer|"
                      r"runtime error:|SUMMARY: \w+Sanitizer|ASSERT\w* failed|assertion .*failed|"
                      r"DEADLYSIGNAL")
@@ -52,13 +54,18 @@ def patience():
 
 
 def free_ports(n):
-    """n ports that were free a moment ago; held together so that they differ."""
+    """n ports that were free a moment ago; held together so that they differ. Not of those that the kernel
+    gives to whoever connects: another suite's client would have taken one before the server listens."""
     held = []
+    chosen = random.SystemRandom()
     try:
-        for _ in range(n):
+        while len(held) < n:
             s = socket.socket()
-            s.bind(("127.0.0.1", 0))
-            held.append(s)
+            try:
+                s.bind(("", chosen.randrange(*PORTS)))
+                held.append(s)
+            except OSError:
+                s.close()
         return [s.getsockname()[1] for s in held]
     finally:
         for s in held:
