@@ -4,9 +4,9 @@
  * Jobs carry a key (tenant and query, or 0); workers take the next job round-robin over keys, so
  * one heavy key cannot starve the others. Each class has threads of its own:
  *   POOL_NORMAL  queries: more threads than processors, so that a short one need not wait for long
- *                ones; those take turns (pool_turn)
+ *                ones; those take turns (pool_turn). Nice 5: ingest goes before them
  *   POOL_HELP    what speeds up a POOL_NORMAL job that would get there alone: as many threads as a
- *                job leaves processors
+ *                job leaves processors; nice 5
  *   POOL_URGENT  one thread for flushes that ingest waits for
  *   POOL_LOW     flush, compaction: at lower scheduling priority (nice 10)
  */
@@ -21,7 +21,7 @@ struct pool_options {
     unsigned n_normal;  /* threads; 0: number of CPUs, at least 2 */
     unsigned n_help;    /* threads; 0: one fewer than CPUs, at least 1 */
     unsigned n_low;     /* threads; 0: 1 */
-    unsigned n_turns;   /* long jobs that run at once; 0: number of CPUs, at least 2 */
+    unsigned n_turns;   /* long jobs that run at once; 0: one fewer than CPUs, at least 1 */
     unsigned queue_max; /* jobs waiting per class; 0: 4096 */
     size_t stack_bytes; /* 0: 512 KiB */
 };

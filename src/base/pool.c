@@ -37,6 +37,7 @@
 #define STACK_BYTES_DEFAULT ((size_t)512 << 10)
 #define THREADS_MAX         1024u
 #define LOW_NICE            10
+#define QUERY_NICE          5 /* who sends spans waits for an ack, and flushes must keep up */
 /* Queries end by their deadlines; merges are bounded in size, but may be slowed down. */
 #define JOB_STUCK_NS (300 * NS_PER_S)
 #define LOW_STUCK_NS (1800 * NS_PER_S)
@@ -170,8 +171,10 @@ static void *worker_main(void *arg)
     static_assert(ARRAY_LEN(names) == POOL_CLASSES, "all are named");
     snprintf(name, sizeof(name), "%s-%u", names[start->cls], start->i);
     (void)pthread_setname_np(pthread_self(), name); /* only for people */
-    if (start->cls == POOL_LOW) /* on Linux the priority is the thread's; a refusal costs latency */
-        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOW_NICE);
+    static const int nice_of[] = {QUERY_NICE, QUERY_NICE, 0, LOW_NICE};
+    static_assert(ARRAY_LEN(nice_of) == POOL_CLASSES, "all have a priority");
+    /* On Linux the priority is the thread's; a refusal costs latency. */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), nice_of[start->cls]);
     enum pool_class cls = start->cls;
     free(start);
 
@@ -263,7 +266,7 @@ enum ec pool_new(const struct pool_options *opt, struct pool **ret, struct err *
         pthread_cond_init(&p->cls[i].wake, NULL);
         p->cls[i].ring_last = &p->cls[i].ring;
     }
-    turns_init(&p->turns, opt->n_turns == 0 ? cpus : opt->n_turns);
+    turns_init(&p->turns, opt->n_turns == 0 ? cpus - 1 : opt->n_turns);
     TRY(workers_start(p, POOL_NORMAL, n_normal, stack_bytes, err));
     TRY(workers_start(p, POOL_HELP, n_help, stack_bytes, err));
     TRY(workers_start(p, POOL_URGENT, 1, stack_bytes, err));
