@@ -26,6 +26,9 @@ struct query_ctx {
     struct arena *arena;      /* results live here */
     struct budget *budget;    /* working memory */
     int64_t deadline_mono_ns; /* 0: none */
+    /* EC_LIMIT as soon as this is later than snapshot_ns (store_stale_before), or NULL. */
+    const _Atomic int64_t *stale_before_ns;
+    int64_t snapshot_ns; /* clock_mono_ns when the parts were taken */
     bool (*canceled)(void *arg);
     void *canceled_arg;
     struct query_stream *stream; /* who wants to see a long query's progress, or NULL */

@@ -105,6 +105,9 @@ struct snapshot {
 enum ec store_snapshot(struct store *s, struct str tenant, struct snapshot *ret, struct err *err)
     MUST_USE;
 void snapshot_release(struct snapshot *snap);
+/* Snapshots that were taken before this (clock_mono_ns) keep flushed heads in memory that ingest is
+ * short of: whoever has one should let go of it soon. Changes at any time; lives as the store. */
+const _Atomic int64_t *store_stale_before(const struct store *s);
 
 /* Seals and flushes the tenant's head (empty str: all tenants) and waits. For tests,
  * shutdown. */

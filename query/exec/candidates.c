@@ -35,6 +35,11 @@ enum ec query_check_alive(const struct query_ctx *ctx, struct err *err)
         return ERR(err, EC_CANCELED, "context canceled");
     if (ctx->deadline_mono_ns != 0 && clock_mono_ns() > ctx->deadline_mono_ns)
         return ERR(err, EC_DEADLINE, "context deadline exceeded");
+    if (ctx->stale_before_ns != NULL &&
+        atomic_load_explicit(ctx->stale_before_ns, memory_order_relaxed) > ctx->snapshot_ns)
+        return ERR(err, EC_LIMIT,
+            "query was ended: ingest needs the memory of spans that it holds; ask for a shorter "
+            "time range, or again later");
     return EC_OK;
 }
 

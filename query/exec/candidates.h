@@ -57,5 +57,6 @@ enum ec candidates_next(struct candidates *c, uint32_t *ret_src, struct cand *re
     MUST_USE;
 /* Groups that are still to be looked at, those with waiting candidates included. */
 uint32_t candidates_left(const struct candidates *c);
-/* EC_DEADLINE, EC_CANCELED. A long query waits here for its turn (pool_turn): no lock is held. */
+/* EC_DEADLINE, EC_CANCELED, EC_LIMIT. A long query waits here for its turn (pool_turn): no lock is
+ * held. */
 enum ec query_check_alive(const struct query_ctx *ctx, struct err *err) MUST_USE;

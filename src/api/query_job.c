@@ -160,6 +160,7 @@ bool job_param(const struct query_job *job, const char *key, struct str *ret)
 enum ec job_open(struct query_job *job, struct err *err)
 {
     size_t n_parts = 0;
+    int64_t snapshot_ns = clock_mono_ns();
     job->snapshots = ARENA_ARRAY(&job->arena, job->n_tenants, struct snapshot);
     if (job->snapshots == NULL)
         return ERR(err, EC_LIMIT, "query is over its memory budget");
@@ -183,6 +184,8 @@ enum ec job_open(struct query_job *job, struct err *err)
         .arena = &job->arena,
         .budget = &job->budget,
         .deadline_mono_ns = job_deadline(job),
+        .stale_before_ns = store_stale_before(job->api->opt.store),
+        .snapshot_ns = snapshot_ns,
         .canceled = exchange_gone,
         .canceled_arg = job->ex,
         .cache = job->api->opt.query_cache,

@@ -24,7 +24,12 @@
 #include "base/defect.h"
 #include "store_private.h"
 
-#define SEALED_BEHIND 3u /* sealed heads of a tenant: one being written, the next, and more */
+/* Queries older than this end when heads are so full, a quarter of them with what was flushed. */
+#define RECLAIM_PERCENT 70u
+#define RECLAIM_AGE_NS  NS_PER_S
+#define RECLAIM_TELL_NS (10 * NS_PER_S)
+
+#define SEALED_BEHIND   3u /* sealed heads of a tenant: one being written, the next, and more */
 
 bool heads_over(const struct store *s, unsigned percent)
 {
@@ -342,6 +347,43 @@ static int head_largest_first(const void *a, const void *b)
 {
     const struct head_size *ha = a, *hb = b;
     return ha->bytes < hb->bytes ? 1 : ha->bytes > hb->bytes ? -1 : 0;
+}
+
+/* Bytes of the heads that take spans or wait for their flush. */
+static uint64_t heads_living(const struct tenant_list *all)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < all->n; i++) {
+        struct tenant *t = all->p[i];
+        pthread_mutex_lock(&t->lock);
+        bytes += t->head != NULL ? head_bytes(t->head) : 0;
+        for (const struct sealed_head *sh = t->sealed; sh != NULL; sh = sh->next)
+            bytes += sh->memory_bytes;
+        pthread_mutex_unlock(&t->lock);
+    }
+    return bytes;
+}
+
+/* WHY: a head that was flushed is freed when the last query that saw it ends. At full speed heads
+ * fill up in a second or two, so one query of half a minute would keep every span out. */
+void heads_reclaim(struct store *s, const struct tenant_list *all, int64_t now_ns)
+{
+    if (!heads_over(s, RECLAIM_PERCENT))
+        return;
+    uint64_t used = budget_used(&s->heads), living = heads_living(all);
+    if (used < living + s->opt.head_bytes_max / 4)
+        return;
+    atomic_store(&s->stale_before_ns, now_ns - RECLAIM_AGE_NS);
+    if (now_ns < s->next_stale_told_ns)
+        return;
+    s->next_stale_told_ns = now_ns + RECLAIM_TELL_NS;
+    log_event(LOG_WARN, "long queries are ended: ingest needs the memory of spans that they hold",
+        LU("held", used - living), LU("heads", used));
+}
+
+const _Atomic int64_t *store_stale_before(const struct store *s)
+{
+    return &s->stale_before_ns;
 }
 
 void flush_pressure(struct store *s)

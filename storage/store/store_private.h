@@ -180,7 +180,9 @@ struct store {
     _Atomic uint32_t appending; /* store_append calls in progress */
     _Atomic uint32_t jobs;      /* pool jobs submitted and not finished */
     _Atomic uint64_t n_waiters;
-    _Atomic bool pressure; /* an append met a full or nearly full head budget */
+    _Atomic bool pressure;           /* an append met a full or nearly full head budget */
+    _Atomic int64_t stale_before_ns; /* store_stale_before */
+    int64_t next_stale_told_ns;      /* the ticker's */
 
     pthread_mutex_t commit_lock;
     pthread_cond_t commit_wake;
@@ -328,6 +330,7 @@ enum ec tenant_replay(struct tenant *t, struct err *err)
 /* tick.c */
 enum ec tick_start(struct store *s, struct err *err) MUST_USE;
 void tick_stop(struct store *s);
+void heads_reclaim(struct store *s, const struct tenant_list *all, int64_t now_ns);
 void tick_kick(struct store *s);
 void tick_step(struct store *s);    /* what the tick thread does once, whatever the time */
 void prepare_step(struct store *s); /* what the preparing thread does once */

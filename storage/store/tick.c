@@ -215,6 +215,7 @@ static void tick_once(struct store *s, bool now)
         s->next_check_ns = now_ns + s->opt.check_period_ns;
         tick_check(s, now_ns, &all);
     }
+    heads_reclaim(s, &all, now_ns);
     tenant_list_free(&all);
     if (atomic_exchange(&s->settle_want, false))
         memory_settle(false);

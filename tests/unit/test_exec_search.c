@@ -4,6 +4,7 @@
 #include "block_fixture.h"
 #include "exec_sample.h"
 #include "query/exec.h"
+#include "query/exec/candidates.h"
 #include "query/lower.h"
 
 #define N_TRACES 300u
@@ -506,9 +507,24 @@ static void test_damage(void **state)
     block_fixture_free(f);
 }
 
+static void test_alive__a_query_ends_when_ingest_needs_what_it_holds(void **state)
+{
+    (void)state;
+    struct err e;
+    _Atomic int64_t stale = 0;
+    struct query_ctx ctx = {.stale_before_ns = &stale, .snapshot_ns = 10};
+    assert_int_equal(query_check_alive(&ctx, &e), EC_OK);
+    atomic_store(&stale, 10);
+    assert_int_equal(query_check_alive(&ctx, &e), EC_OK);
+    atomic_store(&stale, 11);
+    assert_int_equal(query_check_alive(&ctx, &e), EC_LIMIT);
+    assert_non_null(strstr(err_msg(&e), "ingest needs the memory"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_alive__a_query_ends_when_ingest_needs_what_it_holds),
         cmocka_unit_test(test_newest),
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_range__of_a_trace_in_several_parts),

@@ -90,6 +90,47 @@ static void test_flush__by_size_age_and_memory(void **state)
     }
 }
 
+/* Heads that were flushed stay in memory while a snapshot has them, and fill what ingest may
+ * have. */
+static void test_snapshot__is_stale_when_ingest_needs_its_memory(void **state)
+{
+    (void)state;
+    struct test_store t;
+    struct err err;
+    test_store_init(&t, NULL);
+    t.opt.check_period_ns = 20 * NS_PER_MS;
+    t.opt.head_bytes_max = 4 << 20;
+    test_store_open(&t);
+    const _Atomic int64_t *stale = store_stale_before(t.s);
+    uint32_t r = 0;
+    enum ec ec = EC_OK;
+    /* Nobody holds anything: however much comes, nothing is stale. */
+    for (int i = 0; i < 60; i++) {
+        for (int k = 0; k < 10; k++)
+            (void)test_append(&t, TENANT, r++, 50);
+        test_sleep_ms(20);
+    }
+    assert_int_equal(atomic_load(stale), 0);
+    struct snapshot held[200];
+    size_t n_held = 0;
+    int64_t began = clock_mono_ns();
+    for (int i = 0; i < 200 && atomic_load(stale) <= began; i++) {
+        for (int k = 0; k < 10 && ec == EC_OK; k++)
+            ec = test_append(&t, TENANT, r++, 50);
+        ec = EC_OK; /* a refusal is what this is about */
+        assert_ok(store_snapshot(t.s, TENANT, &held[n_held++], &err), err);
+        test_sleep_ms(20);
+    }
+    assert_true(atomic_load(stale) > began);
+    for (size_t i = 0; i < n_held; i++)
+        snapshot_release(&held[i]);
+    for (int i = 0; i < 100 && (ec = test_append(&t, TENANT, r++, 50)) != EC_OK; i++)
+        test_sleep_ms(20);
+    assert_int_equal(ec, EC_OK);
+    test_store_close(&t, true);
+    test_store_deinit(&t);
+}
+
 static void test_append__full_memory_refuses_and_recovers(void **state)
 {
     (void)state;
@@ -664,6 +705,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flush__answers_stay_and_the_log_goes),
         cmocka_unit_test(test_flush__by_size_age_and_memory),
+        cmocka_unit_test(test_snapshot__is_stale_when_ingest_needs_its_memory),
         cmocka_unit_test(test_append__full_memory_refuses_and_recovers),
         cmocka_unit_test(test_snapshot__outlives_flush_compaction_and_retention),
         cmocka_unit_test(test_compact__contents_stay_and_files_become_few),
