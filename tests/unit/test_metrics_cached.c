@@ -77,6 +77,17 @@ static void check_windows(struct part *const *parts, size_t n, const char *text)
     query_cache_free(cache);
 }
 
+static void ask_both(struct query_cache *cache, struct part *const *parts, size_t n,
+    const char *text, struct metrics_request req)
+{
+    struct run plain, cached;
+    query(&plain, NULL, parts, n, text, req);
+    query(&cached, cache, parts, n, text, req);
+    same_result(text, false, &plain.r, &cached.r);
+    run_end(&plain);
+    run_end(&cached);
+}
+
 static void test_cached__is_what_is_counted(void **state)
 {
     struct block_fixture *f = block_fixture_new();
@@ -106,16 +117,11 @@ static void test_cached__questions_do_not_mix(void **state)
     for (size_t w = 0; w < ARRAY_LEN(windows); w++) {
         for (size_t i = 0; i < ARRAY_LEN(filters) * ARRAY_LEN(fns); i++) {
             struct metrics_request req = request_of(&windows[w]);
-            struct run plain, cached;
             char text[300];
             snprintf(text, sizeof(text), "{ %s } | %s", filters[i % ARRAY_LEN(filters)],
                 fns[i / ARRAY_LEN(filters)]);
             for (size_t p = 0; p < ARRAY_LEN(parts); p++) {
-                query(&plain, NULL, &parts[p], 1, text, req);
-                query(&cached, cache, &parts[p], 1, text, req);
-                same_result(text, false, &plain.r, &cached.r);
-                run_end(&plain);
-                run_end(&cached);
+                ask_both(cache, &parts[p], 1, text, req);
             }
         }
     }
@@ -178,14 +184,9 @@ static void test_heads__are_never_behind(void **state)
         for (size_t k = 0; k < ARRAY_LEN(fns); k++) {
             for (size_t w = 0; w < ARRAY_LEN(asked); w++) {
                 struct metrics_request req = request_of(&windows[asked[w]]);
-                struct run plain, cached;
                 char text[300];
                 snprintf(text, sizeof(text), "{ %s } | %s", filters[k % 3], fns[k]);
-                query(&plain, NULL, parts, ARRAY_LEN(parts), text, req);
-                query(&cached, cache, parts, ARRAY_LEN(parts), text, req);
-                same_result(text, false, &plain.r, &cached.r);
-                run_end(&plain);
-                run_end(&cached);
+                ask_both(cache, parts, ARRAY_LEN(parts), text, req);
             }
         }
     }
