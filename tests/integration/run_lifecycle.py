@@ -207,6 +207,13 @@ def command_line():
     with Server() as server:
         c.equal("-health", run("-health", f"-health.url={server.url}/ready")[0], 0)
         url = server.url
+        local = f"-health.url=http://localhost:{server.http_port}/ready"
+        c.equal("-health of localhost", run("-health", local)[0], 0)
+        # As in an image without /etc/hosts; where no namespace may be made, the line above has to do.
+        hidden = ["unshare", "-rm", "sh", "-c", 'mount --bind /dev/null /etc/hosts && exec "$@"', "sh"]
+        if subprocess.run([*hidden, "true"], capture_output=True, check=False).returncode == 0:
+            done = subprocess.run([*hidden, program(), "-health", local], capture_output=True, check=False)
+            c.equal("-health of localhost without /etc/hosts", done.returncode, 0)
     c.equal("-health of a dead server", run("-health", f"-health.url={url}/ready")[0], 1)
     c.equal("fsck without arguments", run("fsck")[0], 2)
 
