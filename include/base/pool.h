@@ -4,9 +4,9 @@
  * Jobs carry a key (tenant and query, or 0); workers take the next job round-robin over keys, so
  * one heavy key cannot starve the others. Each class has threads of its own:
  *   POOL_NORMAL  queries: more threads than processors, so that a short one need not wait for long
- *                ones; those take turns (pool_turn). Nice 5: ingest goes before them
+ *                ones; those take turns, and are nice 5: ingest goes before them (pool_turn)
  *   POOL_HELP    what speeds up a POOL_NORMAL job that would get there alone: as many threads as a
- *                job leaves processors; nice 5
+ *                job leaves processors; nice 5 as soon as the job, or its share of it, is long
  *   POOL_URGENT  one thread for flushes that ingest waits for
  *   POOL_LOW     flush, compaction: at lower scheduling priority (nice 10)
  */
@@ -45,6 +45,16 @@ void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
  * used the CPU for some ten milliseconds goes on only while it has one of n_turns places, and gives
  * it up to who waits after as long again, in the order of asking; keep: not now, it holds what
  * others are short of and had better end. Waits for two seconds at most: a job that stands still is
- * no reason for the others to. On other threads: nothing. */
+ * no reason for the others to. From then on it is nice 5, as is a POOL_HELP job of that length. On
+ * other threads: nothing. */
 void pool_turn(bool keep);
+/* What the POOL_NORMAL job that the calling thread runs has waited for and used up to now; all 0 on
+ * other threads. */
+struct pool_times {
+    int64_t queued_ns;  /* until a thread took it */
+    int64_t turns_ns;   /* in pool_turn */
+    int64_t cpu_ns;     /* used by this thread, not by helpers */
+    int64_t stalled_ns; /* ready to run, without a processor (thread_stalled_ns) */
+};
+void pool_job_times(struct pool_times *ret);
 unsigned pool_cpus(void); /* that this process may use, at least 1 */

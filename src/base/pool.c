@@ -13,11 +13,17 @@
  * two threads the kernel treats like any other, and every scan would be at its largest in memory.
  * What is short never asks for a turn, so it runs beside them at once.
  *
- * Locks: one per class, one of the turns. No lock is held while a job runs.
+ * A job that turns out to be long also lowers the priority of its thread. A process without
+ * privileges cannot raise it again, so that thread ends after the job, and the keeper, whose own
+ * priority nobody lowers, starts another in its place: some 50 us for a job of 10 ms and more.
+ *
+ * Locks: one per class, one of the turns, one of the keeper, which comes after a class's. No lock
+ * is held while a job runs.
  */
 #include "base/pool.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -25,11 +31,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/thread.h"
 #include "base/watch.h"
 #include "turns.h"
 
@@ -37,7 +43,8 @@
 #define STACK_BYTES_DEFAULT ((size_t)512 << 10)
 #define THREADS_MAX         1024u
 #define LOW_NICE            10
-#define QUERY_NICE          5 /* who sends spans waits for an ack, and flushes must keep up */
+#define LONG_NICE           5 /* who sends spans waits for an ack, and flushes must keep up */
+#define KEEPER_STACK_BYTES  ((size_t)64 << 10)
 /* Queries end by their deadlines; merges are bounded in size, but may be slowed down. */
 #define JOB_STUCK_NS (300 * NS_PER_S)
 #define LOW_STUCK_NS (1800 * NS_PER_S)
@@ -52,6 +59,7 @@ struct job {
     struct job *next;
     void (*fn)(void *arg);
     void *arg;
+    int64_t queued_ns;
 };
 
 struct key_queue {
@@ -69,12 +77,31 @@ struct pool_class_state {
     _Atomic size_t n_queued; /* written under lock, read anywhere */
     bool stopping;
     unsigned n_threads;
-    pthread_t *threads;
+    pthread_t *threads; /* with a keeper: the keeper's until it has ended */
+};
+
+/* A thread that asks to be replaced. */
+struct leaver {
+    struct leaver *next;
+    enum pool_class cls;
+    unsigned i;
+    pthread_cond_t answered;
+    bool done, replaced; /* guarded by keeper.lock */
+};
+
+struct keeper {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct leaver *first; /* in no order: there are few */
+    bool started, stop;
+    pthread_t thread;
 };
 
 struct pool {
     unsigned magic;
     unsigned queue_max;
+    size_t stack_bytes;
+    struct keeper keeper;
     struct pool_class_state cls[POOL_CLASSES];
     struct turns turns;
 };
@@ -87,10 +114,16 @@ struct worker_start {
 
 static _Thread_local struct pool *own_pool; /* of a worker thread */
 static _Thread_local enum pool_class own_class;
+static _Thread_local int own_nice;     /* that the thread began with */
+static _Thread_local bool own_lowered; /* it is at LONG_NICE more */
 static _Thread_local struct {
     bool holds;           /* a turn */
     int64_t cpu_until_ns; /* clock_cpu_ns: free until then, without and with a turn */
 } own_turn;
+static _Thread_local struct {
+    int64_t queued_ns, turns_ns; /* waited, of this job */
+    int64_t cpu_ns, stalled_ns;  /* of the thread, when the job began */
+} own_times;
 
 static struct key_queue **key_find(struct pool_class_state *c, uint64_t key)
 {
@@ -134,10 +167,19 @@ static struct job *job_take(struct pool_class_state *c)
     return j;
 }
 
-static void turn_begin(enum pool_class cls)
+/* The rest of the job is long: let others go first. */
+static void lower(void)
 {
-    if (cls == POOL_NORMAL)
-        own_turn.cpu_until_ns = clock_cpu_ns() + TURN_FREE_NS;
+    if (own_lowered)
+        return;
+    own_lowered = true;
+    (void)thread_set(THREAD_USUAL, own_nice + LONG_NICE);
+}
+
+static bool raise_again(void)
+{
+    own_lowered = own_lowered && !thread_set(THREAD_PROMPT, own_nice);
+    return !own_lowered;
 }
 
 static void turn_end(void)
@@ -149,37 +191,111 @@ static void turn_end(void)
 
 void pool_turn(bool keep)
 {
-    if (own_pool == NULL || own_class != POOL_NORMAL)
+    if (own_pool == NULL || own_class > POOL_HELP)
         return;
     struct turns *t = &own_pool->turns;
     if ((own_turn.holds && (keep || !turns_wanted(t))) || clock_cpu_ns() < own_turn.cpu_until_ns)
         return;
+    lower();
+    if (own_class == POOL_HELP) {
+        own_turn.cpu_until_ns = INT64_MAX;
+        return;
+    }
     turn_end();
+    int64_t begin = clock_mono_ns();
     own_turn.holds = turns_take(t, TURN_WAIT_MAX_NS);
+    own_times.turns_ns += clock_mono_ns() - begin;
     own_turn.cpu_until_ns = clock_cpu_ns() + (own_turn.holds ? TURN_NS : TURN_FREE_NS);
 }
 
-static void *worker_main(void *arg)
+void pool_job_times(struct pool_times *ret)
 {
-    struct worker_start *start = arg;
-    struct pool_class_state *c = &start->pool->cls[start->cls];
-    char name[16];
+    *ret = (struct pool_times){0};
+    if (own_pool == NULL || own_class != POOL_NORMAL)
+        return;
+    *ret = (struct pool_times){.queued_ns = own_times.queued_ns,
+        .turns_ns = own_times.turns_ns,
+        .cpu_ns = clock_cpu_ns() - own_times.cpu_ns,
+        .stalled_ns = thread_stalled_ns() - own_times.stalled_ns};
+}
 
+static void job_run(enum pool_class cls, const struct job *j)
+{
+    static const int64_t stuck_ns[] = {JOB_STUCK_NS, JOB_STUCK_NS, LOW_STUCK_NS, LOW_STUCK_NS};
+    static_assert(ARRAY_LEN(stuck_ns) == POOL_CLASSES, "all have a limit");
+    watch_begin(cls >= POOL_URGENT ? "storage worker" : "query worker", "job", stuck_ns[cls]);
+    if (cls <= POOL_HELP) {
+        own_times.cpu_ns = clock_cpu_ns();
+        own_turn.cpu_until_ns = own_times.cpu_ns + TURN_FREE_NS;
+    }
+    if (cls == POOL_NORMAL) {
+        own_times.queued_ns = clock_mono_ns() - j->queued_ns;
+        own_times.turns_ns = 0;
+        own_times.stalled_ns = thread_stalled_ns();
+    }
+    j->fn(j->arg);
+    turn_end();
+    watch_end();
+}
+
+/* Class lock; false: the pool is being freed, nobody is replaced any more. */
+static bool leave_ask(struct pool *p, struct leaver *l)
+{
+    struct keeper *k = &p->keeper;
+    if (p->cls[l->cls].stopping || !k->started)
+        return false;
+    pthread_cond_init(&l->answered, NULL);
+    pthread_mutex_lock(&k->lock);
+    l->next = k->first;
+    k->first = l;
+    pthread_cond_signal(&k->wake);
+    pthread_mutex_unlock(&k->lock);
+    return true;
+}
+
+static bool leave_wait(struct pool *p, struct leaver *l)
+{
+    pthread_mutex_lock(&p->keeper.lock);
+    while (!l->done)
+        pthread_cond_wait(&l->answered, &p->keeper.lock);
+    pthread_mutex_unlock(&p->keeper.lock);
+    pthread_cond_destroy(&l->answered);
+    return l->replaced;
+}
+
+static void worker_begin(const struct worker_start *start)
+{
+    char name[16];
     own_pool = start->pool;
     own_class = start->cls;
+    own_nice = thread_nice();
     static const char *const names[] = {"work", "help", "urgent", "low"};
     static_assert(ARRAY_LEN(names) == POOL_CLASSES, "all are named");
     snprintf(name, sizeof(name), "%s-%u", names[start->cls], start->i);
     (void)pthread_setname_np(pthread_self(), name); /* only for people */
-    static const int nice_of[] = {QUERY_NICE, QUERY_NICE, 0, LOW_NICE};
-    static_assert(ARRAY_LEN(nice_of) == POOL_CLASSES, "all have a priority");
-    /* On Linux the priority is the thread's; a refusal costs latency. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), nice_of[start->cls]);
-    enum pool_class cls = start->cls;
-    free(start);
+    static const struct {
+        enum thread_kind kind;
+        int nice;
+    } how[] = {{THREAD_PROMPT, 0}, {THREAD_PROMPT, 0}, {THREAD_USUAL, 0}, {THREAD_BULK, LOW_NICE}};
+    static_assert(ARRAY_LEN(how) == POOL_CLASSES, "all have a priority");
+    (void)thread_set(how[start->cls].kind, own_nice + how[start->cls].nice);
+}
 
+static void *worker_main(void *arg)
+{
+    struct worker_start start = *(struct worker_start *)arg;
+    struct pool_class_state *c = &start.pool->cls[start.cls];
+    free(arg);
+    worker_begin(&start);
     pthread_mutex_lock(&c->lock);
     for (;;) {
+        struct leaver leaver = {.cls = start.cls, .i = start.i};
+        if (own_lowered && !raise_again() && leave_ask(start.pool, &leaver)) {
+            pthread_mutex_unlock(&c->lock);
+            if (leave_wait(start.pool, &leaver))
+                return NULL;
+            pthread_mutex_lock(&c->lock);
+        }
         struct job *j = job_take(c);
         if (j == NULL) {
             if (c->stopping)
@@ -188,16 +304,77 @@ static void *worker_main(void *arg)
             continue;
         }
         pthread_mutex_unlock(&c->lock);
-        watch_begin(cls >= POOL_URGENT ? "storage worker" : "query worker", "job",
-            cls >= POOL_URGENT ? LOW_STUCK_NS : JOB_STUCK_NS);
-        turn_begin(cls);
-        j->fn(j->arg);
-        turn_end();
-        watch_end();
+        job_run(start.cls, j);
         free(j);
         pthread_mutex_lock(&c->lock);
     }
     pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+static int thread_start(
+    pthread_t *ret, size_t stack_bytes, void *(*fn)(void *), void *arg) /* 0 or an errno */
+{
+    pthread_attr_t attr;
+    sigset_t all, old;
+    pthread_attr_init(&attr);
+    int r = pthread_attr_setstacksize(&attr, stack_bytes);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old); /* inherited: signals stay with the main thread */
+    if (r == 0)
+        r = pthread_create(ret, &attr, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    return r;
+}
+
+static int worker_start(struct pool *p, enum pool_class cls, unsigned i, pthread_t *ret)
+{
+    struct worker_start *start = xmalloc(sizeof(*start));
+    *start = (struct worker_start){.pool = p, .cls = cls, .i = i};
+    int r = thread_start(ret, p->stack_bytes, worker_main, start);
+    if (r != 0)
+        free(start);
+    return r;
+}
+
+/* Without a thread to be had, the old one goes on at its low priority. */
+static void keeper_replace(struct pool *p, struct leaver *l)
+{
+    struct keeper *k = &p->keeper;
+    pthread_t *at = &p->cls[l->cls].threads[l->i], old = *at, new;
+    bool ok = worker_start(p, l->cls, l->i, &new) == 0;
+    if (ok)
+        *at = new;
+    pthread_mutex_lock(&k->lock);
+    l->replaced = ok;
+    l->done = true;
+    pthread_cond_signal(&l->answered); /* under the lock: l is gone once it sees this */
+    pthread_mutex_unlock(&k->lock);
+    if (ok)
+        ASSERT(pthread_join(old, NULL) == 0);
+}
+
+static void *keeper_main(void *arg)
+{
+    struct pool *p = arg;
+    struct keeper *k = &p->keeper;
+    (void)pthread_setname_np(pthread_self(), "pool-keeper");
+    pthread_mutex_lock(&k->lock);
+    for (;;) {
+        struct leaver *l = k->first;
+        if (l == NULL) {
+            if (k->stop)
+                break;
+            pthread_cond_wait(&k->wake, &k->lock);
+            continue;
+        }
+        k->first = l->next;
+        pthread_mutex_unlock(&k->lock);
+        keeper_replace(p, l);
+        pthread_mutex_lock(&k->lock);
+    }
+    pthread_mutex_unlock(&k->lock);
     return NULL;
 }
 
@@ -207,36 +384,41 @@ unsigned pool_cpus(void)
     return sched_getaffinity(0, sizeof(set), &set) != 0 ? 2u : MAX(1u, (unsigned)CPU_COUNT(&set));
 }
 
-static enum ec workers_start(
-    struct pool *p, enum pool_class cls, unsigned n, size_t stack_bytes, struct err *err)
+static enum ec workers_start(struct pool *p, enum pool_class cls, unsigned n, struct err *err)
 {
     struct pool_class_state *c = &p->cls[cls];
-    pthread_attr_t attr;
-    sigset_t all, old;
     int r = 0;
-
     c->threads = xcalloc(n, sizeof(pthread_t));
-    pthread_attr_init(&attr);
-    if (pthread_attr_setstacksize(&attr, stack_bytes) != 0) {
-        pthread_attr_destroy(&attr);
-        return ERR(err, EC_INVALID, "pool: stack of %zu bytes is not possible", stack_bytes);
-    }
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old); /* inherited: signals stay with the main thread */
-    while (c->n_threads < n && r == 0) {
-        struct worker_start *start = xmalloc(sizeof(*start));
-        *start = (struct worker_start){.pool = p, .cls = cls, .i = c->n_threads};
-        r = pthread_create(&c->threads[c->n_threads], &attr, worker_main, start);
-        if (r == 0)
-            c->n_threads++;
-        else
-            free(start);
-    }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
+    while (c->n_threads < n &&
+           (r = worker_start(p, cls, c->n_threads, &c->threads[c->n_threads])) == 0)
+        c->n_threads++;
+    if (r == EINVAL)
+        return ERR(err, EC_INVALID, "pool: stack of %zu bytes is not possible", p->stack_bytes);
     if (r != 0)
         return ERR_ERRNO(err, EC_LIMIT, r, "pool: thread %u of %u", c->n_threads + 1, n);
     return EC_OK;
+}
+
+static enum ec keeper_start(struct pool *p, struct err *err)
+{
+    int r = thread_start(&p->keeper.thread, KEEPER_STACK_BYTES, keeper_main, p);
+    if (r != 0)
+        return ERR_ERRNO(err, EC_LIMIT, r, "pool: thread of the keeper");
+    p->keeper.started = true;
+    return EC_OK;
+}
+
+/* All classes are stopping, so nobody asks any more. */
+static void keeper_stop(struct keeper *k)
+{
+    pthread_mutex_lock(&k->lock);
+    k->stop = true;
+    pthread_cond_signal(&k->wake);
+    pthread_mutex_unlock(&k->lock);
+    if (k->started)
+        ASSERT(pthread_join(k->thread, NULL) == 0);
+    pthread_cond_destroy(&k->wake);
+    pthread_mutex_destroy(&k->lock);
 }
 
 static void pool_freep(struct pool **p)
@@ -261,16 +443,20 @@ enum ec pool_new(const struct pool_options *opt, struct pool **ret, struct err *
     CLEANUP(pool_freep) struct pool *p = xcalloc(1, sizeof(*p));
     p->magic = POOL_MAGIC;
     p->queue_max = opt->queue_max == 0 ? QUEUE_MAX_DEFAULT : opt->queue_max;
+    p->stack_bytes = stack_bytes;
+    pthread_mutex_init(&p->keeper.lock, NULL);
+    pthread_cond_init(&p->keeper.wake, NULL);
     for (unsigned i = 0; i < POOL_CLASSES; i++) {
         pthread_mutex_init(&p->cls[i].lock, NULL);
         pthread_cond_init(&p->cls[i].wake, NULL);
         p->cls[i].ring_last = &p->cls[i].ring;
     }
     turns_init(&p->turns, opt->n_turns == 0 ? cpus - 1 : opt->n_turns);
-    TRY(workers_start(p, POOL_NORMAL, n_normal, stack_bytes, err));
-    TRY(workers_start(p, POOL_HELP, n_help, stack_bytes, err));
-    TRY(workers_start(p, POOL_URGENT, 1, stack_bytes, err));
-    TRY(workers_start(p, POOL_LOW, n_low, stack_bytes, err));
+    TRY(keeper_start(p, err));
+    TRY(workers_start(p, POOL_NORMAL, n_normal, err));
+    TRY(workers_start(p, POOL_HELP, n_help, err));
+    TRY(workers_start(p, POOL_URGENT, 1, err));
+    TRY(workers_start(p, POOL_LOW, n_low, err));
     *ret = TAKE_PTR(p);
     return EC_OK;
 }
@@ -287,6 +473,7 @@ void pool_free(struct pool *p)
         pthread_cond_broadcast(&p->cls[i].wake);
         pthread_mutex_unlock(&p->cls[i].lock);
     }
+    keeper_stop(&p->keeper);
     for (unsigned i = 0; i < POOL_CLASSES; i++) {
         for (unsigned t = 0; t < p->cls[i].n_threads; t++)
             ASSERT(pthread_join(p->cls[i].threads[t], NULL) == 0);
@@ -316,7 +503,7 @@ bool pool_submit(
         return false;
     }
     struct job *j = xmalloc(sizeof(*j));
-    *j = (struct job){.fn = fn, .arg = arg};
+    *j = (struct job){.fn = fn, .arg = arg, .queued_ns = clock_mono_ns()};
     struct key_queue **at = key_find(c, key);
     if (*at == NULL) {
         struct key_queue *q = xcalloc(1, sizeof(*q));
@@ -353,6 +540,7 @@ struct sweep {
     void (*fn)(void *arg, size_t i);
     void *arg;
     size_t n;
+    bool lowered; /* the caller is: its helpers are no better */
     _Atomic size_t next;
     _Atomic unsigned refs;
     pthread_mutex_t lock;
@@ -391,6 +579,8 @@ static void sweep_work(struct sweep *s)
 static void sweep_help(void *arg)
 {
     struct sweep *s = arg;
+    if (s->lowered)
+        lower();
     sweep_work(s);
     sweep_unref(s);
 }
@@ -411,7 +601,7 @@ void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
                                                      : own_class;
     size_t n_helpers = MIN(MIN((size_t)width, n - 1), (size_t)p->cls[cls].n_threads);
     struct sweep *s = xcalloc(1, sizeof(*s));
-    s->fn = fn, s->arg = arg, s->n = n;
+    s->fn = fn, s->arg = arg, s->n = n, s->lowered = own_pool == p && own_lowered;
     atomic_init(&s->refs, 1);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->all_done, NULL);
