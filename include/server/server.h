@@ -75,6 +75,9 @@ struct listener_options {
     bool
         /* feed tempo_request_duration_seconds, tempo_inflight_requests; not receivers */
         request_metrics;
+    /* Its requests are short work here (what is long goes to a pool): they have a transport thread
+     * of their own, and never wait behind the bodies of others. */
+    bool prompt;
     exchange_fn handler;      /* HTTP requests */
     exchange_fn grpc_handler; /* gRPC requests (unary request, streaming answer allowed) */
     void *ctx;
@@ -86,7 +89,7 @@ struct cors_options {
 };
 
 struct server_options {
-    unsigned threads; /* transport threads; 0: min(CPUs, 4) */
+    unsigned threads; /* transport threads, beside that of prompt listeners; 0: min(CPUs, 4) */
     /* Of all listeners; 0: half of the descriptors that the process may have now, so that clients
      * never take those that files need. One beyond it is closed at once. */
     unsigned connections_max;

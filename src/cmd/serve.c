@@ -312,6 +312,7 @@ static enum ec listen_api(struct process *p, struct err *err)
         .http2 = true,
         .grpc = p->config->stream_over_http,
         .request_metrics = true,
+        .prompt = true,
         .url_bytes_max = 160u << 10, /* a TraceQL text of 128 KiB, most of it letters */
         .body_bytes_max = 1u << 20,
         .inflated_bytes_max = 4u << 20,
@@ -344,6 +345,7 @@ static enum ec listen_api(struct process *p, struct err *err)
         .address = address,
         .tls = listener_tls(&in->http_tls),
         .http1 = true,
+        .prompt = true,
         .handler = api_handle_internal,
         .ctx = p->api};
     return listen_on(p, &internal, err);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Listening sockets: accept with caps, and the count of connections per address.
  *
- * Loop 0 accepts and deals round-robin. Over a cap a connection is closed at once, before a byte is
- * read; the cap over all listeners leaves descriptors to the store, which cannot take a span
- * without a file. Out of descriptors all the same, the socket leaves the epoll set until the next
- * sweep, so that no loop spins. */
+ * The first loop of a kind accepts and deals round-robin. Over a cap a connection is closed at
+ * once, before a byte is read; the cap over all listeners leaves descriptors to the store, which
+ * cannot take a span without a file. Out of descriptors all the same, the socket leaves the epoll
+ * set until the next sweep, so that no loop spins. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -128,17 +128,25 @@ static void listener_take(struct listener *l, int fd, const struct sockaddr_stor
     int on = 1;
     if (a->ss_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    unsigned next = atomic_fetch_add_explicit(&s->next_loop, 1, memory_order_relaxed);
-    struct loop *loop = &s->loops[next % s->n_loops];
+    unsigned first = l->opt.prompt ? s->n_usual : 0;
+    unsigned n_loops = l->opt.prompt ? s->n_loops - s->n_usual : s->n_usual;
+    unsigned next = atomic_fetch_add_explicit(
+        l->opt.prompt ? &s->next_prompt : &s->next_loop, 1, memory_order_relaxed);
+    struct loop *loop = &s->loops[first + next % n_loops];
     if (loop == loop_current)
         conn_start(loop, &c->arrive);
     else
         loop_post(loop, &c->arrive);
 }
 
+struct loop *listener_loop(const struct listener *l)
+{
+    return &l->server->loops[l->opt.prompt ? l->server->n_usual : 0];
+}
+
 static void listener_pause(struct listener *l)
 {
-    struct loop *loop = &l->server->loops[0];
+    struct loop *loop = listener_loop(l);
     epoll_ctl(loop->epfd, EPOLL_CTL_DEL, l->fd, NULL);
     l->accepting = false;
     l->paused_next = loop->paused;
@@ -170,12 +178,12 @@ void listener_accept_start(struct listener *l)
     if (l->fd < 0 || l->accepting)
         return;
     l->poll.fn = listener_ready;
-    l->accepting = loop_watch(&l->server->loops[0], l->fd, EPOLLIN, &l->poll);
+    l->accepting = loop_watch(listener_loop(l), l->fd, EPOLLIN, &l->poll);
 }
 
 void listener_close(struct listener *l)
 {
-    struct loop *loop = &l->server->loops[0];
+    struct loop *loop = listener_loop(l);
     for (struct listener **at = &loop->paused; *at != NULL; at = &(*at)->paused_next)
         if (*at == l) {
             *at = l->paused_next;

@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "base/watch.h"
 #include "server_int.h"
 
@@ -142,6 +143,8 @@ static void *loop_run(void *arg)
     struct epoll_event events[EVENTS_MAX];
 
     loop_current = loop;
+    if (loop->prompt)
+        (void)thread_set(THREAD_PROMPT, thread_nice());
     while (!loop->stop) {
         int n = epoll_wait(loop->epfd, events, EVENTS_MAX, loop_wait_ms(loop));
         loop->now_ns = clock_mono_ns();
@@ -210,7 +213,8 @@ void loop_call(struct loop *loop, void (*fn)(struct loop *loop, void *ctx), void
 
 enum ec loop_start(struct loop *loop, struct server *s, unsigned index, struct err *err)
 {
-    *loop = (struct loop){.server = s, .index = index, .epfd = -1, .wakefd = -1};
+    *loop = (struct loop){
+        .server = s, .index = index, .prompt = index >= s->n_usual, .epfd = -1, .wakefd = -1};
     loop->wake.fn = loop_woken;
     loop->now_ns = loop->swept_ns = clock_mono_ns();
     loop->scratch = xmalloc(READ_CHUNK);

@@ -34,7 +34,8 @@ enum ec server_new(const struct server_options *opt, struct server **ret, struct
         opt != NULL && opt->connections_max != 0 ? opt->connections_max : default_connections_max();
     s->connection_budget = opt == NULL ? NULL : opt->connection_budget;
     pthread_condattr_t attr;
-    s->n_loops = opt != NULL && opt->threads != 0 ? opt->threads : (unsigned)MIN(MAX(cpus, 1), 4);
+    s->n_usual = opt != NULL && opt->threads != 0 ? opt->threads : (unsigned)MIN(MAX(cpus, 1), 4);
+    s->n_loops = s->n_usual + MAX(s->n_usual / 2, 1);
     s->loops = xcalloc(s->n_loops, sizeof(*s->loops));
     atomic_store_explicit(&s->sweep_ns, SWEEP_MAX_NS, memory_order_relaxed);
     pthread_mutex_init(&s->lock, NULL);
@@ -84,7 +85,7 @@ enum ec server_listen(struct server *s, const struct listener_options *opt, stru
     l->next = s->listeners;
     s->listeners = l;
     pthread_mutex_unlock(&s->lock);
-    loop_call(&s->loops[0], listen_now, l);
+    loop_call(listener_loop(l), listen_now, l);
     log_event(LOG_DEBUG, "listening", LZ("listener", l->name), LZ("address", l->address),
         LU("port", l->port));
     if (ret != NULL)
@@ -117,8 +118,8 @@ static void drain_loop(struct loop *loop, void *ctx)
 {
     struct server *s = ctx;
     loop->draining = true;
-    if (loop->index == 0)
-        for (struct listener *l = s->listeners; l != NULL; l = l->next)
+    for (struct listener *l = s->listeners; l != NULL; l = l->next)
+        if (listener_loop(l) == loop)
             listener_close(l);
     for (struct conn *c = loop->conns, *next; c != NULL; c = next) {
         next = c->next;

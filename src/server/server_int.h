@@ -62,6 +62,7 @@ struct message { /* embedded in what is posted; fn runs on the loop thread */
 struct loop {
     struct server *server;
     unsigned index;
+    bool prompt;
     pthread_t thread;
     bool started;
     int epfd, wakefd;
@@ -149,7 +150,8 @@ struct conn {
 enum ec listener_new(struct server *s, const struct listener_options *opt, struct listener **ret,
     struct err *err) MUST_USE;
 void listener_accept_start(struct listener *l);
-void listener_close(struct listener *l); /* loop 0 */
+struct loop *listener_loop(const struct listener *l); /* that accepts */
+void listener_close(struct listener *l);              /* on that loop */
 void listener_free(struct listener *l);
 bool peer_count(
     struct listener *l, const struct peer_key *key, unsigned max); /* false: at the cap */
@@ -353,13 +355,13 @@ bool grpc_cancel(struct exchange *ex);                         /* wakes a blocke
 /* ---- tls.c ---- */
 struct server {
     struct loop *loops;
-    unsigned n_loops;
+    unsigned n_loops, n_usual; /* the others are of prompt listeners */
     unsigned connections_max;
     struct budget *connection_budget; /* or NULL */
     pthread_mutex_t lock;             /* guards listeners */
     struct listener *listeners;
     atomic_bool draining, stopping;
-    atomic_uint connections, exchanges, next_loop;
+    atomic_uint connections, exchanges, next_loop, next_prompt;
     _Atomic int64_t sweep_ns;  /* how often loops look at deadlines */
     int64_t drain_ns;          /* when the end began; of the thread that drains and frees */
     pthread_mutex_t idle_lock; /* with idle: exchanges reached zero */

@@ -242,10 +242,79 @@ static void test_grpc__streams_from_another_thread(void **state)
     h2_free(c);
 }
 
+static atomic_uint n_stalled;
+static atomic_bool stalls_over;
+
+/* Takes the transport thread that it is called on. */
+static void stall(void *ctx, struct exchange *ex)
+{
+    (void)ctx;
+    atomic_fetch_add(&n_stalled, 1);
+    while (!atomic_load(&stalls_over))
+        fixture_sleep_ms(1);
+    exchange_respond_text(ex, 200, "late");
+}
+
+static void answer(void *ctx, struct exchange *ex)
+{
+    (void)ctx;
+    exchange_respond_text(ex, 200, "prompt");
+}
+
+static void ask(struct net *c, const char *want)
+{
+    struct http_answer a;
+    if (want == NULL) {
+        assert_true(net_sendz(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+        return;
+    }
+    assert_true(net_answer(c, &a, false));
+    assert_str(buf_str(&a.body), want);
+    answer_free(&a);
+}
+
+/* Connections, too, are accepted while all other transport threads are busy. */
+static void test_listen__prompt_ones_wait_for_no_others(void **state)
+{
+    enum { LOOPS = 2 };
+    struct server *s;
+    struct err err;
+    struct net slow[2 * LOOPS], quick[3];
+    unsigned port, prompt_port;
+    (void)state;
+    assert_ok(server_new(&(struct server_options){.threads = LOOPS}, &s, &err), err);
+    struct listener_options o = {.address = "127.0.0.1:0", .http1 = true, .handler = stall};
+    assert_ok(server_listen(s, &o, NULL, &port, &err), err);
+    o.prompt = true;
+    o.handler = answer;
+    assert_ok(server_listen(s, &o, NULL, &prompt_port, &err), err);
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++) { /* dealt out before one of them stalls */
+        slow[i] = net_connect(port, 0);
+        fixture_sleep_ms(20);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++)
+        ask(&slow[i], NULL);
+    assert_true(fixture_wait(&n_stalled, LOOPS));
+    for (size_t i = 0; i < ARRAY_LEN(quick); i++) {
+        quick[i] = net_connect(prompt_port, 0);
+        ask(&quick[i], NULL);
+        ask(&quick[i], "prompt");
+        net_close(&quick[i]);
+    }
+    assert_int_equal(atomic_load(&n_stalled), LOOPS); /* they stall still */
+    atomic_store(&stalls_over, true);
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
+        ask(&slow[i], "late");
+        net_close(&slow[i]);
+    }
+    server_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_listen__all_zeros_are_both_families),
+        cmocka_unit_test(test_listen__prompt_ones_wait_for_no_others),
         cmocka_unit_test_setup_teardown(test_h1__keeps_alive_and_pipelines, setup, teardown),
         cmocka_unit_test_setup_teardown(test_h1__reads_chunked_bodies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_h1__cleans_paths, setup, teardown),
