@@ -207,7 +207,9 @@ void tenant_publish(struct tenant *t)
     }
     ASSERT(set->n == cap);
     struct part_set *old = t->set;
+    pthread_mutex_lock(&t->set_lock);
     t->set = set;
+    pthread_mutex_unlock(&t->set_lock);
     part_set_unref(old);
 }
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/defect.h"
+#include "base/thread.h"
 #include "base/watch.h"
 #include "store_private.h"
 
@@ -173,6 +174,7 @@ static struct tenant *commit_take(struct store *s)
 static void *commit_main(void *arg)
 {
     struct store *s = arg;
+    (void)thread_set(THREAD_PROMPT, thread_nice()); /* acks wait for it, and it does little */
     for (;;) {
         pthread_mutex_lock(&s->commit_lock);
         while (s->commit_first == NULL && !s->commit_stop)

@@ -370,10 +370,10 @@ enum ec store_snapshot(struct store *s, struct str tenant, struct snapshot *ret,
     struct tenant *t = tenant_find(s, tenant);
     if (t == NULL)
         return EC_OK;
-    pthread_mutex_lock(&t->lock);
+    pthread_mutex_lock(&t->set_lock);
     struct part_set *set = t->set;
     atomic_fetch_add_explicit(&set->refs, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_unlock(&t->set_lock);
     tenant_unref(t);
     if (set->n == 0)
         part_set_unref(set); /* an empty snapshot holds nothing */

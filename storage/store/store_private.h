@@ -113,6 +113,9 @@ struct tenant {
     char *wal_dir, *data_dir;
 
     pthread_mutex_t flush_lock, change_lock;
+    /* WHY: a query wants the set alone, and lock is held for a millisecond at a time by ingest. The
+     * last lock of all; held for some instructions. */
+    pthread_mutex_t set_lock;
     pthread_mutex_t lock;
     /* guarded by lock: */
     struct wal *wal;    /* NULL: not open */
@@ -127,8 +130,8 @@ struct tenant {
     struct sealed_head *sealed, *sealed_last; /* oldest first */
     size_t n_sealed;
     VEC(struct store_block *) blocks; /* max_end_ns descending */
-    struct part_set *set;
-    uint64_t lsn_covered; /* records up to here are in blocks */
+    struct part_set *set;             /* guarded by lock and set_lock: who has either may read it */
+    uint64_t lsn_covered;             /* records up to here are in blocks */
     uint64_t blocks_bytes, blocks_spans, blocks_traces;
     struct waiter *waiters, *waiters_last; /* lsn ascending */
     enum commit_state commit_state;

@@ -137,6 +137,7 @@ void tenant_unref(struct tenant *t)
     for (size_t i = 0; i < t->blocks.n; i++)
         store_block_unref(t->blocks.p[i]);
     VEC_FREE(&t->blocks);
+    pthread_mutex_destroy(&t->set_lock);
     pthread_mutex_destroy(&t->lock);
     pthread_mutex_destroy(&t->change_lock);
     pthread_mutex_destroy(&t->flush_lock);
@@ -179,6 +180,7 @@ static struct tenant *tenant_new(struct store *s, struct str id, uint64_t hash)
     t->wal_dir = path_printf("%s/%s", s->wal_root, name);
     t->data_dir = path_printf("%s/%s", s->data_root, name);
     pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->set_lock, NULL);
     pthread_mutex_init(&t->change_lock, NULL);
     pthread_mutex_init(&t->flush_lock, NULL);
     t->set = xcalloc(1, sizeof(*t->set));

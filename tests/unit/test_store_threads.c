@@ -119,9 +119,44 @@ static void test_threads__readers_see_each_acked_span_once(void **state)
     test_store_deinit(&t);
 }
 
+static void *snapshot_main(void *arg)
+{
+    struct test_store *t = arg;
+    struct snapshot snap;
+    struct err err;
+    if (store_snapshot(t->s, STR("tenant"), &snap, &err) != EC_OK || snap.n != 1)
+        abort();
+    snapshot_release(&snap);
+    return NULL;
+}
+
+/* A query does not wait until ingest lets go of the tenant. */
+static void test_threads__a_snapshot_needs_no_tenant_lock(void **state)
+{
+    (void)state;
+    struct test_store t;
+    pthread_t thread;
+    struct timespec until;
+    test_store_init(&t, io_from_environment());
+    test_store_open(&t);
+    assert_ec(test_append(&t, STR("tenant"), 0, SPANS), EC_OK);
+    struct tenant *tenant = tenant_find(t.s, STR("tenant"));
+    pthread_mutex_lock(&tenant->lock);
+    assert_int_equal(pthread_create(&thread, NULL, snapshot_main, &t), 0);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    int e = pthread_timedjoin_np(thread, NULL, &until);
+    pthread_mutex_unlock(&tenant->lock);
+    assert_int_equal(e, 0);
+    tenant_unref(tenant);
+    test_store_close(&t, false);
+    test_store_deinit(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_threads__a_snapshot_needs_no_tenant_lock),
         cmocka_unit_test(test_threads__readers_see_each_acked_span_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
