@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/metric.h"
 #include "gateway/tenant.h"
 #include "grpc_query.h"
@@ -14,6 +15,7 @@
 #include "query/format.h"
 
 #define STREAM_PERIOD (500 * NS_PER_MS) /* Tempo's: between two messages of progress */
+#define SLOW_NS       (50 * NS_PER_MS)
 
 static struct metric_family queries_total = {
     .name = "tempo_query_frontend_queries_total",
@@ -40,8 +42,24 @@ static struct metric_family discarded_requests = {
     .labels = {"user", NULL},
 };
 
+static const double wait_bounds[] = {
+    .0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5};
+static struct metric_family query_waits = {.name = "vivace_query_wait_seconds",
+    .help =
+        "What a query waited for: a thread, its turn among long ones, a processor, anything else",
+    .type = METRIC_HISTOGRAM,
+    .labels = {"step"},
+    .bounds = wait_bounds,
+    .n_bounds = ARRAY_LEN(wait_bounds)};
+static struct metric *wait_thread, *wait_turn, *wait_processor, *wait_else;
+
 void query_jobs_register(void)
 {
+    metric_register(&query_waits);
+    wait_thread = metric_series1(&query_waits, STR("thread"));
+    wait_turn = metric_series1(&query_waits, STR("turn"));
+    wait_processor = metric_series1(&query_waits, STR("processor"));
+    wait_else = metric_series1(&query_waits, STR("else"));
     metric_register(&queries_total);
     metric_register(&bytes_inspected);
     metric_register(&queue_length);
@@ -283,13 +301,34 @@ static bool grpc_begin(struct query_job *job)
     return true;
 }
 
+/* A slow query has waited for one of four: a thread of the pool, its turn, a processor while it
+ * could run, or what is left: locks, the disk, its helpers. */
+static void tell_waits(const char *op, int64_t took_ns)
+{
+    struct pool_times t;
+    pool_job_times(&t);
+    int64_t known = t.queued_ns + t.turns_ns + t.cpu_ns + t.stalled_ns;
+    int64_t rest = MAX(took_ns - known, (int64_t)0);
+    metric_observe(wait_thread, (double)t.queued_ns / 1e9);
+    metric_observe(wait_turn, (double)t.turns_ns / 1e9);
+    metric_observe(wait_processor, (double)t.stalled_ns / 1e9);
+    metric_observe(wait_else, (double)rest / 1e9);
+    if (took_ns >= SLOW_NS)
+        log_event(LOG_DEBUG, "slow query", LZ("op", op), LD("took", took_ns),
+            LD("thread", t.queued_ns), LD("turn", t.turns_ns), LD("processor", t.stalled_ns),
+            LD("cpu", t.cpu_ns), LD("else", rest));
+}
+
 static void job_run(void *arg)
 {
     struct query_job *job = arg;
+    const char *op = job->op;
+    int64_t started_ns = job->started_ns;
     if (exchange_canceled(job->ex))
         job_fail_status(job, 499, "context canceled");
     else if (job->grpc == NULL || grpc_begin(job))
         job->run(job);
+    tell_waits(op, clock_mono_ns() - started_ns); /* the job is gone */
 }
 
 /* The answer to a request that does not become a job. Takes the text. */
