@@ -389,10 +389,20 @@ bool h1_pending(struct loop *loop)
     return false;
 }
 
+/* The client sends no more, and MHD has taken all that it sent. */
+static bool h1_half_closed(const struct conn *c)
+{
+    char byte;
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* WHY half_closed: an end that came with the last bytes is not announced again (EPOLLET), so MHD,
+ * which had them by one short read, never looks. At the second sweep nothing can be under way. */
 void h1_sweep(struct conn *c)
 {
     const struct exchange *ex = c->h1.ex;
     int64_t at = c->deadline_ns;
+    bool half_closed = (ex == NULL || ex->state == EX_READING) && h1_half_closed(c);
     if (ex != NULL && !ex->head_done)
         at = ex->start_ns + (int64_t)c->listener->opt.header_timeout_ms * NS_PER_MS;
     else if (ex != NULL && ex->state == EX_READING)
@@ -400,8 +410,9 @@ void h1_sweep(struct conn *c)
              (int64_t)(ex->req.wire_bytes / BODY_RATE_MIN) * NS_PER_S;
     else if (ex != NULL)
         at = ex->queued ? ex->deadline_ns : 0;
-    if (at != 0 && c->loop->now_ns > at)
+    if ((at != 0 && c->loop->now_ns > at) || (half_closed && c->h1.half_closed))
         shutdown(c->fd, SHUT_RDWR);
+    c->h1.half_closed = half_closed;
 }
 
 /* An idle connection ends a little later: a request that is on its way meanwhile is refused, which

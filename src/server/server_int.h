@@ -141,6 +141,7 @@ struct conn {
         struct {
             struct exchange *ex; /* request in work or NULL */
             bool cert_seen;
+            bool half_closed; /* at the sweep before */
             struct tls_peer *cert;
             uint32_t url_max;
         } h1;

@@ -2,6 +2,7 @@
  * Protection: header and URL caps, connection caps, slow clients, floods, cancellation, drain. */
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/metric.h"
@@ -589,6 +590,31 @@ static void test_keepalive__a_dead_peer_is_noticed(void **state)
     fixture_stop(&f);
 }
 
+/* What was asked is answered; then the connection ends, however the client's end came. */
+static void test_half_close__ends_the_connection(void **state)
+{
+    static const char *const sent[] = {"GET /info HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /info HTTP/1.1\r\nHos",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab"};
+    struct fixture f = {0};
+    (void)state;
+    fixture_start(&f, NULL);
+    for (size_t i = 0; i < 24; i++) {
+        struct net c = net_connect(f.port, 0);
+        struct http_answer a;
+        assert_true(net_sendz(&c, sent[i % 3]));
+        shutdown(c.fd, SHUT_WR);
+        if (i % 3 == 0) {
+            assert_true(net_answer(&c, &a, false));
+            assert_int_equal(a.status, 200);
+            answer_free(&a);
+        }
+        assert_true(net_wait_closed(&c, 5000));
+        net_close(&c);
+    }
+    fixture_stop(&f);
+}
+
 static void *drain(void *arg)
 {
     (void)arg;
@@ -701,6 +727,7 @@ int main(void)
         T(test_flood__control_frames_are_calmed),
         cmocka_unit_test(test_flood__streams_are_capped),
         cmocka_unit_test(test_keepalive__a_dead_peer_is_noticed),
+        cmocka_unit_test(test_half_close__ends_the_connection),
         T(test_drain__finishes_what_runs_and_refuses_the_rest),
         cmocka_unit_test(test_metrics__count_requests_by_route),
 #undef T
