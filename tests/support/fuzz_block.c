@@ -85,8 +85,13 @@ static void load_footers(struct fuzz_block *f)
     void *mem = xmalloc(bytes);
     must(block_schema_decode(bytes_n(f->schema, f->schema_n), r, f->n, mem, &s, NULL) == EC_OK,
         "schema");
-    f->n_pages = s->n_pages + r->n_trace_pages + r->n_id_pages;
+    uint32_t first = s->n_pages + r->n_trace_pages + r->n_id_pages;
+    f->n_pages = first + r->ids.n_pages + r->values.n_pages;
     f->pages = xcalloc(f->n_pages, sizeof(*f->pages));
+    must(r->ids.n_pages > 0 && r->values.n_pages > 0, "filters");
+    memcpy(f->pages + first, r->ids.pages, r->ids.n_pages * sizeof(*f->pages));
+    memcpy(f->pages + first + r->ids.n_pages, r->values.pages,
+        r->values.n_pages * sizeof(*f->pages));
     memcpy(f->pages, s->pages, s->n_pages * sizeof(*f->pages));
     memcpy(f->pages + s->n_pages, r->trace_pages, r->n_trace_pages * sizeof(*f->pages));
     for (uint32_t i = 0; i < r->n_id_pages; i++)
@@ -228,11 +233,14 @@ static volatile uint64_t touched; /* so that no read is optimised away */
 
 static void read_part(struct part *p, struct budget *budget)
 {
+    static const struct trace_id any = {{1, 2, 3}};
     struct part_reader *r;
     struct part_info info;
     const struct part_attr *attrs;
     size_t n_attrs = 0;
-    uint64_t sum = 0;
+    uint64_t sum = part_may_hold(p, &any);
+    sum += part_may_equal(p, TABLE_SPANS, STR("http.method"), 0, STR("GET"));
+    sum += part_may_key(p, TABLE_RESOURCES, STR("service.name"), false);
     if (part_reader_open(p, budget, &r, NULL) != EC_OK)
         return;
     part_info(r, &info);
@@ -241,7 +249,7 @@ static void read_part(struct part *p, struct budget *budget)
         uint32_t found;
         if (part_trace(r, t, &trace, NULL) == EC_OK &&
             part_trace_find(r, &trace.id, &found, NULL) == EC_OK)
-            sum += found;
+            sum += found + part_may_hold(p, &trace.id);
     }
     if (part_attrs(r, &attrs, &n_attrs, NULL) != EC_OK)
         n_attrs = 0;

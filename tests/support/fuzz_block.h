@@ -11,7 +11,7 @@ struct fuzz_block {
     uint64_t salt;
     uint8_t *root, *schema; /* raw footers */
     size_t root_n, schema_n;
-    struct page_ref *pages; /* of columns, traces and ids */
+    struct page_ref *pages; /* of columns, traces, ids and filters */
     uint32_t n_pages;
     struct part *part; /* open while it is read */
 };
