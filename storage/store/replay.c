@@ -77,6 +77,20 @@ static enum ec replay_relieve(struct tenant *t, struct err *err)
     return ec;
 }
 
+/* WHY not forced, and no space is no failure: a full disk must not keep a server from starting that
+ * could serve what it has, and retain. The head waits in memory as it did before the crash; more of
+ * them than memory takes are refused by replay_relieve. */
+static enum ec replay_flush(struct tenant *t, struct err *err)
+{
+    struct err own = {0};
+    enum ec ec = tenant_flush(t, false, &own);
+    if (ec == EC_OK || ec == EC_NOSPACE)
+        return EC_OK;
+    if (err != NULL)
+        *err = own;
+    return ec;
+}
+
 static enum ec replay_record(void *ctx, const struct wal_record *rec, struct err *err)
 {
     struct replay *r = ctx;
@@ -105,9 +119,7 @@ static enum ec replay_record(void *ctx, const struct wal_record *rec, struct err
         TRY(replay_relieve(t, err));
     }
     TRY(ec);
-    if (t->sealed != NULL)
-        TRY(tenant_flush(t, true, err));
-    return EC_OK;
+    return t->sealed != NULL ? replay_flush(t, err) : EC_OK;
 }
 
 static void recovery_add(struct store *s, const struct wal_recovery *w)

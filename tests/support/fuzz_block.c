@@ -90,8 +90,8 @@ static void load_footers(struct fuzz_block *f)
     f->pages = xcalloc(f->n_pages, sizeof(*f->pages));
     must(r->ids.n_pages > 0 && r->values.n_pages > 0, "filters");
     memcpy(f->pages + first, r->ids.pages, r->ids.n_pages * sizeof(*f->pages));
-    memcpy(f->pages + first + r->ids.n_pages, r->values.pages,
-        r->values.n_pages * sizeof(*f->pages));
+    memcpy(
+        f->pages + first + r->ids.n_pages, r->values.pages, r->values.n_pages * sizeof(*f->pages));
     memcpy(f->pages, s->pages, s->n_pages * sizeof(*f->pages));
     memcpy(f->pages + s->n_pages, r->trace_pages, r->n_trace_pages * sizeof(*f->pages));
     for (uint32_t i = 0; i < r->n_id_pages; i++)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The way in: acks, visibility, group commit, refusals, names, replay after a crash. */
+#include <errno.h>
+
+#include "fault_io.h"
 #include "store_util.h"
 
 #define TENANT STR("single-tenant")
@@ -204,6 +207,37 @@ static void test_replay__large_logs_become_blocks_while_they_are_read(void **sta
     test_store_deinit(&t);
 }
 
+/* A log larger than a head, and not a byte for a block: served from memory, written when there is
+ * room. */
+static void test_replay__on_a_full_disk_serves_what_was_acked(void **state)
+{
+    (void)state;
+    struct test_store t;
+    struct err err;
+    struct fault_io *f = fault_io_new(NULL);
+    test_store_init(&t, fault_io_io(f));
+    test_store_open(&t);
+    for (uint32_t r = 0; r < 60; r++)
+        assert_ec(test_append(&t, TENANT, r, 50), EC_OK);
+    test_store_crash(&t);
+    t.opt.block_raw_bytes_max = 64 << 10;
+    fault_io_fail(f, "block.write", "pwrite", 1, ENOSPC, true);
+    test_store_open(&t);
+    assert_true(fault_io_fired(f) > 0);
+    assert_int_equal(test_files(&t, TENANT, ".block"), 0);
+    test_expect(&t, TENANT, 0, 60, 50);
+    test_store_crash(&t);
+    test_store_open(&t); /* nor does it get worse by starting again */
+    test_expect(&t, TENANT, 0, 60, 50);
+    fault_io_clear(f);
+    assert_ok(store_flush(t.s, TENANT, &err), err);
+    assert_true(test_files(&t, TENANT, ".block") >= 2);
+    test_expect(&t, TENANT, 0, 60, 50);
+    test_store_close(&t, true);
+    test_store_deinit(&t);
+    fault_io_free(f);
+}
+
 static void test_append__log_numbers_survive_an_empty_log(void **state)
 {
     (void)state;
@@ -338,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_append__open_logs_are_bounded),
         cmocka_unit_test(test_replay__a_crash_loses_no_acked_span),
         cmocka_unit_test(test_replay__large_logs_become_blocks_while_they_are_read),
+        cmocka_unit_test(test_replay__on_a_full_disk_serves_what_was_acked),
         cmocka_unit_test(test_open__a_second_process_is_refused),
         cmocka_unit_test(test_tenants__are_listed_with_what_they_hold),
     };
