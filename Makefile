@@ -7,7 +7,7 @@ MESON_BUILD = build/meson
 
 build:
 	@scripts/bootstrap build
-	@scripts/build release
+	@scripts/build release src/cmd/vivace
 
 run: build
 	@scripts/run
