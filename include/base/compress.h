@@ -9,5 +9,9 @@
 size_t zstd_bound(size_t n);
 /* Level 1..19, or negative for the fast levels. Appends to out. */
 enum ec zstd_compress(struct buf *out, struct bytes in, int level, struct err *err) MUST_USE;
+/* The same, but nothing shorter than match_min (3..7) becomes a reference; 0: as the level has
+ * it. */
+enum ec zstd_compress_matches(
+    struct buf *out, struct bytes in, int level, unsigned match_min, struct err *err) MUST_USE;
 /* Decompresses exactly raw_n bytes into out; EC_CORRUPT on any other outcome. */
 enum ec zstd_decompress(void *out, size_t raw_n, struct bytes in, struct err *err) MUST_USE;

@@ -14,6 +14,8 @@
 struct zstd_thread {
     ZSTD_CCtx *c;
     ZSTD_DCtx *d;
+    int level; /* what c was told, which stays; match_min 0: nothing yet */
+    unsigned match_min;
 };
 
 static pthread_key_t thread_key;
@@ -58,10 +60,21 @@ size_t zstd_bound(size_t n)
     return ZSTD_compressBound(n);
 }
 
-enum ec zstd_compress(struct buf *out, struct bytes in, int level, struct err *err)
+static void compress_tell(struct zstd_thread *t, int level, unsigned match_min)
+{
+    size_t n = ZSTD_CCtx_setParameter(t->c, ZSTD_c_compressionLevel, level);
+    ASSERT(!ZSTD_isError(n));
+    n = ZSTD_CCtx_setParameter(t->c, ZSTD_c_minMatch, (int)match_min);
+    ASSERT(!ZSTD_isError(n));
+    t->level = level;
+    t->match_min = match_min;
+}
+
+enum ec zstd_compress_matches(
+    struct buf *out, struct bytes in, int level, unsigned match_min, struct err *err)
 {
     struct zstd_thread *t = zstd_thread();
-    size_t bound = ZSTD_compressBound(in.n);
+    size_t bound = ZSTD_compressBound(in.n), n;
 
     if (ZSTD_isError(bound))
         return ERR(err, EC_TOO_LARGE, "zstd: %zu bytes are too many for one frame", in.n);
@@ -69,12 +82,23 @@ enum ec zstd_compress(struct buf *out, struct bytes in, int level, struct err *e
         return ERR(err, EC_LIMIT, "zstd: no budget for %zu output bytes", bound);
     if (t->c == NULL && (t->c = ZSTD_createCCtx()) == NULL)
         return ERR(err, EC_LIMIT, "zstd: no memory for a compression context");
-    size_t n = ZSTD_compressCCtx(t->c, out->p + out->n, bound, in.p, in.n, level);
+    if (match_min == 0) { /* whatever was set before is ignored */
+        n = ZSTD_compressCCtx(t->c, out->p + out->n, bound, in.p, in.n, level);
+    } else {
+        if (t->level != level || t->match_min != match_min)
+            compress_tell(t, level, match_min);
+        n = ZSTD_compress2(t->c, out->p + out->n, bound, in.p, in.n);
+    }
     if (ZSTD_isError(n))
         return ERR(err, EC_LIMIT, "zstd: compress %zu bytes: %s", in.n, ZSTD_getErrorName(n));
     ASSERT(n <= bound);
     out->n += n;
     return EC_OK;
+}
+
+enum ec zstd_compress(struct buf *out, struct bytes in, int level, struct err *err)
+{
+    return zstd_compress_matches(out, in, level, 0, err);
 }
 
 enum ec zstd_decompress(void *out, size_t raw_n, struct bytes in, struct err *err)

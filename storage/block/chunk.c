@@ -94,26 +94,47 @@ static bool some_dict_find(const struct dict *d, struct str s, uint32_t *ret_cod
 
 static const struct dict_ops some_dict_ops = {some_dict_count, some_dict_get, some_dict_find};
 
-/* A dictionary page: varint n, lengths, bytes. */
+/* Goes over the pages of a dictionary, of which several come with one read. */
+struct dict_pages {
+    const struct page_ref *pages;
+    uint32_t n, at;
+    struct bytes read; /* of pages from `at` on */
+    uint32_t n_read;
+};
+
+/* The next page; *ret_n: the strings in it. The rest of it are lengths and bytes. */
+static enum ec dict_pages_next(struct block_reader *r, struct dict_pages *p, struct page_in *in,
+    uint32_t *ret_n, struct err *err)
+{
+    const struct page_ref *page = &p->pages[p->at];
+    if (p->n_read == 0)
+        TRY(block_pages_read(r, page, p->n - p->at, &p->n_read, &p->read, err));
+    page_in_init(in, bytes_n(p->read.p, page->stored), page->raw, &r->scratch);
+    p->read = bytes_n(p->read.p + page->stored, p->read.n - page->stored);
+    p->n_read--;
+    p->at++;
+    *ret_n = cur_u32(&in->c);
+    return EC_OK;
+}
+
 enum ec block_dict_decode(struct block_reader *r, const struct page_ref *pages, uint32_t n_pages,
     struct block_dict *d, uint32_t dict_bytes, struct err *err)
 {
-    uint32_t code = 0, at = 0;
+    struct dict_pages p = {.pages = pages, .n = n_pages};
+    uint32_t code = 0, at = 0, n = 0;
     d->off[0] = 0;
-    for (uint32_t i = 0; i < n_pages; i++) {
+    while (p.at < p.n) {
         struct page_in in;
-        struct bytes stored;
-        TRY(block_page_read(r, &pages[i], &stored, err));
-        page_in_init(&in, stored, pages[i].raw, &r->scratch);
-        uint32_t n = cur_u32(&in.c);
+        TRY(dict_pages_next(r, &p, &in, &n, err));
         if (in.c.bad || n > d->n - code)
-            return ERR(err, EC_CORRUPT, "dictionary page %u holds %u strings", i, n);
+            return ERR(err, EC_CORRUPT, "dictionary page %u holds %u strings", p.at - 1, n);
         TRY(ints_get(&in, n, 4, d->off + code + 1, err));
         uint64_t end = at;
         for (uint32_t k = 0; k < n; k++) {
             end += d->off[code + 1 + k];
             if (end > dict_bytes)
-                return ERR(err, EC_CORRUPT, "dictionary page %u: string %u is too long", i, k);
+                return ERR(
+                    err, EC_CORRUPT, "dictionary page %u: string %u is too long", p.at - 1, k);
             d->off[code + 1 + k] = (uint32_t)end;
         }
         TRY(section_get_into(&in, end - at, d->bytes + at, err));
@@ -132,20 +153,22 @@ static int code_cmp(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-/* The wanted strings of one dictionary page, whose codes start at `base`; want[*at] is the next
- * code. */
-static enum ec dict_page_some(struct block_reader *r, const struct page_ref *page, uint32_t *base,
+/* The wanted strings of the next dictionary page, whose codes start at `base`; want[*at] is the
+ * next code. A page that has none of them is not unpacked. */
+static enum ec dict_page_some(struct block_reader *r, struct dict_pages *p, uint32_t *base,
     uint32_t dict_n, const uint32_t *want, uint32_t n_want, uint32_t *at, struct str *strs,
     struct err *err)
 {
     struct page_in in;
-    struct bytes stored;
     const uint8_t *bytes = NULL;
-    TRY(block_page_read(r, page, &stored, err));
-    page_in_init(&in, stored, page->raw, &r->scratch);
-    uint32_t n = cur_u32(&in.c);
+    uint32_t n = 0;
+    TRY(dict_pages_next(r, p, &in, &n, err));
     if (in.c.bad || n > dict_n - *base)
         return ERR(err, EC_CORRUPT, "a dictionary page holds %u strings", n);
+    if (want[*at] - *base >= n) {
+        *base += n;
+        return EC_OK;
+    }
     uint32_t *lens = arena_alloc(&r->arena, n * 4ULL + 4);
     if (lens == NULL)
         return ERR(err, EC_LIMIT, "%u strings are over the memory budget", n);
@@ -171,6 +194,7 @@ enum ec block_dict_some(struct block_reader *r, const struct page_ref *pages,
     struct some_dict *d, struct err *err)
 {
     uint32_t *want = ARENA_ARRAY(&r->arena, n + 1ULL, uint32_t), n_want = 0, at = 0, base = 0;
+    struct dict_pages p = {.pages = pages, .n = h->n_dict_pages};
     if (want == NULL || (d->strs = ARENA_ARRAY(&r->arena, n + 1ULL, struct str)) == NULL)
         return ERR(err, EC_LIMIT, "%u strings are over the memory budget", n);
     for (uint32_t i = 0; i < n; i++)
@@ -179,8 +203,8 @@ enum ec block_dict_some(struct block_reader *r, const struct page_ref *pages,
     for (uint32_t i = 0; i < n; i++)
         if (i == 0 || want[i] != want[n_want - 1])
             want[n_want++] = want[i];
-    for (uint32_t i = 0; i < h->n_dict_pages && at < n_want; i++)
-        TRY(dict_page_some(r, &pages[i], &base, h->dict_n, want, n_want, &at, d->strs, err));
+    while (p.at < p.n && at < n_want)
+        TRY(dict_page_some(r, &p, &base, h->dict_n, want, n_want, &at, d->strs, err));
     if (at < n_want)
         return ERR(err, EC_CORRUPT, "dictionary has %u strings of %u", base, h->dict_n);
     for (uint32_t i = 0; i < n; i++) {

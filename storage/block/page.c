@@ -8,7 +8,8 @@
 #include "base/defect.h"
 #include "reader.h"
 
-#define ROOT_ROOM_BYTES ((uint64_t)1 << 20)
+#define ROOT_ROOM_BYTES    ((uint64_t)1 << 20)
+#define READ_AT_ONCE_BYTES ((uint64_t)256 << 10)
 
 enum ec block_damaged(struct block *b, enum ec ec, const struct err *err)
 {
@@ -18,57 +19,87 @@ enum ec block_damaged(struct block *b, enum ec ec, const struct err *err)
     return ec;
 }
 
-static enum ec page_read_once(
-    struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p, struct err *err)
+/* n pages that follow each other in the file. */
+static enum ec pages_read_once(struct block *b, const struct page_ref *refs, uint32_t n,
+    uint64_t salt, uint8_t *p, struct err *err)
 {
     int fd;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bytes += refs[i].stored;
     enum ec ec = block_file_take(b, &fd, err);
     if (ec == EC_NOT_FOUND) /* its name stays while it is read */
         return ERR(err, EC_IO, "the file is gone");
     TRY(ec);
-    ec = io_pread(b->io, "block.read", fd, p, ref->stored, ref->offset, err);
+    ec = io_pread(b->io, "block.read", fd, p, bytes, refs[0].offset, err);
     block_file_give(b);
     TRY(ec);
-    if (block_page_sum(salt, ref->offset, p, ref->stored) != ref->sum &&
-        !DEFECT(DEFECT_IGNORE_CHECKSUM))
-        return ERR(err, EC_CORRUPT, "page at %llu (%u bytes): checksum does not match",
-            (unsigned long long)ref->offset, ref->stored);
+    for (uint32_t i = 0; i < n; p += refs[i].stored, i++)
+        if (block_page_sum(salt, refs[i].offset, p, refs[i].stored) != refs[i].sum &&
+            !DEFECT(DEFECT_IGNORE_CHECKSUM))
+            return ERR(err, EC_CORRUPT, "page at %llu (%u bytes): checksum does not match",
+                (unsigned long long)refs[i].offset, refs[i].stored);
     return EC_OK;
+}
+
+static enum ec pages_pread(struct block *b, const struct page_ref *refs, uint32_t n, uint64_t salt,
+    uint8_t *p, struct err *err)
+{
+    struct err first = {0};
+    if (pages_read_once(b, refs, n, salt, p, &first) == EC_OK)
+        return EC_OK;
+    return pages_read_once(b, refs, n, salt, p, err);
 }
 
 enum ec block_page_pread(
     struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p, struct err *err)
 {
-    struct err first = {0};
-    if (page_read_once(b, ref, salt, p, &first) == EC_OK)
-        return EC_OK;
-    return page_read_once(b, ref, salt, p, err);
+    return pages_pread(b, ref, 1, salt, p, err);
 }
 
-static enum ec page_read(
-    struct block *b, const struct page_ref *ref, uint64_t salt, struct buf *into, struct err *err)
+static enum ec pages_read(struct block *b, const struct page_ref *refs, uint32_t n, uint64_t salt,
+    struct buf *into, struct err *err)
 {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bytes += refs[i].stored;
     buf_reset(into);
-    if (!buf_reserve(into, ref->stored + 8))
-        return ERR(err, EC_LIMIT, "page of %u bytes is over the memory budget", ref->stored);
-    TRY(block_page_pread(b, ref, salt, into->p, err));
-    into->n = ref->stored;
+    if (!buf_reserve(into, bytes + 8))
+        return ERR(err, EC_LIMIT, "page of %zu bytes is over the memory budget", bytes);
+    TRY(pages_pread(b, refs, n, salt, into->p, err));
+    into->n = bytes;
+    return EC_OK;
+}
+
+enum ec block_pages_read(struct block_reader *r, const struct page_ref *refs, uint32_t n,
+    uint32_t *ret_n, struct bytes *ret, struct err *err)
+{
+    struct err local = {0};
+    struct err *e = err != NULL ? err : &local; /* on_corrupt wants a message in any case */
+    uint32_t many = 1;
+    uint64_t bytes = refs[0].stored;
+    ASSERT(n > 0);
+    for (; many < n && refs[many].offset == refs[0].offset + bytes; many++) {
+        if (bytes + refs[many].stored > READ_AT_ONCE_BYTES)
+            break;
+        bytes += refs[many].stored;
+    }
+    enum ec ec = pages_read(r->b, refs, many, r->root->salt, &r->stored, e);
+    if (ec != EC_OK) {
+        (void)err_prefix(e, "block %s", r->b->path);
+        return block_damaged(r->b, ec, e);
+    }
+    r->bytes_read += bytes;
+    *ret = buf_bytes(&r->stored);
+    *ret_n = many;
     return EC_OK;
 }
 
 enum ec block_page_read(
     struct block_reader *r, const struct page_ref *ref, struct bytes *ret, struct err *err)
 {
-    struct err local = {0};
-    struct err *e = err != NULL ? err : &local; /* on_corrupt wants a message in any case */
-    enum ec ec = page_read(r->b, ref, r->root->salt, &r->stored, e);
-    if (ec != EC_OK) {
-        (void)err_prefix(e, "block %s", r->b->path);
-        return block_damaged(r->b, ec, e);
-    }
-    r->bytes_read += ref->stored;
-    *ret = buf_bytes(&r->stored);
-    return EC_OK;
+    uint32_t one;
+    return block_pages_read(r, ref, 1, &one, ret, err);
 }
 
 /* Header and trailer, then the root page, which is one zstd section. */
@@ -87,7 +118,7 @@ static enum ec root_read(struct block *b, int fd, struct budget *budget, struct 
     TRY(io_pread(b->io, "block.read_trailer", fd, trailer, sizeof(trailer),
         st.size - BLOCK_TRAILER_BYTES, err));
     TRY(block_trailer_get(trailer, st.size, &root, &salt, err));
-    TRY(page_read(b, &root, salt, stored, err));
+    TRY(pages_read(b, &root, 1, salt, stored, err));
     struct page_in in;
     const uint8_t *p;
     page_in_init(&in, buf_bytes(stored), root.raw, raw);

@@ -162,6 +162,10 @@ static inline uint64_t object_key(enum object_kind kind, uint64_t index)
  * until the next read of this reader. */
 enum ec block_page_read(struct block_reader *r, const struct page_ref *ref, struct bytes *ret,
     struct err *err) MUST_USE;
+/* The same of pages that follow each other in the file, as many of the n as one call can read well;
+ * *ret_n of them, one behind the other in *ret. */
+enum ec block_pages_read(struct block_reader *r, const struct page_ref *refs, uint32_t n,
+    uint32_t *ret_n, struct bytes *ret, struct err *err) MUST_USE;
 /* Tells the owner of the block about damage, once. Returns ec. */
 enum ec block_damaged(struct block *b, enum ec ec, const struct err *err);
 enum ec block_root_load(struct block *b, struct err *err) MUST_USE;

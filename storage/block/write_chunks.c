@@ -10,6 +10,10 @@
 #include "write.h"
 
 #define DICT_PAGE_BYTES ((uint64_t)512 << 10)
+/* Of a chunk's own dictionary, of which a trace by id needs a dozen strings that stand together:
+ * pages of one size, as many as have this much each. WHY: larger ones are unpacked for nothing,
+ * and zstd packs less than 16 KiB much worse. */
+#define LOCAL_PAGE_BYTES ((uint64_t)33 << 9)
 /* distinct strings for which a column's own dictionary always pays */
 #define DICT_SMALL        256u
 #define FILTER_VALUES_MIN 64u        /* below it the dictionary itself is as quick */
@@ -209,15 +213,15 @@ enum ec column_chunks(struct writer *w, const struct column_data *d, struct err 
     return EC_OK;
 }
 
-/* Strings as pages of whole strings; *ret_n pages. */
-static enum ec dict_put(
-    struct writer *w, const struct str *strs, uint32_t n, uint32_t *ret_pages, struct err *err)
+/* Strings as pages of whole strings, each ends with the string that fills it; *ret_n pages. */
+static enum ec dict_put(struct writer *w, const struct str *strs, uint32_t n, uint64_t page_bytes,
+    uint32_t *ret_pages, struct err *err)
 {
     uint32_t pages = 0;
     for (uint32_t a = 0, z; a < n; a = z) {
         uint64_t bytes = 0;
         for (z = a; z < n && z - a < PAGE_VALUES_MAX; z++) {
-            if (z > a && bytes + strs[z].n > DICT_PAGE_BYTES)
+            if (bytes >= page_bytes || (z > a && bytes + strs[z].n > DICT_PAGE_BYTES))
                 break;
             bytes += strs[z].n;
         }
@@ -335,7 +339,9 @@ static enum ec local_chunk(struct writer *w, const struct column_data *d, size_t
     /* In order of appearance, codes of strings that hardly repeat count up by one. */
     enum ints_hint hint = l->n > (z - a) / 2 ? INTS_DELTAS : INTS_CODES;
     TRY(chunk_put_pages(w, d, a, z, local_code(l), hint, h->group_first, err));
-    TRY(dict_put(w, local_str(l), l->n, &h->n_dict_pages, err));
+    uint64_t n_pages = MAX(l->bytes / LOCAL_PAGE_BYTES, 1);
+    uint64_t page_bytes = MAX((l->bytes + n_pages - 1) / n_pages, 1);
+    TRY(dict_put(w, local_str(l), l->n, page_bytes, &h->n_dict_pages, err));
     for (uint32_t i = 0; hashes != NULL && i < l->n; i++)
         buf_put_u64le(hashes, filter_hash(local_str(l)[i]));
     weigh_groups(w, d, a, z, strings);
@@ -487,7 +493,7 @@ enum ec column_end(
         ASSERT(bytes <= UINT32_MAX);
         c->dict_n = dict_n;
         c->dict_bytes = (uint32_t)bytes;
-        TRY(dict_put(w, dict, dict_n, &c->n_dict_pages, err));
+        TRY(dict_put(w, dict, dict_n, DICT_PAGE_BYTES, &c->n_dict_pages, err));
         if (column_in_filter(w, c->col))
             TRY(writer_strings_note(w, c->col, dict, dict_n, NULL, 0, err));
     }

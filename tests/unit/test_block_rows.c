@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "block_fixture.h"
+#include "model/otlp_write.h"
 #include "storage/block/reader.h"
 #include "unit.h"
 
@@ -153,9 +154,71 @@ static void test_rows__asked_again_are_kept(void **state)
     block_fixture_free(f);
 }
 
+/* A block of 4,000 spans with a string of 120 bytes each, all different. */
+static struct part *many_strings(struct block_fixture *f)
+{
+    struct buf b = BUF_INIT;
+    struct rng rng = {11};
+    char id[16], text[120];
+    size_t rs = pb_begin(&b, 1), ss = pb_begin(&b, 2);
+    for (uint64_t i = 1; i <= 4000; i++) {
+        for (size_t k = 0; k < sizeof(text); k += 8)
+            put_u64le(text + k, (rng_next(&rng) & 0x1f1f1f1f1f1f1f1fULL) | 0x4040404040404040ULL);
+        size_t span = pb_begin(&b, 2);
+        put_u64be(id, i / 10 + 1);
+        put_u64be(id + 8, i);
+        pb_put_bytes(&b, 1, str_n(id, 16));
+        pb_put_bytes(&b, 2, str_n(id + 8, 8));
+        pb_put_fixed64(&b, 7, 1700000000000000000u + i);
+        pb_put_attr(
+            &b, 9, STR("url"), &(struct value){.type = VALUE_STR, .s = str_n(text, sizeof(text))});
+        pb_end(&b, span);
+    }
+    pb_end(&b, ss);
+    pb_end(&b, rs);
+    struct head *h = head_of_request(buf_bytes(&b), 1700000000);
+    struct part *head = head_part(h), *p = fixture_write(f, &head, 1);
+    buf_deinit(&b);
+    part_unref(head);
+    return p;
+}
+
+/* A dictionary of many pages: wherever the rows lie the strings are theirs, and of the pages those
+ * are unpacked that have one of them. */
+static void test_rows__strings_of_many_pages(void **state)
+{
+    struct block_fixture *f = block_fixture_new();
+    struct part *p = many_strings(f);
+    struct part_reader *whole, *some;
+    const struct part_attr *a[VALUE_TYPES];
+    (void)state;
+    assert_ok(part_reader_open(p, NULL, &whole, &err), err);
+    whole->once = true;
+    assert_ok(part_attr_find(whole, TABLE_SPANS, STR("url"), a, &err), err);
+    const struct block_schema *s = CONTAINER_OF(whole, struct block_reader, base)->schema;
+    const struct block_column *k = block_schema_column(s, a[VALUE_STR]->col);
+    assert_true((k->flags & COLUMN_LOCAL) != 0 && k->n_chunks == 1);
+    assert_in_range(s->chunks[k->chunk_first].n_dict_pages, 20, 60);
+    for (uint32_t i = 0; i < 100; i++) {
+        struct part *again = fixture_open(f, f->path); /* nobody has asked this one before */
+        assert_ok(part_reader_open(again, NULL, &some, &err), err);
+        struct col_view all, v;
+        uint32_t first = i * 40, n = i % 3 == 0 ? 1 : i % 3 == 1 ? 10 : MIN(500, 4000 - first);
+        assert_ok(part_view(whole, 0, k->col, &all, &err), err);
+        assert_ok(block_view_rows(some, 0, k->col, first, n, &v, &err), err);
+        assert_int_equal(same_rows(&all, &v, first, n), n);
+        part_reader_close(some);
+        part_unref(again);
+    }
+    part_reader_close(whole);
+    part_unref(p);
+    block_fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows__strings_of_many_pages),
         cmocka_unit_test(test_rows__are_those_of_the_whole_view),
         cmocka_unit_test(test_rows__asked_again_are_kept),
     };
