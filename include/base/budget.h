@@ -31,6 +31,9 @@ bool budget_fits(struct budget *b, uint64_t n) MUST_USE;
 void budget_take_force(struct budget *b, uint64_t n);
 void budget_give(struct budget *b, uint64_t n);
 uint64_t budget_used(const struct budget *b);
+/* The most that could ever be charged: the smallest cap of it and its parents, UINT64_MAX without
+ * any. What is more than that is to be refused for good, not for now. */
+uint64_t budget_most(const struct budget *b);
 
 /* The budgets that an operator sees (/status/memory, vivace_memory_budget_bytes): those that live
  * as long as the process or the store. A listed budget stays listed until budget_unlist; its parent

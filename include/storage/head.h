@@ -30,9 +30,14 @@ void head_free(struct head *h);
 void head_admit(struct head *h, struct batch *b, const struct head_limits *limits, uint32_t now_s);
 /* Reserves memory for everything an insert of this batch may need: an upper bound, of which
  * head_insert gives the rest back. EC_LIMIT when the budget refuses or the head has no room for
- * more rows; nothing has changed then. Tenant's lock. After it, head_insert cannot fail. A
- * reservation that no insert follows is kept for the next one. */
+ * more rows; EC_TOO_LARGE when the batch would not fit into the whole of the budget: it never will.
+ * Nothing has changed then. Tenant's lock. After it, head_insert cannot fail. A reservation that no
+ * insert follows is kept for the next one. */
 enum ec head_reserve(struct head *h, const struct batch *b, struct err *err) MUST_USE;
+/* The same past the budget's cap, for what was acked (replay). */
+enum ec head_reserve_force(struct head *h, const struct batch *b, struct err *err) MUST_USE;
+/* After a refusal with EC_LIMIT: bytes that an empty head would want of the budget. */
+uint64_t head_wanted(const struct head *h);
 /* Inserts the accepted spans and publishes them. *ret_dups: spans dropped as duplicates. Tenant's
  * lock. */
 void head_insert(struct head *h, const struct batch *b, uint32_t arrival_s, uint32_t *ret_dups);

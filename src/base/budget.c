@@ -99,6 +99,17 @@ uint64_t budget_used(const struct budget *b)
     return atomic_load_explicit(&b->used, memory_order_relaxed);
 }
 
+uint64_t budget_most(const struct budget *b)
+{
+    uint64_t most = UINT64_MAX;
+    for (; b != NULL; b = b->parent) {
+        uint64_t cap = atomic_load_explicit(&b->cap, memory_order_relaxed);
+        if (cap != 0)
+            most = MIN(most, cap);
+    }
+    return most;
+}
+
 void budget_list(struct budget *b)
 {
     struct budget **at = &listed.first;

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A head's life: creation, the memory bound of a batch, statistics, destruction. */
+ * A head's life: creation, reservation for a batch, statistics, destruction. */
 #include "storage/head.h"
 
 #include <stdlib.h>
 #include <sys/random.h>
 
 #include "head_impl.h"
-
-/* Worst cases of one string, span and so on in the arena (header of a chunk of its own,
- * alignment). */
-#define ARENA_PIECE 32u
 
 enum ec head_new(struct budget *budget, struct head **ret, struct err *err)
 {
@@ -105,77 +101,8 @@ uint32_t head_trace_find(const struct head *h, const struct trace_id *id, uint32
     return PROBE_NONE;
 }
 
-/* Bytes that the segments of the groups, this one and new ones, may take for this batch, but for
- * seg_values_bound. */
-static uint64_t head_groups_bound(const struct head *h, const struct batch *b, uint64_t values)
+static enum ec head_rows_fit(const struct head *h, const struct batch *b, struct err *err)
 {
-    uint64_t bytes = 0, room = 0, dirs = 0;
-    if (h->n_groups != 0) {
-        const struct head_group *g = head_group_at(h, h->n_groups - 1);
-        room = PART_GROUP_ROWS - (h->n_rows - g->row_first);
-        bytes += seg_bound(&g->spans, MIN(b->n_spans, room));
-        bytes += seg_bound(&g->events, b->n_events);
-        bytes += seg_bound(&g->links, b->n_links);
-        dirs = g->spans.dir_cap + g->events.dir_cap + g->links.dir_cap;
-        if (b->n_spans > room) /* a new group's columns start as large as these */
-            bytes += 2 * (g->spans.sparse_bytes + g->events.sparse_bytes + g->links.sparse_bytes);
-    }
-    if (b->n_spans <= room)
-        return bytes;
-    /* New groups. What this batch puts into one is repeated as the first size in the next. */
-    uint64_t n_groups = (b->n_spans - room + PART_GROUP_ROWS - 1) / PART_GROUP_ROWS;
-    bytes += seg_values_bound(values);
-    for (uint32_t t = TABLE_SPANS; t <= TABLE_LINKS; t++) {
-        struct seg s;
-        seg_init(&s, t, NULL);
-        bytes += seg_bound(&s, t == TABLE_SPANS    ? MIN(b->n_spans, PART_GROUP_ROWS)
-                               : t == TABLE_EVENTS ? b->n_events + 16 * n_groups
-                                                   : b->n_links + 16 * n_groups);
-    }
-    dirs = (dirs + 64 + 2 * (uint64_t)b->n_attrs) * sizeof(struct seg_entry);
-    uint64_t dense = (uint64_t)PART_GROUP_ROWS * seg_row_bytes(TABLE_SPANS);
-    bytes += n_groups * (dense + dirs + sizeof(struct head_group) + 8192);
-    bytes += 4 * (h->n_groups + n_groups + 16) * sizeof(struct head_group *);
-    return bytes;
-}
-
-/* Upper bound of what head_insert takes for the batch, whatever is new in it. Strings are views
- * into b->raw and do not overlap, so their bytes are bounded by its size; resources and scopes are
- * kept a second time as their message. */
-static uint64_t head_bound(const struct head *h, const struct batch *b)
-{
-    uint64_t spans = b->n_spans, attrs = b->n_attrs, events = b->n_events, links = b->n_links;
-    uint64_t objects = (uint64_t)b->n_resources + b->n_scopes;
-    uint64_t rows = spans + events + links + objects;
-    uint64_t strings = attrs + 3 * spans + events + links + 3 * objects;
-    const struct columns *c = &h->columns;
-    uint64_t values = attrs + 5 * spans + events + 2 * links + 2 * objects;
-    uint64_t bytes = head_groups_bound(h, b, values) + seg_values_bound(values);
-    bytes += seg_bound(&h->resources, b->n_resources);
-    bytes += seg_bound(&h->scopes, b->n_scopes);
-    bytes += chunks_bound(&h->strings.entries, h->strings.index.n, strings);
-    bytes += probe_bound(&h->strings.index, strings);
-    bytes += chunks_bound(&c->cols, c->col_index.n, attrs);
-    bytes += probe_bound(&c->col_index, attrs);
-    bytes += chunks_bound(&c->shapes, c->shape_index.n, rows);
-    bytes += probe_bound(&c->shape_index, rows);
-    bytes += chunks_bound(&h->traces, h->n_traces, spans);
-    bytes += probe_bound(&h->trace_index, spans);
-    bytes += probe_bound(&h->dup_index, spans);
-    bytes += chunks_bound(&h->resource_keys, h->resource_index.n, b->n_resources);
-    bytes += chunks_bound(&h->scope_keys, h->scope_index.n, b->n_scopes);
-    bytes += probe_bound(&h->resource_index, b->n_resources);
-    bytes += probe_bound(&h->scope_index, b->n_scopes);
-    bytes += (attrs + 64) * 2 * sizeof(h->shape[0]);
-    bytes += (objects + 64) * 2 * sizeof(h->rows_of[0]);
-    uint64_t kept = 2 * b->raw.n + attrs * sizeof(col_id) +
-                    (strings + attrs + rows + 2 * objects) * ARENA_PIECE;
-    return bytes + mem_arena_bound(&h->mem, kept);
-}
-
-enum ec head_reserve(struct head *h, const struct batch *b, struct err *err)
-{
-    ASSERT(h->magic == HEAD_MAGIC);
     uint64_t in_group = 0;
     if (h->n_groups != 0) {
         const struct head_group *g = head_group_at(h, h->n_groups - 1);
@@ -185,11 +112,56 @@ enum ec head_reserve(struct head *h, const struct batch *b, struct err *err)
     uint64_t more = MAX(MAX(b->n_events, b->n_links), b->n_attrs);
     if ((uint64_t)h->n_rows + b->n_spans > HEAD_ROWS_MAX || in_group + more > HEAD_ROWS_MAX)
         return ERR(err, EC_LIMIT, "head is full: %u spans", h->n_rows);
-    uint64_t bound = head_bound(h, b);
-    if (!mem_reserve(&h->mem, bound))
-        return ERR(err, EC_LIMIT, "no memory for %u spans: %llu bytes wanted", b->n_spans,
-            (unsigned long long)bound);
     return EC_OK;
+}
+
+/* What the batch takes in a head of its own, that head included: at most this is wanted once all
+ * others have been written. */
+static enum ec head_alone(const struct batch *b, uint64_t *ret, struct err *err)
+{
+    struct head *empty;
+    TRY(head_new(NULL, &empty, err));
+    *ret = mem_used(&empty->mem) + bound_tight(empty, b);
+    head_free(empty);
+    return EC_OK;
+}
+
+/* WHY the quick bound is enough of a reason to refuse when it is small: such a request fits as soon
+ * as anything has been written, and a refusal in an overload must be cheap. */
+enum ec head_reserve(struct head *h, const struct batch *b, struct err *err)
+{
+    ASSERT(h->magic == HEAD_MAGIC);
+    TRY(head_rows_fit(h, b, err));
+    uint64_t want = bound_quick(h, b), most = budget_most(h->mem.budget);
+    if (LIKELY(mem_reserve(&h->mem, want)))
+        return EC_OK;
+    h->wanted = want;
+    if (want > most / 4) {
+        want = bound_tight(h, b);
+        if (mem_reserve(&h->mem, want))
+            return EC_OK;
+        TRY(head_alone(b, &h->wanted, err));
+        if (h->wanted > most)
+            return ERR(err, EC_TOO_LARGE,
+                "%u spans in one request need up to %llu bytes of memory, and there are %llu for "
+                "all that is new: send fewer at once",
+                b->n_spans, (unsigned long long)h->wanted, (unsigned long long)most);
+    }
+    return ERR(err, EC_LIMIT, "no memory for %u spans: %llu bytes wanted", b->n_spans,
+        (unsigned long long)want);
+}
+
+enum ec head_reserve_force(struct head *h, const struct batch *b, struct err *err)
+{
+    ASSERT(h->magic == HEAD_MAGIC);
+    TRY(head_rows_fit(h, b, err));
+    mem_reserve_force(&h->mem, bound_tight(h, b));
+    return EC_OK;
+}
+
+uint64_t head_wanted(const struct head *h)
+{
+    return h->wanted;
 }
 
 uint64_t head_bytes(const struct head *h)

@@ -81,6 +81,7 @@ struct head {
 
     struct head_live live;
     uint64_t raw_bytes;
+    uint64_t wanted; /* by the last batch that was refused for memory, of an empty head */
     uint32_t first_arrival_s, last_arrival_s;
 };
 
@@ -108,6 +109,10 @@ static inline uint32_t head_trace_hash(const struct head *h, const struct trace_
     return (uint32_t)(hash_mix(hash_mix(lo ^ h->seed) ^ hi) >> 32);
 }
 uint32_t head_trace_find(const struct head *h, const struct trace_id *id, uint32_t hash);
+
+/* bound.c: what head_insert of the batch takes at most; the second looks at every span. */
+uint64_t bound_quick(const struct head *h, const struct batch *b);
+uint64_t bound_tight(const struct head *h, const struct batch *b);
 
 /* admit.c: counts of live traces. */
 void head_live_init(struct head_live *l);

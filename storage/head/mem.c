@@ -73,6 +73,16 @@ bool mem_reserve(struct head_mem *m, uint64_t more)
     return mem_charge(m, want);
 }
 
+void mem_reserve_force(struct head_mem *m, uint64_t more)
+{
+    uint64_t want = mem_used(m) + more;
+    m->slab_credit = 0;
+    if (want > m->charged) {
+        budget_take_force(m->budget, want - m->charged);
+        m->charged = want;
+    }
+}
+
 void mem_settle(struct head_mem *m)
 {
     mem_retired_free(m);

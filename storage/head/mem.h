@@ -51,6 +51,7 @@ void mem_init(struct head_mem *m, struct budget *budget);
 void mem_deinit(struct head_mem *m); /* frees retired blocks and the arena; asserts no reader */
 /* Charges for `more` bytes beyond what is used; false when the budget refuses (nothing changes). */
 bool mem_reserve(struct head_mem *m, uint64_t more) MUST_USE;
+void mem_reserve_force(struct head_mem *m, uint64_t more); /* past the budget's cap */
 /* Frees retired blocks if it may, and gives the unused part of the reservation back. */
 void mem_settle(struct head_mem *m);
 /* What an arena allocation of n bytes in all may take at worst, in any number of pieces. */

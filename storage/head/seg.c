@@ -112,13 +112,9 @@ uint64_t seg_bound(const struct seg *s, uint64_t rows)
     return bytes + 2 * s->sparse_bytes + s->hint_bytes + seg_dir_bytes(2 * DIR_CAP_FIRST);
 }
 
-uint64_t seg_values_bound(uint64_t values)
+uint64_t seg_values_first(void)
 {
-    /* A block of c bytes that gets m more is replaced by blocks of at most 2 c + 4 m in all: they
-     * double until the last but one is too small. 2 c is in seg_bound. Each value may be the first
-     * of its column. */
-    return values *
-           (4 * (4 + 8) + seg_values_bytes(VALUES_CAP_FIRST, 8) + 4 * sizeof(struct seg_entry));
+    return seg_values_bytes(VALUES_CAP_FIRST, 8);
 }
 
 void seg_deinit(struct seg *s, struct head_mem *m)

@@ -97,10 +97,10 @@ struct seg {
 
 void seg_init(struct seg *s, enum part_table t, const struct seg *before);
 void seg_deinit(struct seg *s, struct head_mem *m);
-/* Bytes that at most `rows` more rows and the growth of the columns that are there may take; on top
- * of it comes seg_values_bound, once for all sparse values of a batch, in whatever segments. */
+/* Bytes that at most `rows` more rows and the growth of the columns that are there may take; what
+ * sparse values take beside them is in bound.c. */
 uint64_t seg_bound(const struct seg *s, uint64_t rows);
-uint64_t seg_values_bound(uint64_t values);
+uint64_t seg_values_first(void);           /* the first block of a sparse column, at most */
 uint32_t seg_row_bytes(enum part_table t); /* dense bytes of a row */
 void seg_dense_grow(struct seg *s, struct head_mem *m, uint32_t cap);
 void seg_dir_grow(struct seg *s, struct head_mem *m, uint32_t slot);

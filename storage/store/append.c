@@ -207,6 +207,14 @@ struct append {
     struct ack_times times;
 };
 
+static enum ec append_reserve(struct tenant *t, const struct batch *b, struct err *err)
+{
+    enum ec ec = head_reserve(t->head, b, err);
+    if (UNLIKELY(ec == EC_LIMIT))
+        heads_want(t->store, head_wanted(t->head));
+    return ec;
+}
+
 /* tenant.lock. *ret_again: admission rejected more; encode outside the lock and come back. */
 static enum ec append_locked(
     struct tenant *t, struct append *a, bool may_retry, bool *ret_again, struct err *err)
@@ -231,7 +239,7 @@ static enum ec append_locked(
         TRY(record_encode(t, b, a->arrival_s, a->limits.attr_bytes_max, &a->record, err));
         a->encoded_rejects = b->n_rejected;
     }
-    TRY(head_reserve(t->head, b, err));
+    TRY(append_reserve(t, b, err));
     int64_t log_begin = clock_mono_ns();
     TRY(wal_append(t->wal, &a->record, &lsn, err));
     a->times.log_ns = clock_mono_ns() - log_begin;

@@ -29,7 +29,11 @@
 #define RECLAIM_AGE_NS  NS_PER_S
 #define RECLAIM_TELL_NS (10 * NS_PER_S)
 
-#define SEALED_BEHIND   3u /* sealed heads of a tenant: one being written, the next, and more */
+/* How long room is left for a request that was refused, and what heads may have all the same. */
+#define WANT_NS             (60 * NS_PER_S)
+#define WANT_HEAD_BYTES_MIN (512u << 10)
+
+#define SEALED_BEHIND       3u /* sealed heads of a tenant: one being written, the next, and more */
 
 bool heads_over(const struct store *s, unsigned percent)
 {
@@ -83,13 +87,35 @@ bool tenant_seal(struct tenant *t, const char *reason)
     return true;
 }
 
+/* WHY: a request of many small spans may want most of what heads may have. It is told to come
+ * again; if heads went on filling to their usual size meanwhile, it would be told so for ever. */
+void heads_want(struct store *s, uint64_t bytes)
+{
+    atomic_store(&s->want_until_ns, clock_mono_ns() + WANT_NS);
+    uint64_t before = atomic_load(&s->want_bytes);
+    while (before < bytes && !atomic_compare_exchange_weak(&s->want_bytes, &before, bytes))
+        ;
+}
+
+/* What heads may have beside what was asked for lately. */
+static uint64_t heads_room(struct store *s)
+{
+    uint64_t want = atomic_load_explicit(&s->want_bytes, memory_order_relaxed);
+    if (LIKELY(want == 0))
+        return s->opt.head_bytes_max;
+    if (clock_mono_ns() >= atomic_load(&s->want_until_ns))
+        atomic_store(&s->want_bytes, 0);
+    return s->opt.head_bytes_max - MIN(want, s->opt.head_bytes_max);
+}
+
 /* By what it was sent as, or by what it takes: small spans take several times their bytes, and the
  * next head needs room while this one is written. */
 bool tenant_head_full(const struct tenant *t)
 {
     const struct store_options *o = &t->store->opt;
-    return t->head_raw_bytes >= o->block_raw_bytes_max ||
-           head_bytes(t->head) >= o->head_bytes_max / 4;
+    uint64_t n = head_bytes(t->head);
+    return t->head_raw_bytes >= o->block_raw_bytes_max || n >= o->head_bytes_max / 4 ||
+           n >= MAX(heads_room(t->store) / 2, WANT_HEAD_BYTES_MIN);
 }
 
 void tenant_seal_due(struct tenant *t, int64_t now_ns)
@@ -409,7 +435,7 @@ void flush_pressure(struct store *s)
     /* What is sealed already comes back by itself: seal until the rest is under half. */
     for (size_t i = 0; i < all.n && heads[i].bytes > 0; i++) {
         uint64_t used = budget_used(&s->heads);
-        if (used <= sealed || used - sealed <= s->opt.head_bytes_max / 2)
+        if (used <= sealed || used - sealed <= MIN(s->opt.head_bytes_max / 2, heads_room(s)))
             break;
         struct tenant *t = heads[i].tenant;
         pthread_mutex_lock(&t->lock);

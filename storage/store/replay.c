@@ -9,6 +9,8 @@
 #include "base/defect.h"
 #include "store_private.h"
 
+#define REPLAY_TRIES 3 /* to make room by writing heads */
+
 struct replay {
     struct tenant *tenant;
     struct arena arena; /* decoding a record */
@@ -33,22 +35,22 @@ static void replay_skip(struct batch *b, const struct wal_record *rec)
     }
 }
 
-/* *ret_full: no memory for it now. */
+/* *ret_full: no memory for it now. force: it was acked, and there may be less memory than then. */
 static enum ec replay_insert(struct tenant *t, const struct wal_record *rec, struct batch *b,
-    bool *ret_full, struct err *err)
+    bool force, bool *ret_full, struct err *err)
 {
     uint32_t dups = 0;
     *ret_full = false;
     pthread_mutex_lock(&t->lock);
     enum ec ec = tenant_head_ensure(t, err);
     if (ec == EC_OK)
-        ec = head_reserve(t->head, b, err);
+        ec = force ? head_reserve_force(t->head, b, err) : head_reserve(t->head, b, err);
     if (ec == EC_OK) {
         head_insert(t->head, b, rec->arrival_s, &dups);
         tenant_head_inserted(t, b, rec->lsn, rec->arrival_s, dups);
         if (tenant_head_full(t))
             tenant_seal(t, "replay");
-    } else if (ec == EC_LIMIT) {
+    } else if (ec == EC_LIMIT || ec == EC_TOO_LARGE) {
         *ret_full = true;
     }
     pthread_mutex_unlock(&t->lock);
@@ -113,8 +115,8 @@ static enum ec replay_record(void *ctx, const struct wal_record *rec, struct err
         return EC_OK;
     for (int tries = 0;; tries++) {
         bool full;
-        ec = replay_insert(t, rec, &b, &full, err);
-        if (!full || tries == 3)
+        ec = replay_insert(t, rec, &b, tries == REPLAY_TRIES, &full, err);
+        if (!full || tries == REPLAY_TRIES)
             break;
         TRY(replay_relieve(t, err));
     }

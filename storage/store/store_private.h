@@ -183,7 +183,10 @@ struct store {
     _Atomic uint32_t appending; /* store_append calls in progress */
     _Atomic uint32_t jobs;      /* pool jobs submitted and not finished */
     _Atomic uint64_t n_waiters;
-    _Atomic bool pressure;           /* an append met a full or nearly full head budget */
+    _Atomic bool pressure; /* an append met a full or nearly full head budget */
+    /* The largest request that was refused for now: heads leave it room until this time. */
+    _Atomic uint64_t want_bytes;
+    _Atomic int64_t want_until_ns;
     _Atomic int64_t stale_before_ns; /* store_stale_before */
     int64_t next_stale_told_ns;      /* the ticker's */
 
@@ -286,7 +289,9 @@ bool tenant_head_full(const struct tenant *t); /* tenant.lock; there is a head *
 enum ec tenant_flush(struct tenant *t, bool force, struct err *err) MUST_USE;
 void flush_schedule(struct tenant *t); /* on the pool, if there is something to do */
 void flush_some(struct store *s);      /* one round over all tenants, on this thread */
-void flush_pressure(struct store *s); /* seals the largest heads until half of the budget is free */
+/* Seals the largest heads until half of the budget is free, or what a refused request wants. */
+void flush_pressure(struct store *s);
+void heads_want(struct store *s, uint64_t bytes); /* a request was refused that wants so many */
 /* Removes a file that no catalog knows. Should that fail, it is met at start: with the same spans
  * as the block that replaced it, or as the WAL. */
 void file_discard(struct tenant *t, const char *site, const char *path);

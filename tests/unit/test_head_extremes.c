@@ -18,10 +18,20 @@ static void extreme_begin(struct extreme *x)
     request_begin(&x->q);
 }
 
+/* Reserved for by the quick bound; then again by the one that looks at every span. */
 static void extreme_insert(struct extreme *x)
 {
+    struct head *looked;
+    uint32_t dups;
     request_decode(&x->q);
     assert_int_equal(request_insert(x->h, &x->q, 1), 0);
+    assert_ok(head_new(&x->budget, &looked, err));
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_ok(head_reserve_force(looked, &x->q.b, err));
+        head_insert(looked, &x->q.b, 1, &dups);
+        assert_int_equal(dups, i * x->q.b.n_spans);
+    }
+    head_free(looked);
     assert_ok(part_reader_open(head_part(x->h), &x->budget, &x->r, err));
 }
 

@@ -200,8 +200,12 @@ static void test_reserve__refusal_leaves_no_trace(void **state)
     assert_ok(part_reader_open(head_part(h), NULL, &r, err));
     part_info(r, &before);
     part_reader_close(r);
+    enum { OTHERS = 1 << 20 }; /* what is in the way for now */
+    assert_true(budget_take(&budget, OTHERS));
     uint64_t used = budget_used(&budget);
-    for (uint64_t room = 1;; room += room / 4 + 1000) {
+    atomic_store(&budget.cap, OTHERS / 16); /* for good */
+    assert_int_equal(head_reserve(h, &next.b, NULL), EC_TOO_LARGE);
+    for (uint64_t room = 1;; room += 1000) {
         struct err refusal = {0};
         atomic_store(&budget.cap, used + room);
         enum ec ec = head_reserve(h, &next.b, &refusal);
@@ -219,6 +223,7 @@ static void test_reserve__refusal_leaves_no_trace(void **state)
         assert_int_equal(stats.n_spans, before.n_rows);
     }
     assert_true(refused > 3);
+    budget_give(&budget, OTHERS);
     assert_true(budget_used(&budget) <= atomic_load(&budget.cap));
     request_insert(h, &next, 2);
     assert_ok(part_reader_open(head_part(h), NULL, &r, err));
