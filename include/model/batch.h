@@ -111,8 +111,9 @@ struct batch_limits {
 /* Decodes an ExportTraceServiceRequest. One pass, iterative or depth-limited, linear time; memory
  * is charged to the arena's budget (EC_LIMIT). EC_INVALID with the byte offset on malformed input;
  * ids of a wrong length or all zero only mark their span. Groups and unknown fields are skipped.
- * More than spans_max spans, or so many empty messages that they decode to more than 16 times their
- * bytes (and 1 MiB): EC_TOO_LARGE. limits may be NULL: the defaults. */
+ * More than spans_max spans, so many empty messages that they decode to more than 16 times their
+ * bytes (and 1 MiB), or more than the whole of the budget has room for: EC_TOO_LARGE. limits may be
+ * NULL: the defaults. */
 enum ec batch_decode(struct batch *ret, struct bytes raw, const struct batch_limits *limits,
     struct arena *arena, struct err *err) MUST_USE;
 /* Appends the batch (accepted spans only) as an ExportTraceServiceRequest in its canonical encoding

@@ -85,7 +85,7 @@ void api_handle_jaeger_http(void *ctx, struct exchange *ex)
         respond_escaped(ex, 500, "Unable to process request body", req->body_error);
     } else if (thrift_type(ex, req->content_type)) {
         buf_init(&pb, exchange_arena(ex)->budget);
-        enum ec ec = jaeger_thrift_to_pb(req->body, &pb, &err);
+        enum ec ec = receive_transcoded(jaeger_thrift_to_pb(req->body, &pb, &err), req->body, &pb);
         if (ec == EC_OK)
             receive_submit(a, ex, buf_bytes(&pb), RECEIVER, "collector_http", http_done, ex);
         else if (ec == EC_LIMIT)
@@ -136,7 +136,7 @@ void api_handle_jaeger_grpc(void *ctx, struct exchange *ex)
         return;
     }
     buf_init(&pb, exchange_arena(ex)->budget);
-    enum ec ec = jaeger_proto_to_pb(req->body, &pb, &err);
+    enum ec ec = receive_transcoded(jaeger_proto_to_pb(req->body, &pb, &err), req->body, &pb);
     if (ec != EC_OK)
         grpc_malformed(ex, ec, &err);
     else if (receive_tenant(a, ex, &tenant, &err) == EC_UNAVAILABLE)

@@ -128,7 +128,8 @@ static void http_done(void *arg, const struct ingest_result *r)
     struct http_wait *w = arg;
     struct buf b = BUF_INIT;
     if (r->ec != EC_OK) {
-        unsigned code = rpc_code(r->ec);
+        /* 8 would be 429, which clients try again. */
+        unsigned code = r->ec == EC_TOO_LARGE ? 3 : rpc_code(r->ec);
         respond_status(
             w->ex, w->media, http_of_rpc(code), code, str_from(r->message), r->retry_after_ns);
     } else {
@@ -165,8 +166,10 @@ static void http_export(struct api *a, struct exchange *ex, enum media media)
     if (media == MEDIA_JSON) {
         enum ec ec = otlp_json_to_pb(req->body, &pb, &err);
         if (ec != EC_OK) {
-            unsigned code = rpc_code(ec);
-            respond_status(ex, media, http_of_rpc(code), code, str_from(err_msg(&err)), 0);
+            ec = receive_transcoded(ec, req->body, &pb);
+            unsigned code = ec == EC_TOO_LARGE ? 3 : rpc_code(ec);
+            respond_status(ex, media, http_of_rpc(code), code, str_from(err_msg(&err)),
+                ec == EC_LIMIT ? NS_PER_S : 0);
             buf_deinit(&pb);
             return;
         }

@@ -97,6 +97,13 @@ void receive_busy(struct exchange *ex)
     respond_http_error(ex, 503, "server is out of memory for request bodies");
 }
 
+/* A transcoder that fails still asks for something: a string, as large as a quarter perhaps. */
+enum ec receive_transcoded(enum ec ec, struct bytes body, const struct buf *out)
+{
+    uint64_t alone = (uint64_t)body.n + out->cap + out->cap / 4 + 4096;
+    return ec == EC_LIMIT && alone > budget_most(out->budget) ? EC_TOO_LARGE : ec;
+}
+
 void receive_accepted(struct exchange *ex)
 {
     struct buf none = BUF_INIT;

@@ -20,6 +20,9 @@ void receive_grpc_fail(struct exchange *ex, unsigned code, const struct ingest_r
 void receive_grpc_unknown(struct exchange *ex, struct str path, const char *service);
 /* A body that the transport refused for lack of memory: 503 and when to try again. */
 void receive_busy(struct exchange *ex);
+/* The outcome of transcoding a body into `out`: EC_TOO_LARGE in place of EC_LIMIT when both would
+ * not fit into the memory for bodies if nothing else was there, so that nobody tries for ever. */
+enum ec receive_transcoded(enum ec ec, struct bytes body, const struct buf *out);
 /* 202 without a body. */
 void receive_accepted(struct exchange *ex);
 /* The request asks for no metrics of its spans. */

@@ -59,7 +59,7 @@ void api_handle_zipkin(void *ctx, struct exchange *ex)
         return;
     }
     buf_init(&pb, exchange_arena(ex)->budget);
-    enum ec ec = decode(z, req, &pb, &transport, &err);
+    enum ec ec = receive_transcoded(decode(z, req, &pb, &transport, &err), req->body, &pb);
     if (ec == EC_OK)
         receive_submit(z->api, ex, buf_bytes(&pb), RECEIVER, transport, zipkin_done, ex);
     else if (ec == EC_LIMIT)

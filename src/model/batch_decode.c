@@ -27,6 +27,17 @@
 #define RAW_BYTES_MAX   (1u << 30)
 #define SCOPE_SPANS_OLD 1000u /* instrumentation_library_spans, before OTLP 0.15 */
 
+/* For good when it would not fit with the budget all to itself. */
+static bool batch_dec_no_room(struct batch_dec *d, uint64_t more, const uint8_t *at)
+{
+    more = MAX(more, d->arena->chunk_bytes) + 64; /* a chunk's header */
+    bool never = d->arena->total + more > budget_most(d->arena->budget);
+    d->ec = never ? EC_TOO_LARGE : EC_LIMIT;
+    return pb_fail(&d->fail, at,
+        never ? "more to decode than there is memory for: send less at once"
+              : "decoded request over the memory budget");
+}
+
 bool batch_dec_grow(struct batch_dec *d, void **array, uint32_t n, uint32_t *cap, uint32_t more,
     size_t size, const uint8_t *at)
 {
@@ -48,10 +59,8 @@ bool batch_dec_grow(struct batch_dec *d, void **array, uint32_t n, uint32_t *cap
         want = need;
         p = arena_alloc(d->arena, want * size);
     }
-    if (p == NULL) {
-        d->ec = EC_LIMIT;
-        return pb_fail(&d->fail, at, "decoded request over the memory budget");
-    }
+    if (p == NULL)
+        return batch_dec_no_room(d, want * size, at);
     if (n > 0)
         memcpy(p, *array, n * size);
     *array = p;
@@ -68,10 +77,8 @@ static bool batch_dec_join(
     size_t n, at = 0;
 
     char *joined = arena_alloc(d->arena, total);
-    if (joined == NULL) {
-        d->ec = EC_LIMIT;
-        return pb_fail(&d->fail, first, "decoded request over the memory budget");
-    }
+    if (joined == NULL)
+        return batch_dec_no_room(d, total, first);
     while (p < end) {
         uint32_t tag;
         TRY_FIELD(batch_dec_tag(d, &p, end, &tag));

@@ -169,7 +169,10 @@ void exchange_body_expect(struct exchange *ex, uint64_t content_length)
         exchange_body_refuse(ex, EC_TOO_LARGE, "http: request body too large");
         ex->must_close = true;
     } else if (!budget_fits(ex->wire.budget, content_length)) {
-        exchange_body_refuse(ex, EC_LIMIT, "server is out of memory for request bodies");
+        if (content_length > budget_most(ex->wire.budget))
+            exchange_body_refuse(ex, EC_TOO_LARGE, "http: request body too large");
+        else
+            exchange_body_refuse(ex, EC_LIMIT, "server is out of memory for request bodies");
     }
     ex->wire_announced = content_length;
 }

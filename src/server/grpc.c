@@ -153,6 +153,17 @@ static bool grpc_keep(struct exchange *ex, const uint8_t *p, size_t n)
     return false;
 }
 
+/* Without RetryInfo 8 means never. */
+static void grpc_body_no_room(struct exchange *ex, uint64_t bytes)
+{
+    uint64_t most = budget_most(ex->wire.budget);
+    if (bytes > most)
+        grpc_refuse(ex, 200, 8, "grpc: received message larger than max (%llu vs. %llu)",
+            (unsigned long long)bytes, (unsigned long long)most);
+    else
+        grpc_refuse(ex, 200, 14, "server is out of memory for request bodies");
+}
+
 bool grpc_body_add(struct exchange *ex, const uint8_t *p, size_t n)
 {
     ex->req.wire_bytes += n;
@@ -167,7 +178,7 @@ bool grpc_body_add(struct exchange *ex, const uint8_t *p, size_t n)
         if (!grpc_prefix(ex))
             return false;
         if (!budget_fits(ex->wire.budget, ex->grpc_need)) {
-            grpc_refuse(ex, 200, 14, "server is out of memory for request bodies");
+            grpc_body_no_room(ex, ex->grpc_need);
             return false;
         }
     }

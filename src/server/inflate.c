@@ -19,19 +19,31 @@
 
 struct sink {
     struct buf *out;
-    size_t base;  /* out->n at the start */
+    size_t base; /* out->n at the start */
+    size_t in_n;
     uint64_t cap; /* bytes that may come out, ratio included */
 };
 
 static struct sink sink_new(struct buf *out, struct bytes in, uint64_t cap)
 {
     uint64_t by_ratio = MAX((uint64_t)in.n * INFLATE_RATIO_MAX, (uint64_t)INFLATE_FREE);
-    return (struct sink){out, out->n, MIN(cap, by_ratio)};
+    return (struct sink){out, out->n, in.n, MIN(cap, by_ratio)};
 }
 
 static enum ec too_large(const struct sink *s, struct err *err)
 {
     return ERR(err, EC_TOO_LARGE, "inflated body is over %llu bytes", (unsigned long long)s->cap);
+}
+
+/* What came in is charged to the same budget: when both would not fit if nothing else was there,
+ * another time will not help. */
+static enum ec no_room(const struct sink *s, size_t want, struct err *err)
+{
+    uint64_t most = budget_most(s->out->budget);
+    if ((uint64_t)s->in_n + s->out->n + want > most)
+        return ERR(err, EC_TOO_LARGE, "body and inflated body are over %llu bytes together",
+            (unsigned long long)most);
+    return ERR(err, EC_LIMIT, "server is out of memory for request bodies");
 }
 
 /* Room to write: at least one byte beyond the cap at most, so that "exactly the cap" and "more"
@@ -44,7 +56,7 @@ static enum ec sink_room(struct sink *s, size_t hint, uint8_t **ret, size_t *ret
     uint64_t left = s->cap - done + 1;
     size_t want = (size_t)MIN((uint64_t)MAX(hint, 4096), left);
     if (!buf_reserve(s->out, want))
-        return ERR(err, EC_LIMIT, "server is out of memory for request bodies");
+        return no_room(s, want, err);
     *ret = s->out->p + s->out->n;
     *ret_n = (size_t)MIN((uint64_t)(s->out->cap - s->out->n), left);
     return EC_OK;
@@ -55,8 +67,7 @@ static enum ec sink_put(struct sink *s, const void *p, size_t n, struct err *err
     if (n > s->cap - (s->out->n - s->base))
         return too_large(s, err);
     buf_put(s->out, p, n);
-    return buf_failed(s->out) ? ERR(err, EC_LIMIT, "server is out of memory for request bodies")
-                              : EC_OK;
+    return buf_failed(s->out) ? no_room(s, n, err) : EC_OK;
 }
 
 static enum ec sink_check(const struct sink *s, struct err *err)
@@ -200,7 +211,7 @@ static enum ec inflate_snappy(struct bytes in, struct sink *s, struct err *err)
     if (snappy_validate_compressed_buffer(p, in.n) != SNAPPY_OK)
         return ERR(err, EC_INVALID, "snappy: corrupt input");
     if (!buf_reserve(s->out, MAX(n, 1)))
-        return ERR(err, EC_LIMIT, "server is out of memory for request bodies");
+        return no_room(s, n, err);
     raw = n;
     if (snappy_uncompress(p, in.n, (char *)s->out->p + s->out->n, &raw) != SNAPPY_OK || raw != n)
         return ERR(err, EC_INVALID, "snappy: corrupt input");
@@ -257,7 +268,7 @@ static enum ec snappy_chunk(uint8_t type, struct bytes data, struct sink *s, str
         size_t n;
         if (snappy_uncompressed_length((const char *)data.p, data.n, &n) != SNAPPY_OK || n > 65536)
             return ERR(err, EC_INVALID, "snappy: corrupt chunk");
-        struct sink rest = {s->out, s->out->n, s->cap - (s->out->n - s->base)};
+        struct sink rest = {s->out, s->out->n, s->in_n, s->cap - (s->out->n - s->base)};
         TRY(inflate_snappy(data, &rest, err));
     }
     uint32_t crc = crc32c(bytes_n(s->out->p + before, s->out->n - before));

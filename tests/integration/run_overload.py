@@ -246,8 +246,8 @@ def overloaded(budget, seconds, goodput):
         memory = Resident(server)
         many = load(server, 64, seconds)
         early, late = memory.end()
-        # More in flight than there is room for; one alone must fit into what heads may have, at 5 KB a span at worst.
-        huge = load(server, 48, seconds, spans=20000 if budget >= 256 else 15000)
+        # More in flight than there is room for.
+        huge = load(server, 48, seconds, spans=20000)
         peak = server.memory_mib("VmHWM")
         # By the server's own CPU, so that clients that compete for processors do not count.
         kept = many[1].get(200, 0) / many[4] / (few[1].get(200, 0) / few[4])

@@ -164,12 +164,20 @@ static void test_inflate__memory_is_charged(void **state)
     (void)state;
     struct budget budget;
     struct buf in = sample(200000);
-    budget_init(&budget, NULL, "test", 100000);
+    budget_init(&budget, NULL, "test", 0);
     for (size_t e = 0; e < ARRAY_LEN(all); e++) {
         struct buf packed = BUF_INIT, out;
         buf_init(&out, &budget);
         deflate_bytes(all[e], buf_bytes(&in), &packed);
+        atomic_store(&budget.cap, 100000); /* never enough */
+        assert_ec(inflate_bytes(all[e], buf_bytes(&packed), 1 << 20, &out, NULL), EC_TOO_LARGE);
+        buf_deinit(&out);
+        atomic_store(&budget.cap, 2000000); /* others have most of it now */
+        assert_true(budget_take(&budget, 1900000));
         assert_ec(inflate_bytes(all[e], buf_bytes(&packed), 1 << 20, &out, NULL), EC_LIMIT);
+        budget_give(&budget, 1900000);
+        buf_deinit(&out);
+        assert_ec(inflate_bytes(all[e], buf_bytes(&packed), 1 << 20, &out, NULL), EC_OK);
         buf_deinit(&out);
         buf_deinit(&packed);
         assert_int_equal(budget_used(&budget), 0);
