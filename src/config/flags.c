@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "doc.h"
+#include "flags_ignored.h"
 
 enum flag_kind {
     FLAG_KEY,   /* stands for the key at `path`, which gives the type */
@@ -65,6 +66,31 @@ static const struct flag flags[] = {
     KEYED("compactor.disabled", "compactor.disabled", "no merging of blocks"),
     KEYED("compactor.compaction.block-retention", "compactor.compaction.block_retention", "blocks older than this are deleted"),
     KEYED("compactor.compaction.compaction.block-retention", "compactor.compaction.block_retention", "the same"),
+    KEYED("backend-worker.compaction.block-retention", "backend_worker.compaction.block_retention", "blocks older than this are deleted"),
+    KEYED("backend-scheduler.provider.work.compaction.block-retention", "backend_scheduler.provider.compaction.compaction.block_retention", "blocks older than this are deleted"),
+    KEYED("compactor.compaction.compaction.compaction-window", "compactor.compaction.compaction_window", "blocks of one window are merged"),
+    KEYED("backend-worker.compaction.compaction-window", "backend_worker.compaction.compaction_window", "blocks of one window are merged"),
+    KEYED("backend-scheduler.provider.work.compaction.compaction-window", "backend_scheduler.provider.compaction.compaction.compaction_window", "blocks of one window are merged"),
+    KEYED("compactor.compaction.compaction.max-block-bytes", "compactor.compaction.max_block_bytes", "most bytes in a merged block"),
+    KEYED("backend-worker.compaction.max-block-bytes", "backend_worker.compaction.max_block_bytes", "most bytes in a merged block"),
+    KEYED("backend-scheduler.provider.work.compaction.max-block-bytes", "backend_scheduler.provider.compaction.compaction.max_block_bytes", "most bytes in a merged block"),
+    KEYED("compactor.compaction.compaction.max-objects-per-block", "compactor.compaction.max_compaction_objects", "most spans in a merged block"),
+    KEYED("backend-worker.compaction.max-objects-per-block", "backend_worker.compaction.max_compaction_objects", "most spans in a merged block"),
+    KEYED("backend-scheduler.provider.work.compaction.max-objects-per-block", "backend_scheduler.provider.compaction.compaction.max_compaction_objects", "most spans in a merged block"),
+    KEYED("backend-scheduler.provider.work.min-input-blocks", "backend_scheduler.provider.compaction.min_input_blocks", "fewest blocks to merge"),
+    KEYED("backend-scheduler.provider.work.max-input-blocks", "backend_scheduler.provider.compaction.max_input_blocks", "most blocks to merge at once"),
+    KEYED("backend-scheduler.provider.work.max-compaction-level", "backend_scheduler.provider.compaction.max_compaction_level", "no effect"),
+    KEYED("backend-scheduler.provider.work.min-cycle-interval", "backend_scheduler.provider.compaction.min_cycle_interval", "no effect"),
+    KEYED("backend-scheduler.provider.workbackend-scheduler.retention-interval", "backend_scheduler.provider.retention.interval", "longest time between two passes of retention"),
+    KEYED("ingester.trace-idle-period", "ingester.trace_idle_period", "a trace is cut after this time without spans"),
+    KEYED("ingester.max-block-duration", "ingester.max_block_duration", "recent data becomes a block at this age"),
+    KEYED("ingester.complete-block-timeout", "ingester.complete_block_timeout", "no effect"),
+    KEYED("live-store.complete-block-timeout", "live_store.complete_block_timeout", "no effect"),
+    KEYED("metrics-generator.native-histogram-bucket-factor", "overrides.defaults.metrics_generator.native_histogram_bucket_factor", LIMIT),
+    KEYED("metrics-generator.native-histogram-max-bucket-number", "overrides.defaults.metrics_generator.native_histogram_max_bucket_number", LIMIT),
+    KEYED("metrics-generator.native-histogram-min-reset-duration", "overrides.defaults.metrics_generator.native_histogram_min_reset_duration", LIMIT),
+    KEYED("querier.max-condition-groups-per-tag-query", "overrides.defaults.read.max_condition_groups_per_tag_query", LIMIT),
+    KEYED("reporting.enabled", "usage_report.reporting_enabled", "no effect: nothing is ever reported"),
     KEYED("config.per-user-override-config", "overrides.per_tenant_override_config", "file with limits per tenant"),
     KEYED("config.per-user-override-period", "overrides.per_tenant_override_period", "how often to read it"),
     KEYED("config.enable-legacy-overrides", "overrides.enable_legacy_overrides", "no effect: always on"),
@@ -258,11 +284,11 @@ static enum ec parse_one(struct config *c, int argc, char **argv, int *i, struct
     bool has_value = strchr(text, '=') != NULL;
     const struct flag *f = flag_find(name);
     const char *path = f != NULL ? f->path : family_path(c, name);
-    bool b;
+    bool b, alone = false;
 
     if (name.n == 0 || name.p[0] == '-')
         return ERR(err, EC_INVALID, "bad flag syntax: %s", argv[*i]);
-    if (f == NULL && path == NULL && !is_ignored_family(c, name))
+    if (f == NULL && path == NULL && !flag_is_ignored(name, &alone) && !is_ignored_family(c, name))
         return ERR(
             err, EC_INVALID, "flag provided but not defined: -%.*s", (int)MIN(name.n, 200), name.p);
     bool more = *i + 1 < argc;
@@ -270,7 +296,7 @@ static enum ec parse_one(struct config *c, int argc, char **argv, int *i, struct
         /* No boolean flag in Tempo, so that "-config.verify true" is common; bare means true. */
         has_value = more && bool_parse_go(str_from(argv[*i + 1]), &b);
         value = has_value ? str_from(argv[++*i]) : STR("true");
-    } else if (!has_value && flag_is_bool(f, path)) {
+    } else if (!has_value && (alone || flag_is_bool(f, path))) {
         value = STR("true");
     } else if (!has_value && f == NULL && path == NULL) {
         *i += more && argv[*i + 1][0] != '-';
@@ -313,7 +339,8 @@ void config_usage(struct buf *out)
     buf_putz(out,
         "  -server.*, -internal-server.*, -storage.trace.* value\n"
         "    \tas the key of the same name\n"
-        "  -memberlist.*, -usage-report.* value\n    \tno effect\n"
+        "  -memberlist.*, -usage-report.*, and Tempo's flags of rings, Kafka, block builders value\n"
+        "    \tno effect\n"
         "  -logs.*, -metrics.*, -probes.*, -debug.*, -internal.*, -middleware.rate-limiter.* value\n"
         "    \tof the original gateway: no effect\n");
 }

@@ -90,6 +90,51 @@ static void test_flags__operator_and_chart_arguments(void **state)
     loaded_free(&l);
 }
 
+/* Some of them are worth their effect, all must be known: a unit file brings them. */
+static void test_flags__all_of_tempo_are_known(void **state)
+{
+    char line[256], name[160], kind[16], arg[200];
+    unsigned n = 0;
+    FILE *f = fopen(TESTS_DIR "/golden/config/tempo-3.0.3-flags.list", "re");
+    (void)state;
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        if (line[0] == '#' || sscanf(line, "%159s %15s", name, kind) != 2)
+            continue;
+        bool alone = strcmp(kind, "bool") == 0;
+        const char *value = strcmp(kind, "duration") == 0 ? "72h"
+                            : strcmp(kind, "float") == 0  ? "1.5"
+                                                          : "1";
+        struct loaded l;
+        snprintf(arg, sizeof(arg), "-%s", name);
+        /* What follows is parsed as a flag again: a wrong idea of who takes a word shows. */
+        if (alone)
+            LOAD(&l, LOCAL, arg, "-nope");
+        else
+            LOAD(&l, LOCAL, arg, value, "-nope");
+        if (strcmp(name, "version") != 0 && strstr(err_msg(&l.err), "defined: -nope") == NULL)
+            fail_msg("-%s %s: %s", name, kind, err_msg(&l.err));
+        loaded_free(&l);
+        n++;
+    }
+    fclose(f);
+    assert_in_range(n, 200, 300);
+}
+
+static void test_flags__compaction_of_3_0(void **state)
+{
+    struct loaded l;
+    (void)state;
+    LOAD(&l, LOCAL, "-backend-worker.compaction.block-retention=72h",
+        "-live-store.partition-ring.consul.consistent-reads", "-generatorstore", "memberlist",
+        "-compactor.compaction.compaction.compaction-window=30m");
+    assert_loads(&l);
+    assert_int_equal(l.c->retention, 72 * 3600 * 1000000000LL);
+    assert_int_equal(l.c->compaction_window, 1800 * 1000000000LL);
+    loaded_free(&l);
+    ASSERT_FAILS(2, "flag provided but not defined: -generatorfoo", NULL, "-generatorfoo=1");
+}
+
 static void test_flags__verify_may_be_bare(void **state)
 {
     struct loaded l;
@@ -158,6 +203,8 @@ int main(void)
         cmocka_unit_test(test_flags__double_dash_ends_them),
         cmocka_unit_test(test_flags__the_last_one_wins),
         cmocka_unit_test(test_flags__operator_and_chart_arguments),
+        cmocka_unit_test(test_flags__all_of_tempo_are_known),
+        cmocka_unit_test(test_flags__compaction_of_3_0),
         cmocka_unit_test(test_flags__verify_may_be_bare),
         cmocka_unit_test(test_flags__help_version_and_health_load_nothing),
         cmocka_unit_test(test_flags__tempo_2_retention_beats_the_file),
