@@ -19,7 +19,7 @@
 
 #define RECYCLE_EVERY 16u
 
-struct id_set { /* traces already evaluated */
+struct id_set {
     struct trace_id *slots;
     bool *used;
     size_t n, cap;
@@ -34,7 +34,9 @@ struct search {
     struct sharing sharing;
     struct eval ev;
     struct arena scratch; /* reset for each trace */
-    struct id_set seen;
+    struct id_set seen;   /* traces already evaluated */
+    struct id_set across; /* of which two sources have some, one of them beyond the range */
+    bool across_all;      /* none is missing there */
     uint64_t n_visited;
     struct result_trace *found; /* a heap: the oldest on top */
     size_t n, cap;
@@ -48,9 +50,14 @@ static enum ec over_budget(struct err *err)
 
 /* ---- the set of seen ids ---- */
 
+static size_t id_home(const struct id_set *s, const struct trace_id *id)
+{
+    return (size_t)hash_mix(get_u64le(id->b) ^ get_u64le(id->b + 8)) & (s->cap - 1);
+}
+
 static bool id_insert(struct id_set *s, const struct trace_id *id)
 {
-    size_t at = (size_t)hash_mix(get_u64le(id->b) ^ get_u64le(id->b + 8)) & (s->cap - 1);
+    size_t at = id_home(s, id);
     while (s->used[at]) {
         if (trace_id_eq(&s->slots[at], id))
             return false;
@@ -62,14 +69,24 @@ static bool id_insert(struct id_set *s, const struct trace_id *id)
     return true;
 }
 
-static enum ec seen_add(struct search *s, const struct trace_id *id, bool *ret_new, struct err *err)
+static bool id_known(const struct id_set *s, const struct trace_id *id)
 {
-    struct id_set *set = &s->seen;
+    if (s->n == 0)
+        return false;
+    size_t at = id_home(s, id);
+    while (s->used[at] && !trace_id_eq(&s->slots[at], id))
+        at = (at + 1) & (s->cap - 1);
+    return s->used[at];
+}
+
+static enum ec id_set_add(struct id_set *set, struct arena *arena, const struct trace_id *id,
+    bool *ret_new, struct err *err)
+{
     if ((set->n + 1) * 2 > set->cap) {
         struct id_set old = *set;
         set->cap = old.cap == 0 ? 256 : old.cap * 2;
-        set->slots = ARENA_ARRAY(s->ctx->arena, set->cap, struct trace_id);
-        set->used = ARENA_ARRAY(s->ctx->arena, set->cap, bool);
+        set->slots = ARENA_ARRAY(arena, set->cap, struct trace_id);
+        set->used = ARENA_ARRAY(arena, set->cap, bool);
         set->n = 0;
         if (set->slots == NULL || set->used == NULL)
             return over_budget(err);
@@ -178,7 +195,7 @@ static enum ec visit_shared(struct search *s, const struct trace_id *id, struct 
 {
     struct qtrace t;
     bool is_new = false;
-    TRY(seen_add(s, id, &is_new, err));
+    TRY(id_set_add(&s->seen, s->ctx->arena, id, &is_new, err));
     if (!is_new)
         return EC_OK;
     TRY(qtrace_open(&t, s->sources, s->ctx->n_parts, id, &s->scratch, err));
@@ -188,8 +205,9 @@ static enum ec visit_shared(struct search *s, const struct trace_id *id, struct 
 static enum ec visit_cand(struct search *s, uint32_t src, const struct cand *c, struct err *err)
 {
     struct qtrace t;
-    bool shared = false;
-    TRY(sharing_ask(&s->sharing, src, &c->pt.id, &shared, err));
+    bool shared = s->across_all && id_known(&s->across, &c->pt.id);
+    if (!shared)
+        TRY(sharing_ask(&s->sharing, src, &c->pt.id, &shared, err));
     if (shared)
         return visit_shared(s, &c->pt.id, err);
     if (!c->certain)
@@ -276,15 +294,22 @@ static bool outside(const struct search_request *r, uint64_t start_ns, uint64_t 
     return start_ns > r->end_ns || end_ns < r->start_ns;
 }
 
+static bool goes_beyond(const struct search_request *r, const struct part_info *p)
+{
+    return p->min_start_ns < r->start_ns || p->max_end_ns > r->end_ns;
+}
+
 struct pieces {
     struct search *s;
     struct trace_id *ids;
     size_t n, cap;
 };
 
-static bool pair_wanted(void *arg, const struct part_info *a, const struct part_info *b)
+static bool pair_wanted(void *arg, size_t i, size_t k)
 {
-    const struct search_request *r = ((struct pieces *)arg)->s->req;
+    const struct search *s = ((struct pieces *)arg)->s;
+    const struct search_request *r = s->req;
+    const struct part_info *a = &s->sources[i].info, *b = &s->sources[k].info;
     uint64_t from = MIN(a->min_start_ns, b->min_start_ns);
     uint64_t to = MAX(a->max_end_ns, b->max_end_ns);
     return !outside(r, from, to) && (from < r->start_ns || to > r->end_ns);
@@ -295,8 +320,10 @@ static enum ec add_piece(
 {
     struct pieces *p = arg;
     const struct search_request *r = p->s->req;
+    bool is_new;
     (void)i;
     (void)k;
+    TRY(id_set_add(&p->s->across, p->s->ctx->arena, &t->id, &is_new, err));
     if (outside(r, MIN(t->start_ns[0], t->start_ns[1]), MAX(t->end_ns[0], t->end_ns[1])) ||
         (!outside(r, t->start_ns[0], t->end_ns[0]) && !outside(r, t->start_ns[1], t->end_ns[1])))
         return EC_OK;
@@ -328,7 +355,12 @@ static enum ec visit_pieces(struct search *s, struct err *err)
     for (size_t i = 0; i < ctx->n_parts; i++)
         if (s->sources[i].part != NULL)
             peers[i] = (struct shared_peer){.source = &s->sources[i], .info = s->sources[i].info};
-    TRY(shared_find(ctx, peers, pair_wanted, add_piece, &p, err));
+    TRY(shared_find(ctx, peers, pair_wanted, add_piece, &p, &s->across_all, err));
+    /* What a source shares with one that goes beyond the range is known by now. WHY it matters: a
+     * store may hold a thousand times what is in range. */
+    for (size_t i = 0; i < ctx->n_parts && s->across_all; i++)
+        if (goes_beyond(s->req, &s->sources[i].info))
+            sharing_leave_out(&s->sharing, i);
     for (size_t i = 0; i < p.n; i++) { /* visits may replace the readers */
         if (i % 64 == 0)
             TRY(query_check_alive(ctx, err));

@@ -12,7 +12,8 @@
 #include "candidates.h"
 
 /* Pairs are compared whole, whatever their times, while that asks no more filters than this: some
- * tens of nanoseconds each, and none again of blocks once a pair is remembered. */
+ * tens of nanoseconds each, and none again of blocks once a pair is remembered, which then does not
+ * count any more. */
 #define WHOLE_MAX   1000000u
 #define LOOKUPS_MAX 200000u /* a query's share of lookups that a filter did not spare it */
 #define MEMO_SLOTS  4096u
@@ -21,6 +22,7 @@
 struct key { /* of a pair; of blocks the id alone would do outside of tests, of heads it does */
     uint8_t uuid[2][16];
     uint64_t min_start_ns[2], max_end_ns[2], bytes[2];
+    uint64_t by_time; /* only what can overlap was compared, not all */
 };
 
 struct pair_trace {
@@ -82,6 +84,16 @@ static void memo_put(const struct memo *m)
     pthread_mutex_unlock(&memory.lock);
 }
 
+/* How many traces of the later part of a pair need not be looked up any more. */
+static uint32_t memo_done(const struct key *k)
+{
+    pthread_mutex_lock(&memory.lock);
+    const struct memo *of = memo_slot(k);
+    uint32_t n = of->n_done != 0 && memcmp(&of->key, k, sizeof(*k)) == 0 ? of->n_done : 0;
+    pthread_mutex_unlock(&memory.lock);
+    return n;
+}
+
 /* ---- one pair ---- */
 
 struct finder {
@@ -90,7 +102,8 @@ struct finder {
     shared_fn tell;
     void *arg;
     uint32_t n_lookups;
-    bool whole; /* all pairs are compared whole */
+    bool whole;    /* all pairs are compared whole */
+    bool given_up; /* a pair had no share of lookups left */
     /* Part i is not asked again: what its reader pins may go. Or NULL. */
     void (*done)(void *arg, size_t i);
 };
@@ -137,11 +150,13 @@ static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t 
     struct memo *m, struct err *err)
 {
     struct part_reader *r, *other;
+    uint32_t n_traces = f->peers[later].info.n_traces;
+    if (m->n_done >= n_traces)
+        return EC_OK; /* nothing need be opened */
     TRY(peer_reader(f, later, &r, err));
     TRY(peer_reader(f, earlier, &other, err));
     if (r == NULL || other == NULL)
         return EC_OK;
-    uint32_t n_traces = f->peers[later].info.n_traces;
     size_t l = later < earlier ? 0 : 1;
     for (; m->n_done < n_traces; m->n_done++) {
         struct part_trace pt;
@@ -155,8 +170,10 @@ static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t 
         }
         if (!part_may_hold(part_reader_part(other), &pt.id))
             continue;
-        if (++f->n_lookups > LOOKUPS_MAX)
+        if (++f->n_lookups > LOOKUPS_MAX) {
+            f->given_up = true;
             return EC_OK;
+        }
         TRY(part_trace_find(other, &pt.id, &found, err));
         if (found == PART_NONE || found >= f->peers[earlier].info.n_traces)
             continue;
@@ -171,22 +188,34 @@ static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t 
     return EC_OK;
 }
 
+/* Which part's traces are looked up in the other, when the pair is compared whole. */
+static size_t looked_up(const struct finder *f, size_t i, size_t k)
+{
+    struct part *const *parts = f->ctx->parts;
+    if (parts[i]->is_head || parts[k]->is_head)
+        return parts[i]->is_head ? i : k; /* of two heads the newer one grows */
+    return f->peers[i].info.n_traces <= f->peers[k].info.n_traces ? i : k;
+}
+
 /* The traces of a head are all looked up, as they come: they begin in no order, and may yet begin
  * earlier. */
 static enum ec compare_pair(struct finder *f, size_t i, size_t k, struct memo *m, struct err *err)
 {
     const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
-    if (f->ctx->parts[i]->is_head || f->ctx->parts[k]->is_head) {
-        bool first = f->ctx->parts[i]->is_head; /* of two heads the newer one grows */
-        return compare(f, first ? i : k, first ? k : i, UINT64_MAX, m, err);
-    }
-    if (f->whole) {
-        bool a_small = a->n_traces <= b->n_traces;
-        return compare(f, a_small ? i : k, a_small ? k : i, UINT64_MAX, m, err);
+    if (m->key.by_time == 0) {
+        size_t of = looked_up(f, i, k);
+        return compare(f, of, of == i ? k : i, UINT64_MAX, m, err);
     }
     bool a_later = a->min_start_ns >= b->min_start_ns;
     return compare(
         f, a_later ? i : k, a_later ? k : i, a_later ? b->max_end_ns : a->max_end_ns, m, err);
+}
+
+static void pair_key(const struct finder *f, size_t i, size_t k, struct key *ret)
+{
+    *ret = (struct key){.by_time = 0};
+    key_set(ret, 0, f->ctx->parts[i], &f->peers[i].info);
+    key_set(ret, 1, f->ctx->parts[k], &f->peers[k].info);
 }
 
 static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
@@ -195,8 +224,8 @@ static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
     struct memo m = {.n = 0};
     if (!f->whole && (a->min_start_ns > b->max_end_ns || b->min_start_ns > a->max_end_ns))
         return EC_OK;
-    key_set(&m.key, 0, f->ctx->parts[i], a);
-    key_set(&m.key, 1, f->ctx->parts[k], b);
+    pair_key(f, i, k, &m.key);
+    m.key.by_time = !f->whole && !f->ctx->parts[i]->is_head && !f->ctx->parts[k]->is_head;
     memo_get(&m);
     uint32_t n_done = m.n_done;
     for (uint32_t n = 0; n < m.n; n++)
@@ -207,18 +236,19 @@ static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
     return EC_OK;
 }
 
-typedef bool (*wanted_fn)(void *arg, const struct part_info *a, const struct part_info *b);
-
-/* Is the smaller part's every trace of every pair within what a query may ask? */
-static bool all_whole(const struct finder *f, wanted_fn wanted)
+/* Are the traces of all pairs that nothing is remembered of within what a query may ask? */
+static bool all_whole(const struct finder *f, shared_wanted_fn wanted)
 {
     const struct shared_peer *p = f->peers;
     uint64_t n = 0;
     for (size_t i = 0; i < f->ctx->n_parts; i++) {
         for (size_t k = i + 1; k < f->ctx->n_parts && !peer_absent(&p[i]); k++) {
-            if (peer_absent(&p[k]) || (wanted != NULL && !wanted(f->arg, &p[i].info, &p[k].info)))
+            struct key key;
+            if (peer_absent(&p[k]) || (wanted != NULL && !wanted(f->arg, i, k)))
                 continue;
-            n += MIN(p[i].info.n_traces, p[k].info.n_traces);
+            uint32_t n_traces = p[looked_up(f, i, k)].info.n_traces;
+            pair_key(f, i, k, &key);
+            n += n_traces - MIN(n_traces, memo_done(&key));
             if (n > WHOLE_MAX)
                 return false;
         }
@@ -226,15 +256,13 @@ static bool all_whole(const struct finder *f, wanted_fn wanted)
     return true;
 }
 
-static enum ec find(struct finder *f, wanted_fn wanted, struct err *err)
+static enum ec find(struct finder *f, shared_wanted_fn wanted, struct err *err)
 {
     const struct query_ctx *ctx = f->ctx;
     const struct shared_peer *peers = f->peers;
-    f->whole = all_whole(f, wanted);
     for (size_t i = 0; i < ctx->n_parts; i++) {
         for (size_t k = i + 1; k < ctx->n_parts && !peer_absent(&peers[i]); k++) {
-            if (peer_absent(&peers[k]) ||
-                (wanted != NULL && !wanted(f->arg, &peers[i].info, &peers[k].info)))
+            if (peer_absent(&peers[k]) || (wanted != NULL && !wanted(f->arg, i, k)))
                 continue;
             enum ec ec = pair(f, i, k, err);
             if (!source_unreadable(ec))
@@ -247,11 +275,26 @@ static enum ec find(struct finder *f, wanted_fn wanted, struct err *err)
 }
 
 enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
-    bool (*wanted)(void *arg, const struct part_info *a, const struct part_info *b), shared_fn fn,
-    void *arg, struct err *err)
+    shared_wanted_fn wanted, shared_fn fn, void *arg, bool *ret_all, struct err *err)
 {
     struct finder f = {.ctx = ctx, .peers = peers, .tell = fn, .arg = arg};
-    return find(&f, wanted, err);
+    f.whole = all_whole(&f, wanted);
+    TRY(find(&f, wanted, err));
+    *ret_all = f.whole && !f.given_up;
+    return EC_OK;
+}
+
+enum ec shared_find_all(const struct query_ctx *ctx, const struct shared_peer *peers,
+    shared_wanted_fn wanted, shared_fn fn, void *arg, bool *ret_all, struct err *err)
+{
+    struct finder f = {.ctx = ctx, .peers = peers, .tell = fn, .arg = arg};
+    *ret_all = false;
+    if (!all_whole(&f, wanted))
+        return EC_OK;
+    f.whole = true;
+    TRY(find(&f, wanted, err));
+    *ret_all = !f.given_up;
+    return EC_OK;
 }
 
 /* ---- sets ---- */
@@ -359,11 +402,12 @@ enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t
     if (ctx->n_parts < 2)
         return EC_OK;
     enum ec ec = open_peers(&c, ctx, start_ns, end_ns, err);
-    if (ec == EC_OK)
-        ec = find(
-            &(struct finder){
-                .ctx = ctx, .peers = c.peers, .tell = collect_both, .arg = &c, .done = peer_done},
-            NULL, err);
+    struct finder f = {
+        .ctx = ctx, .peers = c.peers, .tell = collect_both, .arg = &c, .done = peer_done};
+    if (ec == EC_OK) {
+        f.whole = all_whole(&f, NULL);
+        ec = find(&f, NULL, err);
+    }
     sort_pieces(ret);
     for (size_t i = 0; i < ctx->n_parts; i++)
         part_reader_close(c.peers[i].r);

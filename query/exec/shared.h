@@ -8,8 +8,9 @@
  * found of a pair is remembered: blocks never change, and of a head only the traces that came since
  * are looked up.
  *
- * Exact while all pairs together have no more than a million traces to ask for (of each pair those
- * of the smaller part): eight blocks of 35,000 traces, or twenty of 5,000. Beyond that, not found
+ * Exact while all pairs of which nothing is remembered have no more than a million traces to ask
+ * for (of each pair those of the smaller part): eight blocks of 35,000 traces, or twenty of 5,000,
+ * and then one block after another. Beyond that, not found
  * are pieces that lie wholly outside the other part's time, such as of a trace that is silent for
  * longer than a block lasts; and what a query's share of lookups does not reach in very many
  * overlapping blocks of which nothing is remembered yet.
@@ -35,10 +36,16 @@ struct shared_peer {       /* one part */
     struct part_info info;
 };
 
-/* All pairs for which `wanted` says yes (NULL: every pair). Unreadable parts share nothing. */
+typedef bool (*shared_wanted_fn)(void *arg, size_t i, size_t k); /* i < k */
+
+/* All pairs for which `wanted` says yes (NULL: every pair). Unreadable parts share nothing.
+ * *ret_all: nothing was left out (see above). */
 enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
-    bool (*wanted)(void *arg, const struct part_info *a, const struct part_info *b), shared_fn tell,
-    void *arg, struct err *err) MUST_USE;
+    shared_wanted_fn wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err) MUST_USE;
+/* The same for who has another way: where something would be left out, it does little, and what it
+ * told is not all. */
+enum ec shared_find_all(const struct query_ctx *ctx, const struct shared_peer *peers,
+    shared_wanted_fn wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err) MUST_USE;
 
 /* The same as sets: for counting part by part. What no pair told of (see above) is no piece, and
  * counts as a trace of its own. */

@@ -13,10 +13,32 @@
 void sharing_init(struct sharing *s, const struct query_ctx *ctx, struct source *sources,
     size_t n_sources, struct arena *arena)
 {
-    *s = (struct sharing){.ctx = ctx, .sources = sources, .n_sources = n_sources, .arena = arena};
+    *s = (struct sharing){.ctx = ctx,
+        .sources = sources,
+        .n_sources = n_sources,
+        .n_asked = n_sources,
+        .arena = arena};
     for (size_t i = 0; i < n_sources; i++)
         if (sources[i].part != NULL)
             s->n_traces += sources[i].info.n_traces;
+}
+
+void sharing_leave_out(struct sharing *s, size_t source)
+{
+    ASSERT(s->asked == 0);
+    if (s->left_out == NULL)
+        s->left_out = ARENA_ARRAY(s->arena, s->n_sources, bool);
+    if (s->left_out == NULL || s->left_out[source])
+        return;
+    s->left_out[source] = true;
+    s->n_asked--;
+    if (s->sources[source].part != NULL)
+        s->n_traces -= s->sources[source].info.n_traces;
+}
+
+static bool is_asked(const struct sharing *s, size_t source)
+{
+    return s->sources[source].part != NULL && (s->left_out == NULL || !s->left_out[source]);
 }
 
 /* Two bits of one cache line. */
@@ -72,7 +94,7 @@ static enum ec build(struct sharing *s, struct err *err)
     if (once == NULL || s->twice == NULL)
         return EC_OK;
     for (size_t i = 0; i < s->n_sources; i++) {
-        if (s->sources[i].part == NULL)
+        if (!is_asked(s, i))
             continue;
         enum ec ec = add_source(s, &s->sources[i], once, err);
         if (source_unreadable(ec))
@@ -94,7 +116,7 @@ static void ask_ahead(struct sharing *s, const struct trace_id *id)
     struct part **parts = ARENA_ARRAY(s->arena, s->n_sources, struct part *);
     size_t n = 0;
     for (size_t i = 0; parts != NULL && i < s->n_sources; i++)
-        if (s->sources[i].part != NULL)
+        if (is_asked(s, i))
             parts[n++] = s->sources[i].part;
     query_ask_ahead(s->ctx, parts, n, ask_id, (void *)(uintptr_t)id);
 }
@@ -103,10 +125,9 @@ enum ec sharing_ask(
     struct sharing *s, uint32_t src, const struct trace_id *id, bool *ret, struct err *err)
 {
     *ret = false;
-    if (s->n_sources < 2)
+    if (s->n_asked < 2 || !is_asked(s, src))
         return EC_OK;
-    if (s->twice == NULL && !s->refused &&
-        ++s->asked * (s->n_sources - 1) * LOOKUP_IDS > s->n_traces)
+    if (s->twice == NULL && !s->refused && ++s->asked * (s->n_asked - 1) * LOOKUP_IDS > s->n_traces)
         TRY(build(s, err));
     if (s->twice != NULL && !s->refused) {
         struct place p = place_of(s, s->twice, id);
@@ -119,7 +140,7 @@ enum ec sharing_ask(
         struct source *of = &s->sources[i];
         uint32_t trace = PART_NONE;
         bool ok = false;
-        if (i == src || of->part == NULL || !part_may_hold(of->part, id))
+        if (i == src || !is_asked(s, i) || !part_may_hold(of->part, id))
             continue;
         TRY(source_reader(of, &ok, err));
         if (ok)

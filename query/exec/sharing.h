@@ -12,9 +12,10 @@
 struct sharing {
     const struct query_ctx *ctx;
     struct source *sources;
-    size_t n_sources;
+    size_t n_sources, n_asked;
+    bool *left_out; /* by source, or NULL */
     struct arena *arena;
-    uint64_t n_traces; /* over all sources */
+    uint64_t n_traces; /* over all sources that are asked */
     uint64_t asked;
     uint64_t *twice; /* bits by hash of the id, NULL until built */
     uint64_t mask;
@@ -23,6 +24,9 @@ struct sharing {
 
 void sharing_init(struct sharing *s, const struct query_ctx *ctx, struct source *sources,
     size_t n_sources, struct arena *arena);
+/* The caller knows by himself what this source shares with any other. Before the first question;
+ * without memory for it nothing changes. */
+void sharing_leave_out(struct sharing *s, size_t source);
 /* Does a source other than `src`, which has the trace, hold some of it too? True: perhaps. */
 enum ec sharing_ask(struct sharing *s, uint32_t src, const struct trace_id *id, bool *ret,
     struct err *err) MUST_USE;

@@ -127,11 +127,88 @@ static void test_shared__a_piece_that_no_pair_tells_of_is_counted_once(void **st
     in_parts(PARTS, OWN, 1, 2);
 }
 
+/* Blocks come one after another, as they do in a store: what is remembered of earlier ones leaves
+ * room to compare the new ones whole, up to any number. */
+static void test_shared__what_is_remembered_does_not_count(void **state)
+{
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[PARTS];
+    (void)state;
+    parts_make(f, parts, PARTS, OWN - 1);
+    for (size_t n = 10; n <= PARTS; n += 6) {
+        struct shared_set set;
+        struct arena a;
+        arena_init(&a, NULL, 0);
+        struct query_ctx ctx = {.parts = parts, .n_parts = n, .arena = &a};
+        assert_ok(shared_set_find(&ctx, 0, UINT64_MAX, &a, &set, err));
+        expect_pieces(&set, n, 0, 3);
+        arena_deinit(&a);
+    }
+    for (size_t p = 0; p < PARTS; p++)
+        part_unref(parts[p]);
+    block_fixture_free(f);
+}
+
+struct told {
+    uint32_t n;
+    bool all;
+};
+
+static enum ec count_told(
+    void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *e)
+{
+    (void)e;
+    assert_true(i < k && get_u64be(t->id.b) == 1);
+    ((struct told *)arg)->n++;
+    return EC_OK;
+}
+
+static bool with_first(void *arg, size_t i, size_t k)
+{
+    (void)arg;
+    assert_true(i < k);
+    return i == 0;
+}
+
+/* Who asks for all of it hears whether he got it, and little is done where he would not. */
+static void test_shared__all_or_not(void **state)
+{
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[PARTS];
+    struct part_reader *readers[PARTS];
+    struct shared_peer peers[PARTS] = {0};
+    struct told some = {0}, none = {0}, first = {0};
+    (void)state;
+    parts_make(f, parts, PARTS, OWN - 2);
+    for (size_t p = 0; p < PARTS; p++) {
+        assert_ok(part_reader_open(parts[p], NULL, &readers[p], err));
+        peers[p].r = readers[p];
+        part_info(readers[p], &peers[p].info);
+    }
+    struct query_ctx ctx = {.parts = parts, .n_parts = PARTS};
+    assert_ok(shared_find_all(&ctx, peers, NULL, count_told, &none, &none.all, err));
+    assert_false(none.all);
+    assert_int_equal(none.n, 0);
+    assert_ok(shared_find(&ctx, peers, NULL, count_told, &some, &some.all, err));
+    assert_false(some.all);
+    assert_int_equal(some.n, 1); /* those that overlap */
+    assert_ok(shared_find_all(&ctx, peers, with_first, count_told, &first, &first.all, err));
+    assert_true(first.all);
+    assert_int_equal(first.n, 2);
+    for (size_t p = 0; p < PARTS; p++) {
+        part_reader_close(readers[p]);
+        part_unref(parts[p]);
+    }
+    block_fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shared__few_traces_are_compared_whatever_their_times),
         cmocka_unit_test(test_shared__a_piece_that_no_pair_tells_of_is_counted_once),
+        cmocka_unit_test(test_shared__what_is_remembered_does_not_count),
+        cmocka_unit_test(test_shared__all_or_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

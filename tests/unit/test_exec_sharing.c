@@ -110,6 +110,45 @@ static void test_shared__is_never_denied_and_seldom_wrong(void **state)
     block_fixture_free(f);
 }
 
+/* A source that is left out is neither asked nor read: the caller knows what it shares. */
+static void test_shared__sources_left_out_are_not_asked(void **state)
+{
+    (void)state;
+    struct head *heads[PARTS];
+    struct source sources[PARTS];
+    struct arena a;
+    arena_init(&a, NULL, 0);
+    for (uint32_t p = 0; p < PARTS; p++) {
+        heads[p] = head_of(p);
+        assert_ok(source_open(&sources[p], head_part(heads[p]), &a, NULL, err));
+    }
+    for (uint32_t round = 0; round < 2; round++) { /* asked one by one; after all ids were read */
+        struct sharing sharing;
+        uint32_t wrong = 0;
+        bool shared;
+        sharing_init(&sharing, &(struct query_ctx){0}, sources, PARTS, &a);
+        sharing_leave_out(&sharing, 1);
+        sharing_leave_out(&sharing, 1);
+        assert_int_equal(sharing.n_traces,
+            sources[0].info.n_traces + sources[2].info.n_traces + sources[3].info.n_traces);
+        for (uint32_t t = 0; t < (round == 0 ? 60 : TRACES); t++) {
+            struct trace_id id = id_of(t);
+            bool really = t % 7 == 0 && t % PARTS != 1 && (t + 1) % PARTS != 1;
+            assert_ok(sharing_ask(&sharing, t % PARTS, &id, &shared, err));
+            assert_true(shared || !really);
+            assert_true(!shared || t % PARTS != 1);
+            wrong += shared && !really;
+        }
+        assert_int_equal(sharing.twice != NULL, round);
+        assert_true(wrong < (round == 0 ? 1 : TRACES / 10));
+    }
+    for (uint32_t p = 0; p < PARTS; p++) {
+        source_close(&sources[p]);
+        head_free(heads[p]);
+    }
+    arena_deinit(&a);
+}
+
 /* ---- two large parts far from each other in time ---- */
 
 enum { MANY = 5000 };
@@ -181,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces__of_large_parts_far_apart_are_one_trace),
         cmocka_unit_test(test_shared__is_never_denied_and_seldom_wrong),
+        cmocka_unit_test(test_shared__sources_left_out_are_not_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
