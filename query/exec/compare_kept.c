@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What compare() keeps, as bytes (see compare_kept.h).
  *
- *     header = struct kept_head, parts [n_known], ids [n_ids], struct kept_listed [n_keys]
+ *     header = struct kept_head, parts [n_inside], ids [n_ids], struct kept_listed [n_keys]
  *     key    = struct kept_key, u64 slots [n_slots], struct kept_many [n_many], { value }, cells of
  *              all others, totals
  *     value  = kind, string or 8 bytes, counts, cells         cells = length, { 0 gap | count }
@@ -23,7 +23,8 @@
 
 struct kept_head {
     uint64_t serial, spans, rows;
-    uint32_t n_known, n_inside; /* the latter come first */
+    uint32_t n_inside;
+    uint32_t unused;
     uint32_t n_ids, n_keys;
 };
 struct kept_listed { /* sorted by id */
@@ -376,7 +377,7 @@ static const struct part *const *head_parts(const struct kept_head *h)
 
 static const struct trace_id *head_ids(const struct kept_head *h)
 {
-    return (const struct trace_id *)(const void *)(head_parts(h) + h->n_known);
+    return (const struct trace_id *)(const void *)(head_parts(h) + h->n_inside);
 }
 
 static int cmp_listed(const void *a, const void *b)
@@ -407,13 +408,10 @@ bool kept_put_header(struct compare *x, uint64_t spans)
     struct buf out;
     if (parts == NULL)
         return false;
-    head.n_known = head.n_inside = (uint32_t)inside_parts(x, parts);
-    for (size_t i = 0; i < ctx->n_parts; i++)
-        if (k->known[i] && !k->inside[i])
-            parts[head.n_known++] = ctx->parts[i];
+    head.n_inside = (uint32_t)inside_parts(x, parts);
     buf_init(&out, ctx->budget);
     buf_put(&out, &head, sizeof(head));
-    buf_put(&out, parts, head.n_known * sizeof(*parts));
+    buf_put(&out, parts, head.n_inside * sizeof(*parts));
     if (k->n_ids != 0)
         buf_put(&out, k->ids, k->n_ids * sizeof(*k->ids));
     size_t at = out.n;
@@ -424,7 +422,7 @@ bool kept_put_header(struct compare *x, uint64_t spans)
     if (!buf_failed(&out)) {
         qsort(out.p + at, x->keys.n, sizeof(struct kept_listed), cmp_listed);
         query_cache_drop(k->cache, buf_bytes(&k->question));
-        query_cache_put(k->cache, parts, head.n_known, buf_bytes(&k->question), buf_bytes(&out));
+        query_cache_put(k->cache, parts, head.n_inside, buf_bytes(&k->question), buf_bytes(&out));
         query_cache_release(k->cache, k->header);
         k->header = query_cache_get(k->cache, buf_bytes(&k->question));
     }
@@ -467,20 +465,19 @@ static void wholly_in_range(const struct compare *x, bool *ret)
             ret[x->slices[i].part] = false;
 }
 
-/* Are the blocks of the header still there, and those inside in range? */
+/* Are the blocks of the header still there, and in range? */
 static bool still_right(const struct compare *x, const struct kept_head *h, const bool *in_range)
 {
     const struct query_ctx *ctx = x->c->ctx;
     const struct part *const *parts = head_parts(h);
-    for (uint32_t i = 0; i < h->n_known; i++) {
+    for (uint32_t i = 0; i < h->n_inside; i++) {
         size_t at = 0;
         while (at < ctx->n_parts && ctx->parts[at] != parts[i])
             at++;
         if (at == ctx->n_parts)
             return false;
-        x->kept->known[at] = true;
-        x->kept->inside[at] = i < h->n_inside;
-        if (x->kept->inside[at] && !in_range[at])
+        x->kept->inside[at] = true;
+        if (!in_range[at])
             return false;
     }
     return rows_inside(x, in_range) <= h->rows + h->rows / 2;
@@ -494,12 +491,11 @@ static enum ec kept_new(struct compare *x, struct err *err)
     if (k == NULL)
         return over_budget(err);
     *k = (struct kept){.cache = ctx->cache,
-        .known = ARENA_ARRAY(a, ctx->n_parts, bool),
         .inside = ARENA_ARRAY(a, ctx->n_parts, bool),
         .marked = ARENA_ARRAY(a, ctx->n_parts, uint64_t *),
         .n_marked = ARENA_ARRAY(a, ctx->n_parts, uint32_t)};
     buf_init(&k->question, ctx->budget);
-    if (k->known == NULL || k->inside == NULL || k->marked == NULL || k->n_marked == NULL)
+    if (k->inside == NULL || k->marked == NULL || k->n_marked == NULL)
         return over_budget(err);
     x->kept = k;
     return EC_OK;
@@ -587,7 +583,6 @@ bool kept_begin(struct compare *x)
     memset(k->marked, 0, n * sizeof(*k->marked));
     wholly_in_range(x, k->inside);
     for (size_t i = 0; i < n; i++) {
-        k->known[i] = !x->c->ctx->parts[i]->is_head;
         any = any || k->inside[i];
     }
     k->n_ids = k->cap_ids = 0;

@@ -11,9 +11,10 @@
  * same hash, and the query is answered without what is kept.
  *
  * What a span's trace says of it depends on all parts that have some of the trace. So traces that
- * blocks share with heads are left out of what is kept, and counted with the rest; when a part that
- * came later has a trace that is in it, what is kept is counted anew. So it is when a block that
- * was there is gone, and when new blocks have grown to half of those that are in it.
+ * those blocks share with any other part are left out of what is kept, and counted with the rest:
+ * the others may come and go. When a part that came later has a trace that is in it, what is kept
+ * is counted anew. So it is when one of its blocks is gone, and when new blocks in range have grown
+ * to half of those that are in it.
  *
  * A question is kept from the second time on that it is asked. In the cache: one header by
  * question, which names an entry for each key. A key whose entry would be too large has none, and
@@ -70,7 +71,6 @@ struct kept {
     uint64_t serial;       /* of the count that the header names */
     bool counting;         /* it is being counted: without the rows of marked traces */
     bool stale;            /* it is not right any more */
-    bool *known;           /* by part: a block that was there when it was counted */
     bool *inside;          /* by part: a block that is in it */
     uint64_t **marked;     /* by part inside: bits of traces that are left out of it; or NULL */
     uint32_t *n_marked;

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "compare.h"
 #include "result.h"
+#include "shared.h"
 #include "sharing.h"
 
 #define NAMES_KNOWN_MAX (64u << 10) /* codes of a dictionary of names */
@@ -70,6 +71,17 @@ static enum ec add_row(struct apart_part *p, uint32_t row, uint32_t children, st
     return buf_failed(&p->rows) || buf_failed(&p->repeats) ? over_budget(err) : EC_OK;
 }
 
+/* The trace of this id in a source; PART_NONE: none of it is there. */
+static enum ec piece_of(
+    struct source *s, const struct trace_id *id, uint32_t *ret_trace, struct err *err)
+{
+    bool ok = s->part != NULL && part_may_hold(s->part, id);
+    *ret_trace = PART_NONE;
+    if (ok)
+        TRY(source_groups(s, &ok, err));
+    return ok ? source_note(s, part_trace_find(s->r, id, ret_trace, err)) : EC_OK;
+}
+
 /* Every row that a part has of the trace: those that the assembled trace left out are repeated. */
 static enum ec add_part(struct roots *r, uint32_t src, const struct qtrace *t, uint32_t root_name,
     uint32_t root_service, struct err *err)
@@ -77,7 +89,7 @@ static enum ec add_part(struct roots *r, uint32_t src, const struct qtrace *t, u
     struct source *s = &r->sources[src];
     struct apart_trace st = {.root_name = root_name, .root_service = root_service};
     uint32_t *rows, n;
-    TRY(part_trace_find(s->r, &t->id, &st.trace, err));
+    TRY(piece_of(s, &t->id, &st.trace, err));
     if (st.trace == PART_NONE)
         return EC_OK;
     buf_put(&r->parts[src].traces, &st, sizeof(st));
@@ -99,7 +111,7 @@ static enum ec add_part(struct roots *r, uint32_t src, const struct qtrace *t, u
 }
 
 /* A trace that several parts hold: what is kept of blocks is right only without it, when one of the
- * parts was not there at the time. */
+ * parts is not among them. */
 static enum ec note_kept(
     struct compare *x, struct roots *r, const struct trace_id *id, struct err *err)
 {
@@ -109,9 +121,9 @@ static enum ec note_kept(
     for (size_t pass = 0; k != NULL && pass < 2; pass++) {
         for (size_t i = 0; i < r->n_parts; i++) {
             struct source *s = &r->sources[i];
-            if (s->part == NULL || (pass == 0 ? k->known[i] : !later || !k->inside[i]))
+            if (s->part == NULL || (pass == 0 ? k->inside[i] : !later || !k->inside[i]))
                 continue;
-            TRY(source_note(s, part_trace_find(s->r, id, &trace, err)));
+            TRY(piece_of(s, id, &trace, err));
             if (trace == PART_NONE)
                 continue;
             later = true;
@@ -127,7 +139,7 @@ static enum ec note_kept(
     return inside && k->counting ? kept_mark_id(x, id, err) : EC_OK;
 }
 
-/* A trace of source k, of which perhaps another source holds some too. */
+/* A trace of source k (UINT32_MAX: of any), of which perhaps another source holds some too. */
 static enum ec add_trace(struct compare *x, struct roots *r, uint32_t k, const struct trace_id *id,
     size_t n_sources, struct err *err)
 {
@@ -136,7 +148,7 @@ static enum ec add_trace(struct compare *x, struct roots *r, uint32_t k, const s
     uint32_t name, service, known = r->done.n, other = PART_NONE;
     for (uint32_t i = 0; i < n_sources && other == PART_NONE; i++)
         if (i != k && r->sources[i].part != NULL)
-            TRY(source_note(&r->sources[i], part_trace_find(r->sources[i].r, id, &other, err)));
+            TRY(piece_of(&r->sources[i], id, &other, err));
     if (other == PART_NONE)
         return EC_OK;
     TRY(label_intern(&r->done, &key, &name, err));
@@ -167,7 +179,7 @@ static enum ec add_left_out(struct compare *x, struct roots *r, size_t n, struct
             uint32_t trace;
             if (s->part == NULL || !k->inside[p])
                 continue;
-            TRY(source_note(s, part_trace_find(s->r, &k->ids[i], &trace, err)));
+            TRY(piece_of(s, &k->ids[i], &trace, err));
             if (trace == PART_NONE)
                 continue;
             TRY(kept_mark(x, p, trace, s->info.n_traces, err));
@@ -187,21 +199,98 @@ static int cmp_u32(const void *a, const void *b) /* by their first member */
     return *x < *y ? -1 : *x > *y;
 }
 
-static enum ec find_shared(struct compare *x, struct roots *r, size_t n, struct err *err)
+/* ---- by pairs ---- */
+
+struct told {
+    const struct compare *x;
+    const struct roots *r;
+    struct trace_id *ids;
+    size_t n, cap;
+};
+
+static bool in_range(const struct told *t, size_t i)
+{
+    const struct grid *g = &t->x->c->grid;
+    const struct part_info *p = &t->r->sources[i].info;
+    return p->min_start_ns <= g->end_ns && p->max_end_ns >= g->start_ns;
+}
+
+/* What is kept knows of the traces that its blocks share with each other. */
+static bool pair_wanted(void *arg, size_t i, size_t k)
+{
+    const struct told *t = arg;
+    const struct kept *kept = t->x->kept;
+    if (kept != NULL && !kept->counting && kept->inside[i] && kept->inside[k])
+        return false;
+    return in_range(t, i) || in_range(t, k);
+}
+
+static enum ec pair_told(
+    void *arg, size_t i, size_t k, const struct shared_trace *both, struct err *err)
+{
+    struct told *t = arg;
+    (void)i;
+    (void)k;
+    if (t->n == t->cap) {
+        size_t cap = t->cap == 0 ? 64 : t->cap * 2;
+        struct trace_id *ids = ARENA_ARRAY(t->x->c->ctx->arena, cap, struct trace_id);
+        if (ids == NULL)
+            return over_budget(err);
+        if (t->n != 0)
+            memcpy(ids, t->ids, t->n * sizeof(*ids));
+        t->ids = ids;
+        t->cap = cap;
+    }
+    t->ids[t->n++] = both->id;
+    return EC_OK;
+}
+
+/* Traces that some part in range shares with any other, by what is remembered of pairs: a store may
+ * hold a thousand times what is in range. False: that would not find them all. */
+static enum ec find_pairs(
+    struct compare *x, struct roots *r, size_t n, bool *ret_all, struct err *err)
+{
+    struct told told = {.x = x, .r = r};
+    struct shared_peer *peers = ARENA_ARRAY(&r->arena, n, struct shared_peer);
+    if (peers == NULL)
+        return over_budget(err);
+    for (size_t i = 0; i < n; i++)
+        if (r->sources[i].part != NULL)
+            peers[i] = (struct shared_peer){.source = &r->sources[i], .info = r->sources[i].info};
+    TRY(shared_find_all(x->c->ctx, peers, pair_wanted, pair_told, &told, ret_all, err));
+    for (size_t i = 0; i < told.n && *ret_all; i++) {
+        enum ec ec = EC_OK;
+        if (i % 64 == 0)
+            TRY(query_check_alive(x->c->ctx, err));
+        ec = add_trace(x, r, UINT32_MAX, &told.ids[i], n, err);
+        r->ev.trace = NULL;
+        arena_reset(&r->scratch);
+        if (!source_unreadable(ec))
+            TRY(ec);
+    }
+    return EC_OK;
+}
+
+/* ---- by all ids ---- */
+
+static enum ec find_ids(struct compare *x, struct roots *r, size_t n, struct err *err)
 {
     const struct query_ctx *ctx = x->c->ctx;
     struct trace_id ids[PART_IDS_MAX];
     struct sharing sharing;
     sharing_init(&sharing, ctx, r->sources, n, &r->arena);
     bool kept = x->kept != NULL && !x->kept->counting;
-    if (kept)
-        TRY(add_left_out(x, r, n, err));
     for (size_t k = 0; k < n; k++) {
         struct source *s = &r->sources[k];
         uint32_t n_ids = 0;
+        bool ok = false;
         if (kept && x->kept->inside[k]) /* the others ask it */
             continue;
-        for (uint32_t at = 0; s->part != NULL; at += n_ids) {
+        if (s->part != NULL)
+            TRY(source_reader(s, &ok, err));
+        if (!ok)
+            continue;
+        for (uint32_t at = 0;; at += n_ids) {
             TRY(query_check_alive(ctx, err));
             enum ec ec = source_note(s, part_trace_ids(s->r, at, ids, &n_ids, err));
             if (source_unreadable(ec) || n_ids == 0)
@@ -219,6 +308,17 @@ static enum ec find_shared(struct compare *x, struct roots *r, size_t n, struct 
             TRY(source_recycle(s, 8u << 20, err));
         }
     }
+    return EC_OK;
+}
+
+static enum ec find_shared(struct compare *x, struct roots *r, size_t n, struct err *err)
+{
+    bool all = false;
+    if (x->kept != NULL && !x->kept->counting)
+        TRY(add_left_out(x, r, n, err));
+    TRY(find_pairs(x, r, n, &all, err));
+    if (!all)
+        TRY(find_ids(x, r, n, err));
     for (size_t k = 0; k < n; k++) {
         struct apart_part *p = &r->parts[k];
         if (n_rows(p) > 1)
@@ -248,7 +348,7 @@ static enum ec roots_open(struct compare *x, struct roots *r, struct err *err)
     TRY(label_set_init(&r->texts, &r->arena, err));
     TRY(label_set_init(&r->done, &r->arena, err));
     for (size_t i = 0; i < ctx.n_parts; i++)
-        TRY(query_source_open(&ctx, &r->sources[i], ctx.parts[i], err));
+        TRY(query_source_open_lazy(&ctx, &r->sources[i], ctx.parts[i], err));
     return eval_init(&r->ev, x->c->req->q, r->sources, ctx.n_parts, &r->arena, err);
 }
 

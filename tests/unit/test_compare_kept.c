@@ -204,6 +204,35 @@ static void test_blocks__that_come_and_go(void **state)
     store_close(&s);
 }
 
+/* Flushes and merges of the present do not touch what is kept of a window that is over. */
+static void test_blocks__outside_the_range_come_and_go(void **state)
+{
+    struct store s;
+    (void)state;
+    store_open(&s, 64 << 20);
+    uint32_t before = counted();
+    plain_later_ns = 5 * RANGE;
+    add_block(&s, 21, 300, 21);
+    add_block(&s, 22, 50, 12); /* its traces are in a block of the range */
+    ask(&s, 10);
+    head_grow(s.head, 100, 10, 100);
+    ask(&s, 10);
+    was_counted(&before, 1);
+    drop_block(&s, s.n - 3);
+    head_grow(s.head, 101, 10, 101);
+    ask(&s, 10);
+    was_counted(&before, 0);
+    add_block(&s, 23, 350, 23);
+    head_grow(s.head, 102, 10, 102);
+    ask(&s, 10);
+    was_counted(&before, 0);
+    drop_block(&s, s.n - 3); /* with the roots of some */
+    head_grow(s.head, 103, 10, 103);
+    ask(&s, 10);
+    was_counted(&before, 0);
+    store_close(&s);
+}
+
 /* Values share hashes: what is kept must not be trusted. */
 static void test_hashes__may_be_equal(void **state)
 {
@@ -271,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_values__that_are_met_often),
         cmocka_unit_test(test_traces__that_go_on_are_counted_whole),
         cmocka_unit_test(test_blocks__that_come_and_go),
+        cmocka_unit_test(test_blocks__outside_the_range_come_and_go),
         cmocka_unit_test(test_hashes__may_be_equal),
         cmocka_unit_test(test_room__may_be_short),
         cmocka_unit_test(test_memory__may_be_short),
