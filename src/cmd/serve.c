@@ -461,11 +461,13 @@ static int stop(struct process *p, int exit_code)
 static void reload(struct process *p)
 {
     struct err err = {0};
-    if (server_reload_tls(p->server, &err) != EC_OK)
-        log_event(LOG_ERROR, "certificates were not reloaded", LE(&err));
-    overrides_poll(p->overrides);
+    enum ec ec = server_reload_tls(p->server, &err);
+    overrides_poll(p->overrides); /* says itself when it cannot be read */
     gateway_reload(p->gateway);
-    log_event(LOG_INFO, "reloaded certificates and overrides");
+    if (ec != EC_OK)
+        log_event(LOG_ERROR, "certificates were not reloaded, the old ones stay", LE(&err));
+    else
+        log_event(LOG_INFO, "reloaded certificates and overrides");
 }
 
 static void exit_at_once(int sig)

@@ -49,6 +49,19 @@ struct tls_context {
     int64_t mtime[3], checked_ns;
 };
 
+static struct metric_family expiry = {
+    .name = "vivace_tls_certificate_expiry_timestamp_seconds",
+    .help = "When the certificate in use ends, in seconds since 1970.",
+    .type = METRIC_GAUGE,
+    .labels = {"listener"},
+};
+static struct metric_family reload_ok = {
+    .name = "vivace_tls_last_reload_successful",
+    .help = "Whether certificate and key could be read when they were last to be.",
+    .type = METRIC_GAUGE,
+    .labels = {"listener"},
+};
+
 /* ---- files ---- */
 
 static enum ec read_pem(const char *path, struct buf *out, struct err *err)
@@ -215,6 +228,17 @@ static void tls_forget_old(struct tls_context *t, int64_t now)
     }
 }
 
+static void tls_tell(const struct tls_context *t, struct tls_pair *loaded)
+{
+    gnutls_x509_crt_t crt;
+    metric_set(metric_series1(&reload_ok, str_from(t->name)), loaded != NULL);
+    if (loaded == NULL || gnutls_pcert_export_x509(&loaded->chain[0], &crt) < 0)
+        return;
+    metric_set(metric_series1(&expiry, str_from(t->name)),
+        (double)gnutls_x509_crt_get_expiration_time(crt));
+    gnutls_x509_crt_deinit(crt);
+}
+
 static enum ec tls_reload_locked(struct tls_context *t, bool force, struct err *err)
 {
     int64_t now = clock_mono_ns();
@@ -223,8 +247,11 @@ static enum ec tls_reload_locked(struct tls_context *t, bool force, struct err *
     if (!force && t->interval_ns == 0 && memcmp(mtime, t->mtime, sizeof(mtime)) == 0)
         return EC_OK;
     memcpy(t->mtime, mtime, sizeof(mtime)); /* a bad file is reported once, not at each look */
-    struct tls_pair *p;
-    TRY(tls_pair_load(t, &p, err));
+    struct tls_pair *p = NULL;
+    enum ec ec = tls_pair_load(t, &p, err);
+    tls_tell(t, p);
+    if (ec != EC_OK)
+        return ec;
     if (t->pair != NULL)
         t->pair->replaced_ns = now;
     p->older = t->pair;
@@ -408,6 +435,8 @@ enum ec tls_context_new(
     const struct tls_options *opt, const char *name, struct tls_context **ret, struct err *err)
 {
     struct tls_context *t = xcalloc(1, sizeof(*t));
+    metric_register(&expiry);
+    metric_register(&reload_ok);
     pthread_mutex_init(&t->lock, NULL);
     t->name = xstrdup(name);
     t->cert_file = copy_or_null(opt->cert_file);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/metric.h"
 #include "net_client.h"
 #include "server_fixture.h"
 #include "tmpdir.h"
@@ -332,6 +333,18 @@ static void test_tls__versions_and_suites_are_limited(void **state)
     fixture_stop(&fx);
 }
 
+static void assert_shown(const char *line, bool shown)
+{
+    struct buf text = BUF_INIT;
+    metric_render(&text);
+    buf_putc(&text, 0);
+    if ((strstr((const char *)text.p, line) != NULL) != shown)
+        fail_msg("%s: %s", line, shown ? "absent" : "shown");
+    buf_deinit(&text);
+}
+
+#define RELOADED(n) "\nvivace_tls_last_reload_successful{listener=\"test\"} " n "\n"
+
 static void test_tls__certificates_reload(void **state)
 {
     (void)state;
@@ -345,9 +358,13 @@ static void test_tls__certificates_reload(void **state)
     assert_true(h1_info(&(struct net_tls){0}, &a, cn));
     answer_free(&a);
     assert_string_equal(cn, "server a");
+    assert_shown(RELOADED("1"), true);
+    assert_shown("\nvivace_tls_certificate_expiry_timestamp_seconds{listener=\"test\"} 0\n", false);
+    assert_shown("\nvivace_tls_certificate_expiry_timestamp_seconds{listener=\"test\"} ", true);
     write_file(cert_path, server_b.cert_pem); /* not the key's: the old pair stays */
     assert_ec(server_reload_tls(fx.server, &err), EC_INVALID);
     assert_non_null(strstr(err.msg, "does not belong"));
+    assert_shown(RELOADED("0"), true);
     write_file(key_path, "rubbish");
     assert_ec(server_reload_tls(fx.server, &err), EC_INVALID);
     assert_true(h1_info(&(struct net_tls){0}, &a, cn));
@@ -355,6 +372,7 @@ static void test_tls__certificates_reload(void **state)
     assert_string_equal(cn, "server a");
     write_file(key_path, server_b.key_pem);
     assert_ok(server_reload_tls(fx.server, &err), err);
+    assert_shown(RELOADED("1"), true);
     assert_true(h1_info(&(struct net_tls){0}, &a, cn));
     answer_free(&a);
     assert_string_equal(cn, "server b");
