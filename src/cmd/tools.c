@@ -35,18 +35,36 @@ static int check(struct fsck_options opt)
     return r.problems == 0 ? 0 : 1;
 }
 
+/* As the server's own flags: one dash or two. */
+static bool flag_is(const char *arg, const char *name)
+{
+    return arg[0] == '-' && strcmp(arg + (arg[1] == '-' ? 2 : 1), name) == 0;
+}
+
+/* -name VALUE or -name=VALUE; *i moves over the value. */
+static bool flag_value(int argc, char **argv, int *i, const char *name, const char **ret)
+{
+    const char *arg = argv[*i];
+    size_t n = strlen(name), dashes = arg[0] != '-' ? 0 : arg[1] == '-' ? 2 : 1;
+    if (flag_is(arg, name) && *i + 1 < argc) {
+        *ret = argv[++*i];
+        return true;
+    }
+    if (dashes == 0 || strncmp(arg + dashes, name, n) != 0 || arg[dashes + n] != '=')
+        return false;
+    *ret = arg + dashes + n + 1;
+    return true;
+}
+
 int cmd_fsck(int argc, char **argv)
 {
     const char *data = NULL, *wal = NULL;
     bool repair = false;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-repair") == 0 || strcmp(argv[i], "--repair") == 0) {
+        if (flag_is(argv[i], "repair")) {
             repair = true;
-        } else if (strcmp(argv[i], "-data") == 0 && i + 1 < argc) {
-            data = argv[++i];
-        } else if (strcmp(argv[i], "-wal") == 0 && i + 1 < argc) {
-            wal = argv[++i];
-        } else {
+        } else if (!flag_value(argc, argv, &i, "data", &data) &&
+                   !flag_value(argc, argv, &i, "wal", &wal)) {
             data = NULL;
             break;
         }
@@ -74,7 +92,7 @@ static void print_record(void *ctx, const struct wal_dump_record *r)
 
 int cmd_wal_dump(int argc, char **argv)
 {
-    if (argc != 2) {
+    if (argc != 2 || argv[1][0] == '-') {
         fputs("usage: vivace wal-dump DIR\n  DIR: one tenant's folder below @wal\n", stderr);
         return 2;
     }
@@ -93,7 +111,7 @@ int cmd_wal_dump(int argc, char **argv)
 
 int cmd_block_dump(int argc, char **argv)
 {
-    if (argc < 2) {
+    if (argc < 2 || argv[1][0] == '-') {
         fputs("usage: vivace block-dump FILE...\n", stderr);
         return 2;
     }
@@ -116,14 +134,13 @@ int cmd_snapshot(int argc, char **argv)
     struct backup_options opt = {.io = io_from_environment()};
     bool bad = false, verify = false;
     for (int i = 1; i < argc && !bad; i++) {
-        if (strcmp(argv[i], "-copy") == 0)
+        if (flag_is(argv[i], "copy"))
             opt.copy_blocks = true;
-        else if (strcmp(argv[i], "-verify") == 0)
+        else if (flag_is(argv[i], "verify"))
             verify = true;
-        else if (strcmp(argv[i], "-data") == 0 && i + 1 < argc)
-            opt.data_dir = argv[++i];
-        else if (strcmp(argv[i], "-wal") == 0 && i + 1 < argc)
-            opt.wal_dir = argv[++i];
+        else if (flag_value(argc, argv, &i, "data", &opt.data_dir) ||
+                 flag_value(argc, argv, &i, "wal", &opt.wal_dir))
+            continue;
         else if (argv[i][0] != '-' && opt.to == NULL)
             opt.to = argv[i];
         else

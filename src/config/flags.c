@@ -342,5 +342,6 @@ void config_usage(struct buf *out)
         "  -memberlist.*, -usage-report.*, and Tempo's flags of rings, Kafka, block builders value\n"
         "    \tno effect\n"
         "  -logs.*, -metrics.*, -probes.*, -debug.*, -internal.*, -middleware.rate-limiter.* value\n"
-        "    \tof the original gateway: no effect\n");
+        "    \tof the original gateway: no effect\n"
+        "Instead of flags, a word: fsck, snapshot, wal-dump, block-dump. Each says with -help what it takes.\n");
 }

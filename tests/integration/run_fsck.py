@@ -247,6 +247,17 @@ def repaired(top, label, path):
     c.check(f"{label}: healthy after repair", status == 0, text)
 
 
+def words(good):
+    """One dash or two, a value as a word or after '='; what is no flag gets the usage."""
+    for args in (["-data", f"{good}/blocks", "-wal", f"{good}/wal"], [f"--data={good}/blocks", "--wal", f"{good}/wal"]):
+        done = subprocess.run([program(), "fsck", *args], capture_output=True, text=True, check=False)
+        c.equal(f"fsck {args[0][:7]}", done.returncode, 0)
+    for command in ("fsck", "snapshot", "wal-dump", "block-dump"):
+        done = subprocess.run([program(), command, "--help"], capture_output=True, text=True, check=False)
+        c.check(f"{command}: usage", done.returncode == 2 and done.stderr.startswith(f"usage: vivace {command}"), done.stderr)
+        c.contains(f"{command}: named by -help", subprocess.run([program(), "-help"], capture_output=True, text=True, check=False).stdout, command)
+
+
 def main():
     random.seed(SEED)
     print(f"seed {SEED}", file=sys.stderr)
@@ -258,6 +269,7 @@ def main():
         status, text = fsck(good)
         c.check("a healthy directory", status == 0 and f"{len(blocks(good))} blocks" in text, (status, text))
         c.equal("blocks", len(blocks(good)), BLOCKS * len(TENANTS))
+        c.run("words", words, good)
         c.run("flips_in_blocks", flips_in_blocks, good)
         c.run("flips_in_the_log", flips_in_the_log, good)
         c.run("copies", copies, good)
