@@ -18,6 +18,7 @@ struct budget {
     _Atomic uint64_t used;
     _Atomic uint64_t peak;
     _Atomic uint64_t refused; /* charges that did not fit */
+    _Atomic bool crowded;     /* see budget_crowded */
     struct budget *next;      /* in the list of budgets that are shown */
 };
 
@@ -34,6 +35,11 @@ uint64_t budget_used(const struct budget *b);
 /* The most that could ever be charged: the smallest cap of it and its parents, UINT64_MAX without
  * any. What is more than that is to be refused for good, not for now. */
 uint64_t budget_most(const struct budget *b);
+/* Since budget_init, b had room for a charge (to it or below it) that a parent refused: what others
+ * hold is in the way. */
+bool budget_crowded(const struct budget *b);
+/* The same is so for another reason: b and its parents are crowded from now on. */
+void budget_crowd(struct budget *b);
 
 /* The budgets that an operator sees (/status/memory, vivace_memory_budget_bytes): those that live
  * as long as the process or the store. A listed budget stays listed until budget_unlist; its parent

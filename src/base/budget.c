@@ -60,8 +60,10 @@ bool budget_take(struct budget *b, uint64_t n)
     for (struct budget *at = b; at != NULL; at = at->parent) {
         if (charge_within_cap(at, n))
             continue;
-        for (struct budget *undo = b; undo != at; undo = undo->parent)
+        for (struct budget *undo = b; undo != at; undo = undo->parent) {
             atomic_fetch_sub_explicit(&undo->used, n, memory_order_relaxed);
+            atomic_store_explicit(&undo->crowded, true, memory_order_relaxed);
+        }
         return false;
     }
     return true;
@@ -108,6 +110,17 @@ uint64_t budget_most(const struct budget *b)
             most = MIN(most, cap);
     }
     return most;
+}
+
+bool budget_crowded(const struct budget *b)
+{
+    return atomic_load_explicit(&b->crowded, memory_order_relaxed);
+}
+
+void budget_crowd(struct budget *b)
+{
+    for (; b != NULL; b = b->parent)
+        atomic_store_explicit(&b->crowded, true, memory_order_relaxed);
 }
 
 void budget_list(struct budget *b)

@@ -231,14 +231,15 @@ void block_cache_clear(struct block_cache *c)
     block_cache_shrink(c, UINT64_MAX);
 }
 
-static bool cache_make_room(struct block_cache *c, uint64_t bytes)
+/* needed: else the query fails, so everything that is not in use may go. */
+static bool cache_make_room(struct block_cache *c, uint64_t bytes, bool needed)
 {
     if (budget_take(&c->budget, bytes))
         return true;
     uint64_t cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
-    if (cap != 0 && bytes > cap / 4)
+    if (cap != 0 && bytes > (needed ? cap : cap / 4))
         return false; /* one object must not throw out everything else */
-    if (atomic_exchange(&c->starved, true))
+    if (atomic_exchange(&c->starved, true) && !needed)
         return false;
     uint32_t first = (uint32_t)(hash_mix(budget_used(&c->budget)) % CACHE_SHARDS);
     bool evicted = false;
@@ -261,7 +262,7 @@ bool block_cache_hold(struct block_cache *c, uint64_t bytes)
 {
     uint64_t cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
     uint64_t held = atomic_fetch_add_explicit(&c->held, bytes, memory_order_relaxed) + bytes;
-    if ((cap == 0 || held <= cap / 4) && cache_make_room(c, bytes))
+    if ((cap == 0 || held <= cap / 4) && cache_make_room(c, bytes, false))
         return true;
     atomic_fetch_sub_explicit(&c->held, bytes, memory_order_relaxed);
     return false;
@@ -312,10 +313,13 @@ struct cached *block_cache_alloc(struct block_cache *c, uint64_t bytes, struct b
 {
     ASSERT(bytes >= sizeof(struct cached));
     struct budget *payer = &c->budget;
-    if (!cache_make_room(c, bytes)) {
-        if (!budget_take(fallback, bytes))
+    if (!cache_make_room(c, bytes, false)) {
+        if (budget_take(fallback, bytes)) {
+            budget_crowd(fallback); /* others may have pinned what is in the way */
+            payer = fallback;
+        } else if (!cache_make_room(c, bytes, true)) {
             return NULL;
-        payer = fallback;
+        }
     }
     return cached_new(bytes, payer);
 }

@@ -31,7 +31,8 @@ uint64_t block_cache_serial(struct block_cache *c);
 /* Pins and returns the object, or NULL. */
 struct cached *block_cache_find(struct block_cache *c, uint64_t block, uint64_t key);
 /* Memory for an object of `bytes` (header included): charged to the cache if it can make room, else
- * to `fallback`, else NULL. Not yet visible to others, pinned once. */
+ * to `fallback` (budget_crowd), else to the cache once more, which then drops whatever nobody uses,
+ * else NULL. Not yet visible to others, pinned once. */
 struct cached *block_cache_alloc(struct block_cache *c, uint64_t bytes, struct budget *fallback);
 /* The same, but `budget` pays and the object stays private: what is read once throws out nothing
  * that is read often. */

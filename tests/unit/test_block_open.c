@@ -239,6 +239,39 @@ static void test_cache__what_does_not_fit_is_private(void **state)
     budget_deinit(&cache_budget);
 }
 
+/* Rather than that a query fails, all that nobody uses goes, for an object of any size. */
+static void test_cache__gives_way_before_a_query_fails(void **state)
+{
+    (void)state;
+    struct budget cache_budget, others, reader;
+    budget_init(&cache_budget, NULL, "cache", 0);
+    budget_init(&others, NULL, "queries", 6000);
+    budget_init(&reader, &others, "reader", 0);
+    struct block_cache *c = block_cache_new(&cache_budget, 10000);
+    struct cached *pinned = put(c, 1, 1000);
+    for (uint64_t i = 2; i <= 10; i++)
+        block_cache_unpin(put(c, i, 1000));
+    struct cached *o = block_cache_alloc(c, 6000, &reader); /* too large for the cache */
+    assert_int_equal(budget_used(&reader), 6000);
+    assert_true(budget_crowded(&reader)); /* that may be others' doing */
+    struct cached *large = block_cache_alloc(c, 8000, &reader);
+    assert_non_null(large);
+    assert_true(large->payer != &reader);
+    assert_null(block_cache_alloc(c, 9001, &reader)); /* what is pinned stays */
+    block_cache_discard(large);
+    struct cached *again = block_cache_alloc(c, 9000, &reader); /* though there was no room */
+    assert_non_null(again);
+    assert_true(block_cache_find(c, 1, 1) == pinned);
+    block_cache_unpin(pinned);
+    block_cache_discard(again);
+    block_cache_discard(o);
+    block_cache_unpin(pinned);
+    block_cache_free(c);
+    budget_deinit(&reader);
+    budget_deinit(&others);
+    budget_deinit(&cache_budget);
+}
+
 struct reader_thread {
     struct part *part;
     const struct part_texts *want;
@@ -310,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_open__absent_columns_and_values),
         cmocka_unit_test(test_cache__keeps_to_its_cap_and_to_pins),
         cmocka_unit_test(test_cache__what_does_not_fit_is_private),
+        cmocka_unit_test(test_cache__gives_way_before_a_query_fails),
         cmocka_unit_test(test_cache__threads_share_and_evict),
         cmocka_unit_test(test_dump__names_every_column),
     };
