@@ -23,9 +23,12 @@ static enum ec over_budget(struct err *err)
 /* Of all queries together: then those that run end before others begin, or all would be refused. */
 static bool memory_is_short(const struct budget *own)
 {
-    const struct budget *all = own == NULL ? NULL : own->parent;
-    uint64_t cap = all == NULL ? 0 : atomic_load_explicit(&all->cap, memory_order_relaxed);
-    return cap != 0 && budget_used(all) > cap / 2;
+    for (const struct budget *b = own == NULL ? NULL : own->parent; b != NULL; b = b->parent) {
+        uint64_t cap = atomic_load_explicit(&b->cap, memory_order_relaxed);
+        if (cap != 0 && budget_used(b) > cap / 2)
+            return true;
+    }
+    return false;
 }
 
 enum ec query_check_alive(const struct query_ctx *ctx, struct err *err)

@@ -6,6 +6,7 @@
 
 #include "api/api.h"
 #include "query/exec.h"
+#include "query_room.h"
 
 #define OUTSTANDING_SLOTS 1024u /* power of two */
 
@@ -13,9 +14,10 @@ struct user_limits;
 struct api {
     struct api_options opt;
     struct user_limits *user_limits; /* NULL: off */
-    _Atomic bool attached;           /* opt.store, overrides and ingest are there: set after them */
-    _Atomic int state;               /* enum api_state */
-    struct regex **deny;             /* url_deny_list, compiled */
+    struct query_room *room;
+    _Atomic bool attached; /* opt.store, overrides and ingest are there: set after them */
+    _Atomic int state;     /* enum api_state */
+    struct regex **deny;   /* url_deny_list, compiled */
     size_t n_deny;
     /* Requests waiting or running, by hash of the tenant header: two tenants may share a slot,
      * which only makes the bound stricter for them. */
@@ -40,16 +42,21 @@ struct query_job {
     struct str *tenants;  /* sorted, distinct */
     size_t n_tenants;
     struct limits limits;       /* of the raw tenant header */
-    struct budget budget;       /* of this query, child of the query budget */
+    struct room_guest guest;    /* of the query budget; the query may run twice (query_room.h) */
+    struct budget budget;       /* of this run; all of a run is given back when it ends */
     struct arena arena;         /* results and answer scratch, on the budget */
+    struct buf packet;          /* gRPC: on the budget */
+    bool told;                  /* gRPC: progress, which a second run must not tell again */
     struct snapshot *snapshots; /* one per tenant, once taken */
     size_t n_snapshots;
     struct query_ctx ctx;
     struct query_stream stream; /* gRPC: the endpoint sets what it tells of */
     int64_t started_ns;
+    int64_t began_ns; /* this run asked for a thread; while it waits: since when */
     int64_t timeout_ns;
     bool api_timeout; /* it is query_frontend.api_timeout, which answers with words of its own */
     int64_t client_deadline_ns; /* gRPC: monotonic; 0: none */
+    uint64_t key;               /* of its tenant, for the pool */
     uint32_t slot;
     const char *op; /* metric label: traces, search, metadata, metrics */
 };
@@ -63,7 +70,8 @@ void job_respond(
     struct query_job *job, unsigned status, const char *content_type, struct buf *take_body);
 /* 200 with the body, or the failure when it did not fit its budget. */
 void job_respond_ok(struct query_job *job, const char *content_type, struct buf *take_body);
-/* Bare text, no line feed: how Tempo words errors of the query path. */
+/* Bare text, no line feed: how Tempo words errors of the query path. A query that fails for want of
+ * memory that others hold is not answered but run again later. */
 void job_fail(struct query_job *job, enum ec ec, const struct err *err);
 void job_fail_status(struct query_job *job, unsigned status, const char *text);
 void job_count_bytes(struct query_job *job, const struct query_stats *s);

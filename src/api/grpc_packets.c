@@ -11,6 +11,9 @@
 #include "grpc_query.h"
 #include "model/otlp_write.h"
 
+/* What a packet holds besides what its size is counted by: the name of a scope, status, message. */
+#define PACKET_ENDS 4096u
+
 struct packer {
     struct buf *scratch;
     struct bytes metrics, last;
@@ -128,6 +131,7 @@ static bool send_packet(void *arg, struct bytes packet)
 {
     struct sender *s = arg;
     uint64_t max = s->job->api->opt.config->server.grpc_max_send;
+    s->job->told = true;
     s->size = packet.n;
     s->too_large = max != 0 && packet.n > max;
     return !s->too_large && grpc_queue(s->job->ex, packet);
@@ -135,13 +139,17 @@ static bool send_packet(void *arg, struct bytes packet)
 
 static bool send_all(struct query_job *job, struct bytes message, struct sender *s)
 {
-    struct buf scratch;
     *s = (struct sender){.job = job};
-    buf_init(&scratch, &job->budget);
-    bool ok = grpc_packets(message, (size_t)job->api->opt.config->grpc_packet_bytes_max,
-        job->grpc->scopes, &scratch, send_packet, s);
-    buf_deinit(&scratch);
-    return ok;
+    buf_reset(&job->packet);
+    return grpc_packets(message, (size_t)job->api->opt.config->grpc_packet_bytes_max,
+        job->grpc->scopes, &job->packet, send_packet, s);
+}
+
+bool grpc_job_reserve(struct query_job *job, size_t n)
+{
+    size_t max = (size_t)job->api->opt.config->grpc_packet_bytes_max;
+    return job->grpc == NULL || max == 0 || n <= max ||
+           buf_reserve(&job->packet, max + PACKET_ENDS);
 }
 
 bool grpc_job_wants(struct query_job *job)

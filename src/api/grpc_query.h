@@ -36,5 +36,8 @@ void grpc_job_respond(struct query_job *job, unsigned status, struct buf *take_b
 /* One message of progress; left out while an earlier one waits for the client. */
 void grpc_job_tell(struct query_job *job, struct buf *message);
 bool grpc_job_wants(struct query_job *job);
+/* Memory for cutting an answer of n bytes, taken before the first packet: afterwards the query can
+ * no longer be run again. True also for other protocols. */
+bool grpc_job_reserve(struct query_job *job, size_t n) MUST_USE;
 /* gRPC's code for the HTTP status of a query. */
 unsigned grpc_code_of(const struct query_job *job, unsigned status);

@@ -46,12 +46,12 @@ static const double wait_bounds[] = {
     .0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5};
 static struct metric_family query_waits = {.name = "vivace_query_wait_seconds",
     .help =
-        "What a query waited for: a thread, its turn among long ones, a processor, anything else",
+        "What a query waited for: a thread, its turn among long ones, a processor, memory, anything else",
     .type = METRIC_HISTOGRAM,
     .labels = {"step"},
     .bounds = wait_bounds,
     .n_bounds = ARRAY_LEN(wait_bounds)};
-static struct metric *wait_thread, *wait_turn, *wait_processor, *wait_else;
+static struct metric *wait_thread, *wait_turn, *wait_processor, *wait_memory, *wait_else;
 
 void query_jobs_register(void)
 {
@@ -59,6 +59,7 @@ void query_jobs_register(void)
     wait_thread = metric_series1(&query_waits, STR("thread"));
     wait_turn = metric_series1(&query_waits, STR("turn"));
     wait_processor = metric_series1(&query_waits, STR("processor"));
+    wait_memory = metric_series1(&query_waits, STR("memory"));
     wait_else = metric_series1(&query_waits, STR("else"));
     metric_register(&queries_total);
     metric_register(&bytes_inspected);
@@ -73,13 +74,21 @@ static struct str tenant_label(const struct query_job *job)
     return job->n_tenants == 1 ? job->tenants[0] : STR("multiple");
 }
 
-void job_free(struct query_job *job)
+/* Gives back all that a run holds. */
+static void job_end_run(struct query_job *job)
 {
     for (size_t i = 0; i < job->n_snapshots; i++)
         snapshot_release(&job->snapshots[i]);
-    atomic_fetch_sub(&job->api->outstanding[job->slot], 1);
+    job->n_snapshots = 0;
+    buf_deinit(&job->packet);
     arena_deinit(&job->arena);
-    budget_deinit(&job->budget);
+    query_room_leave(job->api->room, &job->guest);
+}
+
+void job_free(struct query_job *job)
+{
+    job_end_run(job);
+    atomic_fetch_sub(&job->api->outstanding[job->slot], 1);
     free(job);
 }
 
@@ -117,7 +126,7 @@ void job_respond(
 void job_respond_ok(struct query_job *job, const char *content_type, struct buf *take_body)
 {
     struct err err = {0};
-    if (buf_failed(take_body)) {
+    if (buf_failed(take_body) || !grpc_job_reserve(job, take_body->n)) {
         buf_deinit(take_body);
         job_fail(job, ERR(&err, EC_LIMIT, "the answer is over the query's memory budget"), &err);
         return;
@@ -132,22 +141,6 @@ void job_fail_status(struct query_job *job, unsigned status, const char *text)
     job_respond(job, status, body.n == 0 ? NULL : "text/plain; charset=utf-8", &body);
 }
 
-void job_fail(struct query_job *job, enum ec ec, const struct err *err)
-{
-    unsigned status = ec_http_status(ec);
-    if (ec == EC_LIMIT)
-        status = 422; /* a query over its own memory is not a busy server */
-    if (ec == EC_DEADLINE && job->api_timeout && job->grpc == NULL) {
-        job_fail_status(job, 503, "unable to process request in the configured timeout");
-        return;
-    }
-    if (ec == EC_DEADLINE) {
-        job_fail_status(job, status, "context deadline exceeded");
-        return;
-    }
-    job_fail_status(job, status, ec == EC_CANCELED ? "context canceled" : err_msg(err));
-}
-
 static bool exchange_gone(void *arg)
 {
     return exchange_canceled(arg);
@@ -159,6 +152,57 @@ static int64_t job_deadline(const struct query_job *job)
     int64_t own = job->timeout_ns > 0 ? job->started_ns + job->timeout_ns : 0;
     int64_t client = job->client_deadline_ns;
     return own == 0 || (client != 0 && client < own) ? client : own;
+}
+
+/* It was ended because ingest needs the memory of spans that it held. */
+static bool job_stale(const struct query_job *job)
+{
+    return job->ctx.stale_before_ns != NULL && atomic_load_explicit(job->ctx.stale_before_ns,
+                                                   memory_order_relaxed) > job->ctx.snapshot_ns;
+}
+
+/* Gives back everything and waits for its second run, if there is one. */
+static bool job_waits(struct query_job *job)
+{
+    if (job->guest.alone || !job->guest.inside ||
+        (!query_room_crowded(&job->guest) && !job_stale(job)))
+        return false;
+    job_end_run(job);
+    job->guest.until_ns = job_deadline(job);
+    job->began_ns = clock_mono_ns();
+    query_room_wait(job->api->room, &job->guest);
+    return true;
+}
+
+static void job_fail_limit(struct query_job *job, const struct err *err)
+{
+    struct buf text = BUF_INIT;
+    buf_putz(&text, err_msg(err));
+    if (atomic_load_explicit(&job->budget.refused, memory_order_relaxed) != 0)
+        buf_printf(&text,
+            ": even alone it does not fit into the %llu MiB that one query may have; ask for a "
+            "shorter time range or for less, or raise memory.budget_bytes",
+            (unsigned long long)atomic_load_explicit(&job->budget.cap, memory_order_relaxed) >> 20);
+    job_respond(job, 422, "text/plain; charset=utf-8", &text); /* not 503: the server is well */
+}
+
+void job_fail(struct query_job *job, enum ec ec, const struct err *err)
+{
+    unsigned status = ec_http_status(ec);
+    if (ec == EC_LIMIT) {
+        if (!job_waits(job))
+            job_fail_limit(job, err);
+        return;
+    }
+    if (ec == EC_DEADLINE && job->api_timeout && job->grpc == NULL) {
+        job_fail_status(job, 503, "unable to process request in the configured timeout");
+        return;
+    }
+    if (ec == EC_DEADLINE) {
+        job_fail_status(job, status, "context deadline exceeded");
+        return;
+    }
+    job_fail_status(job, status, ec == EC_CANCELED ? "context canceled" : err_msg(err));
 }
 
 bool job_param(const struct query_job *job, const char *key, struct str *ret)
@@ -208,7 +252,7 @@ enum ec job_open(struct query_job *job, struct err *err)
         .canceled_arg = job->ex,
         .cache = job->api->opt.query_cache,
     };
-    if (job->grpc != NULL) {
+    if (job->grpc != NULL && !job->told) {
         job->stream.period_ns = STREAM_PERIOD;
         job->stream.due_ns = job->started_ns + STREAM_PERIOD;
         job->ctx.stream = &job->stream;
@@ -323,12 +367,45 @@ static void job_run(void *arg)
 {
     struct query_job *job = arg;
     const char *op = job->op;
-    int64_t started_ns = job->started_ns;
+    int64_t began_ns = job->began_ns;
+    query_room_enter(job->api->room, &job->guest);
+    arena_init(&job->arena, &job->budget, 0);
+    buf_init(&job->packet, &job->budget);
+    memset(&job->ctx, 0, sizeof(job->ctx));
     if (exchange_canceled(job->ex))
         job_fail_status(job, 499, "context canceled");
     else if (job->grpc == NULL || grpc_begin(job))
         job->run(job);
-    tell_waits(op, clock_mono_ns() - started_ns); /* the job is gone */
+    tell_waits(op, clock_mono_ns() - began_ns); /* the job is gone, or waits for its second run */
+}
+
+static void job_discard(struct query_job *job)
+{
+    metric_inc(metric_series1(&discarded_requests, tenant_label(job)));
+    job_fail_status(job, 429, "job queue full");
+}
+
+static bool job_gone(void *arg)
+{
+    const struct query_job *job = arg;
+    return exchange_canceled(job->ex);
+}
+
+/* The room has memory for it, or it need not wait any longer. Its key is not that of its tenant:
+ * while memory is set aside for it, it should not stand behind what came later. */
+static void job_resume(void *arg, enum ec ec)
+{
+    struct query_job *job = arg;
+    struct err err = {0};
+    int64_t now = clock_mono_ns();
+    metric_observe(wait_memory, (double)(now - job->began_ns) / 1e9);
+    job->began_ns = now;
+    if (ec == EC_CANCELED)
+        job_fail_status(job, 499, "context canceled");
+    else if (ec != EC_OK)
+        job_fail(job, ec, &err);
+    else if (!pool_submit(job->api->opt.pool, POOL_NORMAL, ~job->key, job_run, job))
+        job_discard(job);
 }
 
 /* The answer to a request that does not become a job. Takes the text. */
@@ -369,8 +446,8 @@ static bool tenants_of(struct query_job *job, struct str *ret_header)
         refuse(job, 401, &text);
         return false;
     }
-    enum ec ec = tenant_many(
-        *ret_header, c->multi_tenant_queries, &job->arena, &job->tenants, &job->n_tenants, &err);
+    enum ec ec = tenant_many(*ret_header, c->multi_tenant_queries, exchange_arena(job->ex),
+        &job->tenants, &job->n_tenants, &err);
     if (ec == EC_OK)
         return true;
     buf_putz(&text, err_msg(&err));
@@ -396,7 +473,7 @@ static struct query_job *job_new(struct api *a, struct exchange *ex, const struc
     job->ex = ex;
     job->run = e->run;
     job->op = e->op;
-    job->started_ns = clock_mono_ns();
+    job->started_ns = job->began_ns = clock_mono_ns();
     job->timeout_ns = e->trace                        ? c->trace_timeout
                       : strcmp(e->op, "metrics") == 0 ? c->metrics_timeout
                                                       : c->search_timeout;
@@ -406,8 +483,11 @@ static struct query_job *job_new(struct api *a, struct exchange *ex, const struc
         job->timeout_ns = of_api;
     job->caller = exchange_attachment(ex);
     caller_deadline(job);
-    budget_init(&job->budget, a->opt.query_budget, "query", a->opt.query_bytes_max);
-    arena_init(&job->arena, &job->budget, 0);
+    job->guest = (struct room_guest){.own = &job->budget,
+        .asked_ns = job->started_ns,
+        .gone = job_gone,
+        .resume = job_resume,
+        .arg = job};
     return job;
 }
 
@@ -423,20 +503,17 @@ static void job_start(struct query_job *job)
         refused = true;
     }
     if (refused) {
-        arena_deinit(&job->arena);
-        budget_deinit(&job->budget);
         free(job);
         return;
     }
     overrides_get(a->opt.overrides, header, &job->limits);
-    job->slot = (uint32_t)hash64(header.p, header.n) & (OUTSTANDING_SLOTS - 1);
+    job->key = hash64(header.p, header.n);
+    job->slot = (uint32_t)job->key & (OUTSTANDING_SLOTS - 1);
     uint32_t waiting = atomic_fetch_add(&a->outstanding[job->slot], 1);
     uint32_t max = a->opt.config->max_outstanding_per_tenant;
     if ((max != 0 && waiting >= max) ||
-        !pool_submit(a->opt.pool, POOL_NORMAL, hash64(header.p, header.n), job_run, job)) {
-        metric_inc(metric_series1(&discarded_requests, tenant_label(job)));
-        job_fail_status(job, 429, "job queue full");
-    }
+        !pool_submit(a->opt.pool, POOL_NORMAL, job->key, job_run, job))
+        job_discard(job);
 }
 
 void query_job_start(

@@ -244,6 +244,10 @@ enum ec api_new(const struct api_options *opt, struct api **ret, struct err *err
         a->opt.query_bytes_max = 64u << 20;
     query_jobs_register();
     api_mcp_register();
+    if (query_room_new(opt->query_budget, a->opt.query_bytes_max, &a->room, err) != EC_OK) {
+        api_free(a);
+        return EC_LIMIT;
+    }
     const char *const *deny = opt->config->url_deny_list;
     while (deny != NULL && deny[a->n_deny] != NULL)
         a->n_deny++;
@@ -275,6 +279,7 @@ void api_free(struct api *a)
 {
     if (a == NULL)
         return;
+    query_room_free(a->room);
     for (size_t i = 0; i < a->n_deny; i++)
         regex_free(a->deny[i]);
     free(a->deny);
