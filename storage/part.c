@@ -202,6 +202,16 @@ bool part_may_key(struct part *p, enum part_table t, struct str key, bool array)
     return p->ops->may_key == NULL || p->ops->may_key(p, t, key, array);
 }
 
+bool part_known(struct part *p)
+{
+    return p->ops->known == NULL || p->ops->known(p);
+}
+
+bool part_strings(struct part *p, enum part_table t, struct str key, col_id col, uint64_t *ret_list)
+{
+    return p->ops->strings != NULL && p->ops->strings(p, t, key, col, ret_list);
+}
+
 bool part_names(struct part *p, uint64_t ret[TABLE_COUNT])
 {
     return p->ops->names != NULL && p->ops->names(p, ret);

@@ -14,6 +14,29 @@
 #include "base/io.h"
 #include "storage/part.h"
 
+/* What is known of attributes without the file, so that a question over a thousand blocks opens
+ * those only that differ. */
+struct block_list { /* an attribute, or a fixed column, whose values are all strings */
+    uint64_t key;   /* hash of table and key, or of the column (storage/block/FORMAT.md) */
+    uint64_t hash;  /* of all its values in the block: equal ones have the same; 0: not known */
+};
+#define BLOCK_LISTS_MAX 96u
+struct block_known { /* immutable once shared */
+    _Atomic uint32_t refs;
+    uint32_t n_lists;
+    uint64_t names[TABLE_COUNT]; /* by table a hash of its attribute keys */
+    struct block_list lists[];   /* ascending by key */
+};
+struct block_known *block_known_new(uint32_t n_lists); /* with one reference; to be filled in */
+struct block_known *block_known_ref(struct block_known *k); /* NULL allowed, as below */
+void block_known_unref(struct block_known *k);
+bool block_known_equal(const struct block_known *a, const struct block_known *b);
+void block_known_sort(struct block_known *k);
+/* Of the attribute when key.p != NULL, else of the fixed column; NULL: not known. */
+const struct block_list *block_known_find(
+    const struct block_known *k, enum part_table t, struct str key, col_id col);
+uint64_t block_list_add(uint64_t hash, struct str s); /* from 0, string after string */
+
 struct block_facts { /* what the footer says and the catalog repeats */
     uint8_t uuid[16];
     uint32_t level; /* 0: from a head; compaction: max(inputs) + 1 */
@@ -24,7 +47,9 @@ struct block_facts { /* what the footer says and the catalog repeats */
     uint64_t lsn_first, lsn_last; /* WAL records it covers (level 0); 0,0 otherwise */
     uint32_t n_inputs;            /* blocks that this one replaces */
     uint8_t (*inputs)[16];        /* owned: block_facts_deinit */
+    struct block_known *known;    /* a reference; NULL: nothing (before format version 2) */
 };
+void block_facts_copy(struct block_facts *ret, const struct block_facts *f);
 void block_facts_deinit(struct block_facts *f);
 
 struct block_write_options {

@@ -227,6 +227,9 @@ struct part_ops {
     bool (*may_key)(struct part *p, enum part_table t, struct str key, bool array);
     bool (*names)(struct part *p, uint64_t ret[TABLE_COUNT]);
     bool (*cold)(struct part *p, bool ahead);
+    bool (*strings)(
+        struct part *p, enum part_table t, struct str key, col_id col, uint64_t *ret_list);
+    bool (*known)(struct part *p);
 };
 
 /* Embedded as the first member of a head and of a block. */
@@ -332,6 +335,13 @@ bool part_may_key(struct part *p, enum part_table t, struct str key, bool array)
 /* Will the next of these questions, or of a reader, be the first to open the part's file? ahead: if
  * so, the kernel is told to fetch what that needs, and is not waited for. */
 bool part_cold(struct part *p, bool ahead);
+/* Do the next two questions cost no I/O? */
+bool part_known(struct part *p);
+/* True: that attribute (key.p != NULL), or the fixed column `col` of strings, is there and has
+ * strings alone. *ret_list: a hash of all its values, the same in parts that have the same; 0: not
+ * known. */
+bool part_strings(
+    struct part *p, enum part_table t, struct str key, col_id col, uint64_t *ret_list);
 /* By table a hash of its attribute keys: parts with the same hash have the same names. False:
  * not known. */
 bool part_names(struct part *p, uint64_t ret[TABLE_COUNT]);

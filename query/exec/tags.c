@@ -288,7 +288,8 @@ static void ask_ahead(const struct names *n)
     struct part **parts = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct part *);
     size_t n_parts = 0;
     for (size_t i = 0; parts != NULL && i < ctx->n_parts; i++)
-        if (n->sources[i].part != NULL && !outside(n->req, &n->sources[i].info))
+        if (n->sources[i].part != NULL && !outside(n->req, &n->sources[i].info) &&
+            (n->req->filter != NULL || !part_known(ctx->parts[i])))
             parts[n_parts++] = n->sources[i].part;
     query_ask_ahead(ctx, parts, n_parts, ask_names, NULL);
 }

@@ -663,15 +663,19 @@ static enum ec parts_values(struct values *v, unsigned which, struct err *err)
     const struct query_ctx *ctx = v->ctx;
     uint32_t groups = 0;
     enum ec ec = EC_OK;
+    struct values_lists lists;
     if (which & OF_BLOCKS)
         values_ask_ahead(ctx, v->req, v->sources);
+    values_lists_init(&lists, v->req, which & OF_BLOCKS ? ctx->n_parts : 0, ctx->arena);
     for (size_t i = 0; i < ctx->n_parts && ec == EC_OK; i++) {
         struct source *s = &v->sources[i];
         v->groups_done = groups;
         groups += s->info.n_groups;
+        uint64_t *slot = NULL, list = 0;
         if (s->part == NULL || values_outside(v->req, &s->info) ||
             ((s->part->is_head ? OF_HEADS : OF_BLOCKS) & which) == 0 ||
-            (s->r == NULL && values_none(v->req, s->part)))
+            values_list_seen(&lists, s->part, &slot, &list) ||
+            (slot == NULL && s->r == NULL && values_none(v->req, s->part)))
             continue;
         bool ok = false;
         ec = query_check_alive(ctx, err);
@@ -679,6 +683,8 @@ static enum ec parts_values(struct values *v, unsigned which, struct err *err)
             ec = source_groups(s, &ok, err);
         if (ec == EC_OK && ok)
             ec = source_values(v, s, err);
+        if (ec == EC_OK && ok && slot != NULL)
+            *slot = list;
         if (source_unreadable(source_note(s, ec)))
             ec = EC_OK;
     }

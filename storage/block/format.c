@@ -143,7 +143,8 @@ void block_root_encode(struct buf *out, const struct block_root *r)
         buf_put(out, r->id_pages[i].first.b, 16);
         page_ref_put(out, &r->id_pages[i].page);
     }
-    if (!r->has_names)
+    const struct block_known *k = f->known;
+    if (k == NULL)
         return; /* of version 1 */
     buf_put_varint(out, r->ids.n_pages);
     buf_put_varint(out, r->values.n_pages);
@@ -152,7 +153,12 @@ void block_root_encode(struct buf *out, const struct block_root *r)
     for (uint32_t i = 0; i < r->values.n_pages; i++)
         page_ref_put(out, &r->values.pages[i]);
     for (unsigned t = 0; t < TABLE_COUNT; t++)
-        buf_put_u64le(out, r->names[t]);
+        buf_put_u64le(out, k->names[t]);
+    buf_put_varint(out, k->n_lists);
+    for (uint32_t i = 0; i < k->n_lists; i++) {
+        buf_put_u64le(out, k->lists[i].key);
+        buf_put_u64le(out, k->lists[i].hash);
+    }
 }
 
 /* The scalars at the start: needs no memory, and bounds what follows. Strings stay views into c. */
@@ -234,6 +240,27 @@ static enum ec root_get_filter(
     return EC_OK;
 }
 
+/* Names, since version 2, and lists, since version 3. */
+static enum ec root_get_known(struct cur *c, struct block_root *r, struct err *err)
+{
+    uint64_t names[TABLE_COUNT], n = 0;
+    for (unsigned t = 0; t < TABLE_COUNT; t++)
+        names[t] = cur_u64le(c);
+    if (c->p != c->end)
+        n = cur_varint(c);
+    if (c->bad || n > BLOCK_LISTS_MAX || n * 16 != cur_left(c))
+        return ERR(err, EC_CORRUPT, "footer: %zu bytes after the root", cur_left(c));
+    struct block_known *k = r->facts.known = block_known_new((uint32_t)n);
+    memcpy(k->names, names, sizeof(names));
+    for (uint32_t i = 0; i < n; i++) {
+        k->lists[i].key = cur_u64le(c);
+        k->lists[i].hash = cur_u64le(c);
+        if (i > 0 && k->lists[i].key <= k->lists[i - 1].key)
+            return ERR(err, EC_CORRUPT, "footer: list %u is out of order", i);
+    }
+    return EC_OK;
+}
+
 /* What version 2 has behind the page index. */
 static enum ec root_get_filters(struct cur *c, uint64_t file_bytes, struct block_root *r,
     struct budget *budget, struct err *err)
@@ -252,12 +279,7 @@ static enum ec root_get_filters(struct cur *c, uint64_t file_bytes, struct block
     r->values = (struct block_filter){(uint32_t)n_values, r->ids.pages + n_ids};
     TRY(root_get_filter(c, file_bytes, &r->ids, err));
     TRY(root_get_filter(c, file_bytes, &r->values, err));
-    for (unsigned t = 0; t < TABLE_COUNT; t++)
-        r->names[t] = cur_u64le(c);
-    r->has_names = true;
-    if (c->bad || c->p != c->end)
-        return ERR(err, EC_CORRUPT, "footer: %zu bytes after the root", cur_left(c));
-    return EC_OK;
+    return root_get_known(c, r, err);
 }
 
 enum ec block_root_decode(struct bytes raw, uint64_t file_bytes, uint64_t salt,
@@ -316,5 +338,6 @@ void block_root_free(struct block_root *r, struct budget *budget)
         return;
     budget_give(budget, r->bytes + r->filter_bytes);
     free(r->ids.pages);
+    block_known_unref(r->facts.known);
     free(r);
 }

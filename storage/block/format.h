@@ -15,7 +15,7 @@
 #include "storage/block.h"
 
 #define BLOCK_MAGIC         "VIVBLOCK"
-#define BLOCK_VERSION       2u /* written; 1 is read, too */
+#define BLOCK_VERSION       3u /* written; 1 and 2 are read, too */
 #define BLOCK_HEADER_BYTES  64u
 #define BLOCK_TRAILER_BYTES 64u
 #define BLOCK_ID_PAGE       256u  /* traces in a page of the id index */
@@ -56,12 +56,11 @@ struct block_root {
     struct page_ref *trace_pages;
     uint32_t *trace_page_rows; /* n_trace_pages + 1: first row of each */
     struct id_page *id_pages;
-    /* Since version 2. Over trace ids; over keys and strings (block_*_hash in filter.h). */
+    /* Since version 2, as facts.known; lists since version 3. Over trace ids; over keys and strings
+     * (block_*_hash in filter.h). */
     struct block_filter ids, values;
-    bool has_names;
-    uint64_t names[TABLE_COUNT]; /* hash of the attribute keys of a table */
-    uint64_t bytes;              /* memory of all this */
-    uint64_t filter_bytes;       /* and of the pages of the filters */
+    uint64_t bytes;        /* memory of all this */
+    uint64_t filter_bytes; /* and of the pages of the filters */
 };
 
 enum column_flags {

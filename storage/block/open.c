@@ -50,6 +50,7 @@ enum ec block_open(const struct block_open_options *opt, struct part **ret, stru
         .min_start_ns = f->min_start_ns,
         .max_end_ns = f->max_end_ns,
         .bytes = f->file_bytes};
+    b->known = block_known_ref(f->known);
     b->on_corrupt = opt->on_corrupt;
     b->on_corrupt_ctx = opt->on_corrupt_ctx;
     *ret = &b->part;
@@ -89,11 +90,6 @@ enum ec block_facts_read(struct io *io, const char *path, struct str *ret_tenant
     if (tenant.p == NULL && t.r->root->tenant.n > 0)
         return ERR(err, EC_LIMIT, "block %s: tenant is over the memory budget", path);
     *ret_tenant_in_arena = tenant;
-    *ret = t.r->root->facts;
-    ret->inputs = NULL;
-    if (ret->n_inputs > 0) {
-        ret->inputs = xmalloc(ret->n_inputs * 16ULL);
-        memcpy(ret->inputs, t.r->root->facts.inputs, ret->n_inputs * 16ULL);
-    }
+    block_facts_copy(ret, &t.r->root->facts);
     return EC_OK;
 }

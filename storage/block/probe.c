@@ -169,11 +169,36 @@ bool block_may_key(struct part *p, enum part_table t, struct str key, bool array
     return value_ask(p, block_attr_seed(t, key, array ? BLOCK_HAS_ARRAY : BLOCK_HAS_KEY));
 }
 
+/* From the catalog or, where that does not have it, from the root. */
+static const struct block_known *known_of(struct block *b)
+{
+    if (LIKELY(b->known != NULL))
+        return b->known;
+    const struct block_root *root = root_of(b);
+    return root == NULL ? NULL : root->facts.known;
+}
+
+bool block_knows(struct part *p)
+{
+    const struct block *b = block_of(p);
+    return b->known != NULL || atomic_load_explicit(&b->root, memory_order_acquire) != NULL;
+}
+
 bool block_names(struct part *p, uint64_t ret[TABLE_COUNT])
 {
-    const struct block_root *root = root_of(block_of(p));
-    if (root == NULL || !root->has_names)
+    const struct block_known *k = known_of(block_of(p));
+    if (k == NULL)
         return false;
-    memcpy(ret, root->names, sizeof(root->names));
+    memcpy(ret, k->names, sizeof(k->names));
+    return true;
+}
+
+bool block_strings(
+    struct part *p, enum part_table t, struct str key, col_id col, uint64_t *ret_list)
+{
+    const struct block_list *l = block_known_find(known_of(block_of(p)), t, key, col);
+    if (l == NULL)
+        return false;
+    *ret_list = l->hash;
     return true;
 }

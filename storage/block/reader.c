@@ -467,6 +467,7 @@ static void block_destroy(struct part *p)
     block_file_drop(b);
     pthread_mutex_destroy(&b->lock);
     free(b->path);
+    block_known_unref(b->known);
     free((void *)(uintptr_t)b->tenant.p);
     free(b);
 }
@@ -495,4 +496,6 @@ const struct part_ops block_part_ops = {
     .may_key = block_may_key,
     .names = block_names,
     .cold = block_cold,
+    .strings = block_strings,
+    .known = block_knows,
 };

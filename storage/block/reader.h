@@ -52,7 +52,8 @@ struct block {
     uint32_t fd_users;
     struct block *fd_prev, *fd_next;
     uint64_t file_bytes;
-    struct part_info brief; /* from the catalog; n_rows 0: not known */
+    struct part_info brief;    /* from the catalog; n_rows 0: not known */
+    struct block_known *known; /* from the catalog, too; NULL: ask the root */
 };
 
 struct schema_object {
@@ -181,6 +182,9 @@ bool block_may_equal(
 bool block_may_key(struct part *p, enum part_table t, struct str key, bool array);
 bool block_names(struct part *p, uint64_t ret[TABLE_COUNT]);
 bool block_cold(struct part *p, bool ahead);
+bool block_knows(struct part *p);
+bool block_strings(
+    struct part *p, enum part_table t, struct str key, col_id col, uint64_t *ret_list);
 
 /* load.c: pinned, checked objects. */
 enum ec block_load_schema(struct block_reader *r, struct err *err) MUST_USE;

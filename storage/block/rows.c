@@ -180,7 +180,7 @@ static enum ec part_values(struct block_reader *r, struct chunk_part *c, uint32_
 }
 
 /* Strings of a chunk's own dictionary: only those that the codes name, numbered anew. */
-static enum ec part_dict(
+static enum ec some_strings_dict(
     struct block_reader *r, const struct chunk_part *c, struct col_view *v, struct err *err)
 {
     const struct page_ref *pages = &r->schema->pages[c->h->page_first + c->h->n_value_pages];
@@ -194,7 +194,7 @@ static enum ec part_dict(
     return EC_OK;
 }
 
-static enum ec part_strings(
+static enum ec some_strings(
     struct block_reader *r, const struct chunk_part *c, struct col_view *v, struct err *err)
 {
     bool local = c->k->flags & COLUMN_LOCAL;
@@ -204,7 +204,7 @@ static enum ec part_strings(
     if (v->n > 0 && max >= limit)
         return ERR(err, EC_CORRUPT, "code %u of %u", max, limit);
     if (local)
-        return part_dict(r, c, v, err);
+        return some_strings_dict(r, c, v, err);
     const struct dict_object *d;
     TRY(block_load_dict(r, c->k, &d, err));
     v->dict = &d->dict.dict;
@@ -226,7 +226,7 @@ static enum ec view_some_attrs(struct block_reader *r, const struct block_rows *
         .phys = c.phys, .n = b->from[a + 1] - b->from[a], .rows = b->rows + b->from[a]};
     TRY(part_values(r, &c, c.first + b->before[a], ret->n, &ret->data, err));
     TRY(page_in_end(&c.in, err));
-    return c.phys == PHYS_CODE ? part_strings(r, &c, ret, err) : EC_OK;
+    return c.phys == PHYS_CODE ? some_strings(r, &c, ret, err) : EC_OK;
 }
 
 /* Values of rows [first, first + n) of a dense column; *ret is indexed by the group's row, and of
@@ -244,7 +244,7 @@ static enum ec view_some_dense(struct block_reader *r, uint32_t g, uint32_t firs
     TRY(part_values(r, &c, c.first + first, n, &ret->data, err));
     TRY(page_in_end(&c.in, err));
     if (c.phys == PHYS_CODE)
-        return part_strings(r, &c, ret, err);
+        return some_strings(r, &c, ret, err);
     if (k->col == COL_SPAN_RESOURCE)
         limit = r->root->n_resources;
     else if (k->col == COL_SPAN_SCOPE)

@@ -66,6 +66,30 @@ static void verify_pages(struct verify *v)
     }
 }
 
+/* What the footer says of all values of a column. */
+static void verify_lists(struct verify *v)
+{
+    const struct block_schema *s = v->r->schema;
+    for (uint32_t i = 0; i < s->n_columns; i++) {
+        const struct block_column *k = &s->columns[i];
+        const struct part_attr *a =
+            k->col < COL_FIXED_MAX ? NULL : &s->attrs[k->col - COL_FIXED_MAX];
+        const struct dict_object *d;
+        struct err err = {0};
+        uint64_t hash = 0;
+        if (k->n_dict_pages == 0 || (a != NULL && a->type != VALUE_STR))
+            continue;
+        const struct block_list *l = block_known_find(v->r->root->facts.known,
+            a == NULL ? TABLE_SPANS : a->table, a == NULL ? str_n(NULL, 0) : a->key, k->col);
+        if (l == NULL || l->hash == 0 || !good(v, block_load_dict(v->r, k, &d, &err), &err))
+            continue;
+        for (uint32_t code = 0; code < k->dict_n; code++)
+            hash = block_list_add(hash, dict_get(&d->dict.dict, code));
+        if (hash != l->hash)
+            report(v, "the footer has another hash of the values of column %u", k->col);
+    }
+}
+
 /* Filters of the block: pages, and that they know what is there (traces: verify_traces; strings:
  * verify_dict). */
 static void verify_filters(struct verify *v)
@@ -90,8 +114,10 @@ static void verify_filters(struct verify *v)
             (a->type == VALUE_ARRAY && !part_may_key(&v->r->b->part, a->table, a->key, true)))
             report(v, "the filter of keys does not know attribute column %u", a->col);
     }
-    if (root->has_names && memcmp(names, root->names, sizeof(names)) != 0)
+    const struct block_known *k = root->facts.known;
+    if (k != NULL && memcmp(names, k->names, sizeof(names)) != 0)
         report(v, "the footer has another hash of the attribute keys");
+    verify_lists(v);
 }
 
 /* Traces: both directions of the id index, order by start and id. */

@@ -382,6 +382,8 @@ static void writer_deinit(struct writer *w)
     buf_deinit(&w->out);
     buf_deinit(&w->values);
     page_out_deinit(&w->page);
+    block_known_unref(w->root.facts.known);
+    VEC_FREE(&w->lists);
     VEC_FREE(&w->columns);
     VEC_FREE(&w->chunks);
     VEC_FREE(&w->pages);
@@ -413,6 +415,7 @@ enum ec block_write(const struct block_write_options *opt, struct part_reader *c
     }
     if (ec == EC_OK) {
         *ret_facts = w.root.facts;
+        w.root.facts.known = NULL; /* the reference is the caller's */
         ret_facts->inputs = NULL;
         if (opt->n_inputs > 0) {
             ret_facts->inputs = xmalloc(opt->n_inputs * 16ULL);
@@ -424,11 +427,4 @@ enum ec block_write(const struct block_write_options *opt, struct part_reader *c
     }
     writer_deinit(&w);
     return ec;
-}
-
-void block_facts_deinit(struct block_facts *f)
-{
-    free(f->inputs);
-    f->inputs = NULL;
-    f->n_inputs = 0;
 }

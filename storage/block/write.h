@@ -63,6 +63,11 @@ struct copies { /* of a column, in order of groups; memory is w->tmp */
     const uint8_t *covered; /* by group of the new block; NULL: none is */
 };
 
+struct column_list { /* of a column of strings: block_list */
+    col_id col;
+    uint64_t hash;
+};
+
 struct writer {
     const struct block_write_options *opt;
     struct arena arena, tmp;
@@ -94,6 +99,8 @@ struct writer {
     uint32_t dict_map_epoch;
     bool copy_strings; /* a source's strings may go before the column is written */
 
+    VEC(struct column_list) lists;
+    uint64_t names[TABLE_COUNT]; /* hashes of the attribute keys */
     VEC(struct block_column) columns;
     VEC(struct block_chunk) chunks;
     VEC(struct page_ref) pages;

@@ -22,6 +22,11 @@ enum ec writer_strings_note(struct writer *w, col_id col, const struct str *dict
         buf_put_u64le(&w->values, block_value_hash(seed, filter_hash(dict[i])));
     for (size_t i = 0; i < n; i++)
         buf_put_u64le(&w->values, block_value_hash(seed, hashes[i]));
+    struct column_list list = {.col = col};
+    for (uint32_t i = 0; i < dict_n; i++)
+        list.hash = block_list_add(list.hash, dict[i]);
+    if (dict_n + n > 0)
+        VEC_PUSH(&w->lists, list);
     return EC_OK;
 }
 
@@ -78,7 +83,7 @@ static enum ec note_keys(struct writer *w, struct err *err)
         return writer_limit(err);
     for (uint32_t i = 0; i < w->n_attrs; i++) {
         const struct part_attr *a = &w->attrs[i];
-        uint64_t *names = &w->root.names[a->table];
+        uint64_t *names = &w->names[a->table];
         bool again = i > 0 && a[-1].table == a->table && str_eq(a[-1].key, a->key);
         if (!again) {
             *names = block_names_add(*names, a->key);
@@ -90,10 +95,44 @@ static enum ec note_keys(struct writer *w, struct err *err)
     return EC_OK;
 }
 
+/* Is it the one column of its key? */
+static bool only_type(const struct writer *w, uint32_t i)
+{
+    const struct part_attr *a = &w->attrs[i];
+    for (uint32_t k = i == 0 ? 0 : i - 1; k <= i + 1 && k < w->n_attrs; k++)
+        if (k != i && w->attrs[k].table == a->table && str_eq(w->attrs[k].key, a->key))
+            return false;
+    return true;
+}
+
+/* Lists of the columns of strings: fixed ones, then attributes, as many as there is room for. */
+static void note_lists(struct writer *w)
+{
+    struct block_list lists[BLOCK_LISTS_MAX];
+    uint32_t n = 0;
+    for (int fixed = 1; fixed >= 0; fixed--) {
+        for (size_t i = 0; i < w->lists.n && n < BLOCK_LISTS_MAX; i++) {
+            const struct column_list *l = &w->lists.p[i];
+            if ((l->col < COL_FIXED_MAX) != fixed)
+                continue;
+            if (!fixed && !only_type(w, l->col - COL_FIXED_MAX))
+                continue;
+            const struct part_attr *a = fixed ? NULL : &w->attrs[l->col - COL_FIXED_MAX];
+            lists[n++] = (struct block_list){
+                fixed ? block_col_seed(l->col) : block_attr_seed(a->table, a->key, BLOCK_HAS_KEY),
+                l->hash};
+        }
+    }
+    struct block_known *k = w->root.facts.known = block_known_new(n);
+    memcpy(k->names, w->names, sizeof(k->names));
+    memcpy(k->lists, lists, n * sizeof(lists[0]));
+    block_known_sort(k);
+}
+
 enum ec writer_filters(struct writer *w, struct err *err)
 {
-    w->root.has_names = true;
     TRY(note_keys(w, err));
+    note_lists(w);
     TRY(root_filter(w, (const uint64_t *)(const void *)w->values.p, w->values.n / 8,
         FILTER_BITS_PER_VALUE, &w->root.values, err));
     uint64_t *ids = ARENA_ARRAY(&w->tmp, w->n_traces + 1ULL, uint64_t);

@@ -442,7 +442,7 @@ static enum ec catalog_each_entry(
         return ERR(err, EC_CORRUPT, "catalog: block key of %zu bytes", k->mv_size);
     TRY(catalog_block_value_get(bytes_n(v->mv_data, v->mv_size), uuid, &f, err));
     enum ec ec = each(ctx, tenant, &f, err);
-    free(f.inputs);
+    block_facts_deinit(&f);
     return ec;
 }
 

@@ -20,10 +20,12 @@ enum {
     BV_FILE_BYTES = 48,
     BV_LSN_FIRST = 56,
     BV_LSN_LAST = 64,
-    BV_N_INPUTS = 72, /* u32, then 4 zero bytes */
-    BV_INPUTS = 80,   /* n x 16, then the checksum */
+    BV_N_INPUTS = 72, /* u32 */
+    BV_N_LISTS = 76,  /* u32; version 1: zero */
+    BV_INPUTS = 80,   /* n x 16; version 2: hashes of names and lists; then the checksum */
 };
-#define BV_SUM_BYTES 8u
+#define BV_SUM_BYTES   8u
+#define BV_NAMES_BYTES (8u * TABLE_COUNT)
 static_assert(BV_INPUTS % 8 == 0, "inputs are aligned");
 
 size_t catalog_block_key_put(
@@ -55,7 +57,8 @@ void catalog_block_value_put(struct buf *out, const struct block_facts *f)
 {
     size_t start = out->n;
 
-    buf_put_u32le(out, CATALOG_FORMAT);
+    const struct block_known *k = f->known;
+    buf_put_u32le(out, k == NULL ? 1 : CATALOG_FORMAT);
     buf_put_u32le(out, f->level);
     buf_put_u64le(out, f->n_spans);
     buf_put_u64le(out, f->n_traces);
@@ -67,12 +70,28 @@ void catalog_block_value_put(struct buf *out, const struct block_facts *f)
     buf_put_u64le(out, f->lsn_first);
     buf_put_u64le(out, f->lsn_last);
     buf_put_u32le(out, f->n_inputs);
-    buf_put_u32le(out, 0);
+    buf_put_u32le(out, k == NULL ? 0 : k->n_lists);
     buf_put(out, f->inputs, (size_t)f->n_inputs * CATALOG_UUID_BYTES);
+    for (unsigned t = 0; k != NULL && t < TABLE_COUNT; t++)
+        buf_put_u64le(out, k->names[t]);
+    for (uint32_t i = 0; k != NULL && i < k->n_lists; i++) {
+        buf_put_u64le(out, k->lists[i].key);
+        buf_put_u64le(out, k->lists[i].hash);
+    }
     if (buf_failed(out))
         return;
-    ASSERT(out->n - start == BV_INPUTS + (size_t)f->n_inputs * CATALOG_UUID_BYTES);
     buf_put_u64le(out, catalog_block_sum(bytes_n(out->p + start, out->n - start), f->uuid));
+}
+
+static struct block_known *known_get(const uint8_t *p, uint32_t n_lists)
+{
+    struct block_known *k = block_known_new(n_lists);
+    for (unsigned t = 0; t < TABLE_COUNT; t++)
+        k->names[t] = get_u64le(p + 8ULL * t);
+    p += BV_NAMES_BYTES;
+    for (uint32_t i = 0; i < n_lists; i++, p += 16)
+        k->lists[i] = (struct block_list){get_u64le(p), get_u64le(p + 8)};
+    return k;
 }
 
 enum ec catalog_block_value_get(struct bytes value, const uint8_t uuid[CATALOG_UUID_BYTES],
@@ -85,9 +104,11 @@ enum ec catalog_block_value_get(struct bytes value, const uint8_t uuid[CATALOG_U
     size_t fields = value.n - BV_SUM_BYTES;
     if (get_u64le(p + fields) != catalog_block_sum(bytes_n(p, fields), uuid))
         return ERR(err, EC_CORRUPT, "catalog: block value: checksum");
-    if (get_u32le(p + BV_VERSION) != CATALOG_FORMAT)
-        return ERR(err, EC_UNSUPPORTED, "catalog: block value of version %u, this program knows %u",
-            get_u32le(p + BV_VERSION), CATALOG_FORMAT);
+    uint32_t version = get_u32le(p + BV_VERSION), n_lists = get_u32le(p + BV_N_LISTS);
+    if (version == 0 || version > CATALOG_FORMAT)
+        return ERR(err, EC_UNSUPPORTED,
+            "catalog: block value of version %u, this program knows up to %u", version,
+            CATALOG_FORMAT);
     struct block_facts f = {
         .level = get_u32le(p + BV_LEVEL),
         .n_spans = get_u64le(p + BV_SPANS),
@@ -101,15 +122,19 @@ enum ec catalog_block_value_get(struct bytes value, const uint8_t uuid[CATALOG_U
         .lsn_last = get_u64le(p + BV_LSN_LAST),
         .n_inputs = get_u32le(p + BV_N_INPUTS),
     };
-    if (fields - BV_INPUTS != (uint64_t)f.n_inputs * CATALOG_UUID_BYTES ||
-        get_u32le(p + BV_N_INPUTS + 4) != 0)
-        return ERR(err, EC_CORRUPT, "catalog: block value: %u inputs in %zu bytes", f.n_inputs,
-            fields - BV_INPUTS);
+    uint64_t inputs_bytes = (uint64_t)f.n_inputs * CATALOG_UUID_BYTES;
+    uint64_t known_bytes = version == 1 ? 0 : BV_NAMES_BYTES + 16ULL * n_lists;
+    if (fields - BV_INPUTS != inputs_bytes + known_bytes ||
+        n_lists > (version == 1 ? 0 : BLOCK_LISTS_MAX))
+        return ERR(err, EC_CORRUPT, "catalog: block value: %u inputs, %u lists in %zu bytes",
+            f.n_inputs, n_lists, fields - BV_INPUTS);
     memcpy(f.uuid, uuid, CATALOG_UUID_BYTES);
     if (f.n_inputs > 0) { /* as many as the value really holds */
         f.inputs = xmalloc((size_t)f.n_inputs * CATALOG_UUID_BYTES);
         memcpy(f.inputs, p + BV_INPUTS, (size_t)f.n_inputs * CATALOG_UUID_BYTES);
     }
+    if (version > 1)
+        f.known = known_get(p + BV_INPUTS + inputs_bytes, n_lists);
     *ret = f;
     return EC_OK;
 }

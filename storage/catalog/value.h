@@ -7,7 +7,8 @@
 #include "base/buf.h"
 #include "storage/block.h"
 
-#define CATALOG_FORMAT           1u
+/* written; 1, which has nothing behind the inputs, is read, too */
+#define CATALOG_FORMAT           2u
 #define CATALOG_UUID_BYTES       16u
 #define CATALOG_TENANT_BYTES_MAX 192u
 /* LMDB's limit for keys is 511 bytes as compiled by everybody. */

@@ -28,9 +28,12 @@ static bool leaf_hopeless(struct part *p, const struct scan_leaf *l)
     }
     if (l->op == SCAN_ABSENT)
         return false;
-    if (!part_may_key(p, l->table, l->key, false))
+    /* Each question of a filter reads a page the first time: what is known without goes first. */
+    uint64_t list;
+    bool strings = part_strings(p, l->table, l->key, 0, &list);
+    if (!strings && !part_may_key(p, l->table, l->key, false))
         return true;
-    return equal && none_equal(p, l) && !part_may_key(p, l->table, l->key, true);
+    return equal && none_equal(p, l) && (strings || !part_may_key(p, l->table, l->key, true));
 }
 
 bool scan_hopeless(struct part *p, const struct scan_expr *x, uint32_t depth)

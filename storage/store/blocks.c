@@ -18,16 +18,6 @@
 
 #include "store_private.h"
 
-void block_facts_copy(struct block_facts *ret, const struct block_facts *f)
-{
-    *ret = *f;
-    ret->inputs = NULL;
-    if (f->n_inputs > 0) {
-        ret->inputs = xmalloc(f->n_inputs * sizeof(*f->inputs));
-        memcpy(ret->inputs, f->inputs, f->n_inputs * sizeof(*f->inputs));
-    }
-}
-
 char *block_path(
     const struct tenant *t, const char *prefix, const uint8_t uuid[16], const char *suffix)
 {

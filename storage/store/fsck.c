@@ -250,13 +250,15 @@ static enum ec fsck_catalog_load(struct fsck *f, struct err *err)
     return EC_OK;
 }
 
+/* a: the catalog's, which may be from before it had names and lists. */
 static bool facts_equal(const struct block_facts *a, const struct block_facts *b)
 {
     return a->level == b->level && a->n_spans == b->n_spans && a->n_traces == b->n_traces &&
            a->min_start_ns == b->min_start_ns && a->max_end_ns == b->max_end_ns &&
            a->min_arrival_s == b->min_arrival_s && a->max_arrival_s == b->max_arrival_s &&
            a->file_bytes == b->file_bytes && a->lsn_first == b->lsn_first &&
-           a->lsn_last == b->lsn_last && a->n_inputs == b->n_inputs;
+           a->lsn_last == b->lsn_last && a->n_inputs == b->n_inputs &&
+           (a->known == NULL || block_known_equal(a->known, b->known));
 }
 
 /* Is it an input of another block here? Then a crash left it between the commit and its removal. */

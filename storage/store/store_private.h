@@ -302,7 +302,6 @@ enum ec store_block_new(struct tenant *t, const struct block_facts *facts, struc
     struct err *err) MUST_USE; /* copies the facts */
 struct store_block *store_block_ref(struct store_block *b);
 void store_block_unref(struct store_block *b);
-void block_facts_copy(struct block_facts *ret, const struct block_facts *f);
 char *block_path(const struct tenant *t, const char *prefix, const uint8_t uuid[16],
     const char *suffix);                                             /* malloc'd */
 enum ec tenant_data_dir(struct tenant *t, struct err *err) MUST_USE; /* made and durable */

@@ -37,7 +37,7 @@ static void check_value(struct bytes value, const uint8_t uuid[CATALOG_UUID_BYTE
     catalog_block_value_put(&again, &f);
     ASSERT(bytes_eq(buf_bytes(&again), value));
     buf_deinit(&again);
-    free(f.inputs);
+    block_facts_deinit(&f);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

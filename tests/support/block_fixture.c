@@ -275,6 +275,7 @@ enum ec fixture_try_write(struct block_fixture *f, struct part *const *parts, si
     if (ec == EC_OK) {
         f->facts = facts;
         f->facts.inputs = NULL;
+        f->facts.known = NULL; /* so that opened blocks ask their roots */
         f->facts.n_inputs = 0;
         block_facts_deinit(&facts);
     }

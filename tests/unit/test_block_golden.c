@@ -104,11 +104,18 @@ static void test_golden__version_2_opens(void **state)
     golden_check(2);
 }
 
+static void test_golden__version_3_opens(void **state)
+{
+    (void)state;
+    golden_check(3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden__version_1_opens),
         cmocka_unit_test(test_golden__version_2_opens),
+        cmocka_unit_test(test_golden__version_3_opens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,42 @@ static void test_catalog__adds_and_removes_are_one(void **state)
     catalog_close(c);
 }
 
+static enum ec each_known(
+    void *ctx, struct str tenant, const struct block_facts *f, struct err *err)
+{
+    const struct block_facts *want = ctx;
+    (void)tenant;
+    (void)err;
+    want += f->lsn_first - 1;
+    assert_true(block_known_equal(f->known, want->known));
+    assert_int_equal(f->n_inputs, want->n_inputs);
+    return EC_OK;
+}
+
+static void test_catalog__what_is_known_of_attributes_is_kept(void **state)
+{
+    struct err err = {0};
+    uint8_t inputs[2][16] = {{[15] = 0}, {[15] = 1}};
+    struct block_facts f[3] = {facts_of(1), facts_of(2), facts_of(3)}; /* of the first nothing */
+    for (uint32_t i = 1; i < 3; i++) {
+        f[i].known = block_known_new(i == 1 ? 0 : BLOCK_LISTS_MAX);
+        f[i].known->names[2] = i;
+        for (uint32_t k = 0; k < f[i].known->n_lists; k++)
+            f[i].known->lists[k] = (struct block_list){k * 10 + 1, k * k};
+    }
+    f[2].n_inputs = 2;
+    f[2].inputs = inputs;
+    struct catalog *c = open_catalog(*state, 0);
+    assert_ok(catalog_commit(c, STR("t"), f, 3, NULL, 0, &err), err);
+    catalog_close(c);
+    c = open_catalog(*state, 0);
+    assert_ok(catalog_each(c, each_known, f, &err), err);
+    assert_int_equal(count_blocks(c, "t"), 3);
+    catalog_close(c);
+    for (uint32_t i = 1; i < 3; i++)
+        block_known_unref(f[i].known);
+}
+
 static void test_catalog__tenants_do_not_mix(void **state)
 {
     struct err err = {0};
@@ -407,6 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_catalog__a_commit_survives_reopening),
         T(test_catalog__adds_and_removes_are_one),
+        T(test_catalog__what_is_known_of_attributes_is_kept),
         T(test_catalog__tenants_do_not_mix),
         T(test_catalog__tenant_ids_are_checked),
         T(test_catalog__a_full_map_grows),
