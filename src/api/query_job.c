@@ -102,6 +102,14 @@ void job_count_bytes(struct query_job *job, const struct query_stats *s)
 {
     metric_add(metric_series2(&bytes_inspected, tenant_label(job), str_from(job->op)),
         (double)s->inspected_bytes);
+    if (!s->partial || job->grpc != NULL || job->call != NULL)
+        return;
+    /* WHY a header: Tempo's answers to searches and for tags have no member that says so, and
+     * clients may refuse one that they do not know. */
+    char text[256];
+    int n = snprintf(text, sizeof(text), "199 vivace \"%s\"",
+        s->partial_text != NULL ? s->partial_text : "a partial answer is returned");
+    exchange_set_header(job->ex, "Warning", str_n(text, MIN((size_t)n, sizeof(text) - 1)));
 }
 
 void job_respond(

@@ -7,6 +7,7 @@ The volume is a tmpfs in a mount namespace of its own, where that is allowed; el
 """
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -181,6 +182,36 @@ def full_of_spans():
         volume.end()
 
 
+def read_only():
+    """A volume that may not be written, and a folder that is none: one clear line, and the end."""
+    server, volume = on_volume({})
+    if server is None:
+        return
+    try:
+        with server:
+            c.equal("read-only: before", send(server)[0].status, 200)
+            server.kill()
+            subprocess.run([*volume.inside, "mount", "-o", "remount,ro", str(volume.folder)], check=True)
+            before = len(server.log_text())
+            server.spawn()
+            c.equal("read-only: refuses to start", server.process.wait(10 * patience()), 1)
+            errors = [line for line in server.log_text()[before:].splitlines() if "level=error" in line]
+            c.check("read-only: one line that says why", len(errors) == 1 and "Read-only file system" in errors[0], errors)
+            server.kill()
+            server.expect_crash = True
+    finally:
+        volume.end()
+    with Server() as server:
+        server.stop()
+        shutil.rmtree(server.wal_dir)
+        server.wal_dir.write_text("no folder")
+        before = len(server.log_text())
+        server.spawn()
+        c.equal("no folder: refuses to start", server.process.wait(10 * patience()), 1)
+        c.contains("no folder: says which", server.log_text()[before:], str(server.wal_dir))
+        server.expect_crash = True
+
+
 def blocks_bytes(server, tenant):
     folder = server.data_dir / "@store" / tenant.encode().hex()
     return sum(p.stat().st_size for p in folder.glob("*.block")) if folder.exists() else 0
@@ -224,6 +255,7 @@ def main():
     c.run("full", full, 0)
     c.run("low", full, 2 * MIB)
     c.run("full_of_spans", full_of_spans)
+    c.run("read_only", read_only)
     c.run("budgets", budgets)
     c.finish()
 

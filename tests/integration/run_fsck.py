@@ -14,7 +14,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from checks import Checks  # noqa: E402
-from otlp import get, post, request, request_pb, span, trace_id  # noqa: E402
+from otlp import get, post, request, request_pb, span, trace_id, window  # noqa: E402
 from server import Server, program  # noqa: E402
 
 c = Checks()
@@ -247,6 +247,31 @@ def repaired(top, label, path):
     c.check(f"{label}: healthy after repair", status == 0, text)
 
 
+def while_running(good):
+    """Bytes of a block change under a running server: whoever asks gets the rest, and is told that it is not all."""
+    with Copy(good) as top:
+        path = blocks(top)[0]
+        tenant = bytes.fromhex(path.parent.name).decode()
+        head = {"X-Scope-OrgID": tenant}
+        with Server({**CONFIG, "storage": {"trace": {"local": {"path": str(top / "blocks")}, "wal": {"path": str(top / "wal")}}}}) as server:
+            data = bytearray(path.read_bytes())
+            for at in range(200, max(len(data) - 1500, 400), 32):
+                data[at] ^= 255
+            path.write_bytes(bytes(data))
+            whole = (BLOCKS + 1) * TRACES
+            for what, kw in (("/api/search", {"q": "{ span.n > 0 }", "limit": 10000}), ("/api/v2/search/tag/span.text/values", {}),
+                             ("/api/metrics/query_range", {"q": "{ } | rate() by (name)"}), ("/api/search/tags", {})):
+                a = get(server, what, head, **kw, **({} if "tag" in what else window()))
+                c.equal(f"damage below {what}: answered", a.status, 200)
+                if what != "/api/search/tags":  # names may come from what is intact
+                    c.contains(f"damage below {what}: and says so", a.header("warning") or "", 'blocks could not be read in full')
+                if what == "/api/search":
+                    c.check("the rest is found", 0 < len(a.json()["traces"]) < whole, len(a.json()["traces"]))
+            c.contains("counted", get(server, "/metrics").text, '\ntempo_storage_corruptions_total{kind="block"} 1\n')
+            other = next(t for t in TENANTS if t != tenant)
+            c.equal("others are not told", get(server, "/api/search", {"X-Scope-OrgID": other}, q="{ }").header("warning") or "", "")
+
+
 def words(good):
     """One dash or two, a value as a word or after '='; what is no flag gets the usage."""
     for args in (["-data", f"{good}/blocks", "-wal", f"{good}/wal"], [f"--data={good}/blocks", "--wal", f"{good}/wal"]):
@@ -270,6 +295,7 @@ def main():
         c.check("a healthy directory", status == 0 and f"{len(blocks(good))} blocks" in text, (status, text))
         c.equal("blocks", len(blocks(good)), BLOCKS * len(TENANTS))
         c.run("words", words, good)
+        c.run("while_running", while_running, good)
         c.run("flips_in_blocks", flips_in_blocks, good)
         c.run("flips_in_the_log", flips_in_the_log, good)
         c.run("copies", copies, good)
