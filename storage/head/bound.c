@@ -107,7 +107,10 @@ static uint64_t bound_bytes(const struct head *h, const struct batch *b, const s
     bytes += probe_bound(&c->shape_index, n->shapes);
     bytes += chunks_bound(&h->traces, h->n_traces, n->traces);
     bytes += probe_bound(&h->trace_index, n->traces);
-    bytes += probe_bound(&h->dup_index, n->spans);
+    /* A span may make its trace a large one, of which all rows are indexed. */
+    uint64_t not_indexed = h->n_rows - h->dup_index.n;
+    bytes +=
+        probe_bound(&h->dup_index, n->spans + MIN(not_indexed, n->spans * (HEAD_TRACE_WALK - 1)));
     bytes += chunks_bound(&h->resource_keys, h->resource_index.n, n->resources);
     bytes += chunks_bound(&h->scope_keys, h->scope_index.n, n->scopes);
     bytes += probe_bound(&h->resource_index, n->resources);

@@ -22,6 +22,7 @@ struct column {
     col_id id;
     uint32_t slot;  /* in the segments of its table */
     uint32_t guess; /* writer only: the column after this one, last time; PROBE_NONE */
+    uint32_t code;  /* writer only: its last string */
 };
 
 struct shape {

@@ -40,7 +40,11 @@ struct head_trace {
     _Atomic uint64_t start_ns, end_ns;
     uint64_t raw_bytes; /* writer only, as what follows */
     uint32_t seen_s;    /* arrival of its newest span */
+    uint64_t ids;       /* a bit for each span, by its hash: what is not in it is no duplicate */
 };
+/* Duplicates in a trace of fewer rows are looked for along its rows, and in larger ones by
+ * dup_index, which has all their rows. */
+#define HEAD_TRACE_WALK 32u
 
 /* An interned resource or scope message: its row is its index. */
 struct head_object {
@@ -67,7 +71,7 @@ struct head {
     _Atomic(struct head_group **) groups;    /* grows by replacement */
     uint32_t n_groups, groups_cap;           /* writer's */
     struct chunks traces;                    /* struct head_trace */
-    struct probe trace_index, dup_index;     /* trace number; span row */
+    struct probe trace_index, dup_index;     /* trace number; span row of a large trace */
     struct seg resources, scopes;            /* row = number */
     struct chunks resource_keys, scope_keys; /* struct head_object */
     struct probe resource_index, scope_index;

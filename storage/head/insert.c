@@ -30,6 +30,15 @@ static inline uint32_t insert_code(struct head *h, struct str s)
     return strings_intern(&h->strings, s);
 }
 
+/* WHY the comparison first: values of a column come in runs, and hashing costs more. */
+static inline uint32_t insert_code_of(struct head *h, struct column *c, struct str s)
+{
+    struct str last = strings_get(&h->strings, c->code);
+    if (last.n == s.n && mem_same(last.p, s.p, s.n))
+        return c->code;
+    return c->code = insert_code(h, s);
+}
+
 /* Writes the attributes of a row and returns its shape. */
 static uint32_t insert_attrs(
     struct head *h, struct seg *s, uint32_t row, const struct attr *attrs, uint32_t n)
@@ -41,15 +50,14 @@ static uint32_t insert_attrs(
     uint32_t *guess = &h->columns.guess_first[s->table];
     for (uint32_t i = 0; i < n; i++) {
         const struct value *v = &attrs[i].value;
-        const struct column *c =
-            columns_follow(&h->columns, s->table, attrs[i].key, v->type, &guess);
+        struct column *c = columns_follow(&h->columns, s->table, attrs[i].key, v->type, &guess);
         shape[i] = c->id;
         switch (v->type) {
         case VALUE_STR:
         case VALUE_BYTES:
         case VALUE_ARRAY:
         case VALUE_KVLIST:
-            seg_put_u32(s, &h->mem, c->slot, row, insert_code(h, v->s));
+            seg_put_u32(s, &h->mem, c->slot, row, insert_code_of(h, c, v->s));
             break;
         case VALUE_INT:
             seg_put_u64(s, &h->mem, c->slot, row, (uint64_t)v->i);
@@ -229,26 +237,83 @@ static inline struct head_group *insert_group(struct head *h)
 }
 
 static inline uint32_t insert_dup_hash(
-    const struct head *h, uint32_t trace_hash, const struct batch_span *s)
+    const struct head *h, uint32_t trace_hash, span_id id, uint32_t kind)
 {
-    uint64_t key = s->span_id ^ h->seed ^ ((uint64_t)trace_hash << 32 | (uint32_t)s->kind);
+    uint64_t key = id ^ h->seed ^ ((uint64_t)trace_hash << 32 | kind);
     return (uint32_t)(hash_mix(key) >> 32);
 }
 
-static bool insert_is_dup(
+static inline const struct seg_dense *insert_dense_of(const struct head *h, uint32_t row)
+{
+    struct head_group **groups = atomic_load_explicit(&h->groups, memory_order_relaxed);
+    return atomic_load_explicit(&groups[row >> GROUP_BITS]->spans.dense, memory_order_relaxed);
+}
+
+static bool insert_is_dup_indexed(
     const struct head *h, uint32_t trace, const struct batch_span *s, uint32_t hash)
 {
     struct probe_it it = probe_start(&h->dup_index, hash);
-    struct head_group **groups = atomic_load_explicit(&h->groups, memory_order_relaxed);
     for (uint32_t row; (row = probe_next(&it)) != PROBE_NONE;) {
-        const struct seg_dense *d =
-            atomic_load_explicit(&groups[row >> GROUP_BITS]->spans.dense, memory_order_relaxed);
+        const struct seg_dense *d = insert_dense_of(h, row);
         uint32_t at = row % PART_GROUP_ROWS;
         if (((uint64_t *)d->col[SPAN_ID])[at] == s->span_id &&
             ((uint32_t *)d->col[SPAN_KIND])[at] == (uint32_t)s->kind &&
             ((uint32_t *)d->col[SPAN_TRACE])[at] == trace)
             return true;
     }
+    return false;
+}
+
+static bool insert_is_dup_walked(
+    const struct head *h, const struct head_trace *t, const struct batch_span *s)
+{
+    uint32_t row = atomic_load_explicit(&t->row_last, memory_order_relaxed);
+    while (row != PART_NONE) {
+        const struct seg_dense *d = insert_dense_of(h, row);
+        uint32_t at = row % PART_GROUP_ROWS;
+        if (((uint64_t *)d->col[SPAN_ID])[at] == s->span_id &&
+            ((uint32_t *)d->col[SPAN_KIND])[at] == (uint32_t)s->kind)
+            return true;
+        row = ((uint32_t *)d->col[SPAN_PREV])[at];
+    }
+    return false;
+}
+
+/* The trace has become a large one. */
+static void insert_index_rows(struct head *h, const struct head_trace *t, uint32_t trace_hash)
+{
+    uint32_t row = atomic_load_explicit(&t->row_last, memory_order_relaxed);
+    while (row != PART_NONE) {
+        const struct seg_dense *d = insert_dense_of(h, row);
+        uint32_t at = row % PART_GROUP_ROWS;
+        uint32_t hash = insert_dup_hash(
+            h, trace_hash, ((uint64_t *)d->col[SPAN_ID])[at], ((uint32_t *)d->col[SPAN_KIND])[at]);
+        probe_add(&h->dup_index, &h->mem, hash, row);
+        row = ((uint32_t *)d->col[SPAN_PREV])[at];
+    }
+}
+
+/* Whether the trace has the span; if not, it will be found as row h->n_rows from now on.
+ *
+ * WHY the two ways: most traces have a dozen spans that come together. Their rows are in the cache,
+ * a slot for each of them in an index of hundreds of thousands is not; and where they come one by
+ * one, the bits nearly always say that there is nothing to look for. */
+static bool insert_is_dup(
+    struct head *h, uint32_t trace, uint32_t trace_hash, const struct batch_span *s)
+{
+    struct head_trace *t = head_trace_at(h, trace);
+    uint32_t hash = insert_dup_hash(h, trace_hash, s->span_id, (uint32_t)s->kind);
+    uint32_t n = atomic_load_explicit(&t->n_rows, memory_order_relaxed);
+    uint64_t bit = (uint64_t)1 << (hash & 63);
+    if ((t->ids & bit) != 0 && (n < HEAD_TRACE_WALK ? insert_is_dup_walked(h, t, s)
+                                                    : insert_is_dup_indexed(h, trace, s, hash)))
+        return true;
+    t->ids |= bit;
+    if (LIKELY(n + 1 < HEAD_TRACE_WALK))
+        return false;
+    if (n + 1 == HEAD_TRACE_WALK)
+        insert_index_rows(h, t, trace_hash);
+    probe_add(&h->dup_index, &h->mem, hash, h->n_rows);
     return false;
 }
 
@@ -362,13 +427,9 @@ static uint32_t insert_trace(struct insert *in, const struct batch_span *s)
         in->last_hash = head_trace_hash(h, &s->trace_id);
         in->last_trace = head_trace_find(h, &s->trace_id, in->last_hash);
     }
-    uint32_t hash = insert_dup_hash(h, in->last_hash, s);
     if (in->last_trace == PROBE_NONE)
         in->last_trace = insert_trace_new(h, &s->trace_id, in->last_hash);
-    else if (insert_is_dup(h, in->last_trace, s, hash))
-        return PROBE_NONE;
-    probe_add(&h->dup_index, &h->mem, hash, h->n_rows);
-    return in->last_trace;
+    return insert_is_dup(h, in->last_trace, in->last_hash, s) ? PROBE_NONE : in->last_trace;
 }
 
 void head_insert(struct head *h, const struct batch *b, uint32_t arrival_s, uint32_t *ret_dups)

@@ -174,6 +174,53 @@ static void test_admit__idle_time_may_change(void **state)
 
 /* The budget says no at every size up to the one that suffices: then nothing has changed, and the
  * same request goes in once there is room. */
+static void put_numbered(struct request *q, uint64_t first, uint64_t n, uint32_t kind)
+{
+    request_begin(q);
+    size_t rs = pb_begin(&q->raw, 1), ss = pb_begin(&q->raw, 2);
+    for (uint64_t i = first; i < first + n; i++) {
+        size_t span = pb_begin(&q->raw, 2);
+        fx_ids(&q->raw, (uint8_t)(1 + i % 3), 1 + i); /* three traces by turns */
+        pb_put_varint(&q->raw, 6, kind);
+        pb_end(&q->raw, span);
+    }
+    pb_end(&q->raw, ss);
+    pb_end(&q->raw, rs);
+    request_decode(q);
+}
+
+/* Small traces become large ones, one span or many at a time: whatever came before is known, and
+ * what has the same id and another kind is another span. */
+static void test_dups__are_known_at_every_size(void **state)
+{
+    (void)state;
+    static const uint64_t steps[] = {1, 2, 7, 95, 96, 97, 200};
+    for (size_t k = 0; k < ARRAY_LEN(steps); k++) {
+        struct head *h;
+        struct head_stats stats;
+        const uint64_t step = steps[k], total = 420;
+        assert_ok(head_new(NULL, &h, err));
+        for (uint64_t at = 0; at < total; at += step) {
+            struct request q;
+            put_numbered(&q, at, step, 2);
+            assert_int_equal(request_insert(h, &q, 1), 0);
+            assert_int_equal(request_insert(h, &q, 1), step);
+            request_end(&q);
+            put_numbered(&q, 0, at + step, 2);
+            assert_int_equal(request_insert(h, &q, 1), at + step);
+            request_end(&q);
+        }
+        head_stats(h, 1, &stats);
+        uint32_t n = stats.n_spans;
+        struct request q;
+        put_numbered(&q, 0, n, 3);
+        assert_int_equal(request_insert(h, &q, 1), 0);
+        assert_int_equal(request_insert(h, &q, 1), n);
+        request_end(&q);
+        head_free(h);
+    }
+}
+
 static void test_reserve__refusal_leaves_no_trace(void **state)
 {
     (void)state;
@@ -277,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_admit__live_traces_at_the_cap),
         cmocka_unit_test(test_admit__one_batch_fills_the_cap),
         cmocka_unit_test(test_admit__idle_time_may_change),
+        cmocka_unit_test(test_dups__are_known_at_every_size),
         cmocka_unit_test(test_reserve__refusal_leaves_no_trace),
         cmocka_unit_test(test_reader__budget_refusal_is_a_limit),
     };
