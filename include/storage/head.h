@@ -34,6 +34,8 @@ void head_admit(struct head *h, struct batch *b, const struct head_limits *limit
  * Nothing has changed then. Tenant's lock. After it, head_insert cannot fail. A reservation that no
  * insert follows is kept for the next one. */
 enum ec head_reserve(struct head *h, const struct batch *b, struct err *err) MUST_USE;
+/* Whether it would be reserved for now; nothing is. */
+enum ec head_room(struct head *h, const struct batch *b, struct err *err) MUST_USE;
 /* The same past the budget's cap, for what was acked (replay). */
 enum ec head_reserve_force(struct head *h, const struct batch *b, struct err *err) MUST_USE;
 /* After a refusal with EC_LIMIT: bytes that an empty head would want of the budget. */

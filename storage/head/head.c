@@ -151,6 +151,13 @@ enum ec head_reserve(struct head *h, const struct batch *b, struct err *err)
         (unsigned long long)want);
 }
 
+enum ec head_room(struct head *h, const struct batch *b, struct err *err)
+{
+    TRY(head_reserve(h, b, err));
+    mem_settle(&h->mem);
+    return EC_OK;
+}
+
 enum ec head_reserve_force(struct head *h, const struct batch *b, struct err *err)
 {
     ASSERT(h->magic == HEAD_MAGIC);
