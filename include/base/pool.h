@@ -4,7 +4,7 @@
  * Jobs carry a key (tenant and query, or 0); workers take the next job round-robin over keys, so
  * one heavy key cannot starve the others. Each class has threads of its own:
  *   POOL_NORMAL  queries: more threads than processors, so that a short one need not wait for long
- *                ones; those take turns, and are nice 5: ingest goes before them (pool_turn)
+ *                ones; those take turns, and end at nice 5: ingest goes before them (pool_turn)
  *   POOL_HELP    what speeds up a POOL_NORMAL job that would get there alone: as many threads as a
  *                job leaves processors; nice 5 as soon as the job, or its share of it, is long
  *   POOL_URGENT  one thread for flushes that ingest waits for
@@ -45,8 +45,8 @@ void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
  * used the CPU for some ten milliseconds goes on only while it has one of n_turns places, and gives
  * it up to who waits after as long again, in the order of asking; keep: not now, it holds what
  * others are short of and had better end. Waits for two seconds at most: a job that stands still is
- * no reason for the others to. From then on it is nice 5, as is a POOL_HELP job of that length. On
- * other threads: nothing. */
+ * no reason for the others to. After thirty milliseconds of CPU it is nice 5, as is a POOL_HELP job
+ * of that length. On other threads: nothing. */
 void pool_turn(bool keep);
 /* What the POOL_NORMAL job that the calling thread runs has waited for and used up to now; all 0 on
  * other threads. */

@@ -21,8 +21,9 @@
 #include "base/thread.h"
 #include "unit.h"
 
-#define LONG_NS (15 * NS_PER_MS)
-#define N_JOBS  12u
+#define MEDIUM_NS (15 * NS_PER_MS) /* takes turns, and is not lowered */
+#define LONG_NS   (35 * NS_PER_MS)
+#define N_JOBS    12u
 
 static unsigned threads_now(void)
 {
@@ -74,7 +75,7 @@ static struct pool *pool_of(unsigned n_normal, unsigned n_help)
 
 struct seen {
     pid_t thread;
-    int begin, brief, late; /* nice: at first, when asked at once, after a long time */
+    int begin, brief, late; /* nice: at first, after some turns, after a long time */
 };
 
 struct log {
@@ -96,8 +97,10 @@ static void long_job(void *arg)
     s->thread = gettid();
     s->begin = thread_nice();
     pool_turn(false);
+    use_cpu(MEDIUM_NS);
+    pool_turn(false);
     s->brief = thread_nice();
-    use_cpu(LONG_NS);
+    use_cpu(LONG_NS - MEDIUM_NS);
     pool_turn(false);
     s->late = thread_nice();
     sem_post(&l->done);
@@ -359,7 +362,7 @@ struct waiting {
 static void wait_turn(void *arg)
 {
     struct waiting *w = arg;
-    use_cpu(LONG_NS);
+    use_cpu(MEDIUM_NS);
     if (!w->first)
         sem_post(&w->open); /* whom we wait for goes on, and ends */
     pool_turn(false);
