@@ -16,6 +16,10 @@ struct memory_stats {
 
 void memory_setup(void);
 void memory_stats(struct memory_stats *ret);
+/* How much freed memory may stay while there is work, at least 16 MiB (the default). WHY more where
+ * there is more: a trim holds the allocator's locks for 5 - 25 ms, and what it gave back comes
+ * again as page faults with the next flush or merge. */
+void memory_keep(uint64_t bytes);
 /* After something large was freed, and once in a while: gives freed pages back to the kernel, if
  * they have become enough since the last time to be worth a few milliseconds. resting:
  * nothing goes on that will want them again soon; once after work that is done without a look at

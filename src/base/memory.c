@@ -16,7 +16,10 @@
 #include "base/metric.h"
 #include "base/slab.h"
 
-#define SETTLE_BYTES ((uint64_t)16 << 20)
+#define SETTLE_BYTES ((uint64_t)16 << 20) /* at least */
+
+/* Freed bytes that are worth a trim while there is work. */
+static _Atomic uint64_t settle_bytes = SETTLE_BYTES;
 
 /* Resident bytes that nothing is in, after the last trim, or since then if they became less: pages
  * that something small is in, stacks, libraries. */
@@ -32,6 +35,11 @@ void memory_setup(void)
     mallopt(M_TRIM_THRESHOLD, 16 << 20);
     mallopt(M_MMAP_THRESHOLD, 4 << 20);
     mallopt(M_ARENA_MAX, 4);
+}
+
+void memory_keep(uint64_t bytes)
+{
+    atomic_store_explicit(&settle_bytes, MAX(bytes, SETTLE_BYTES), memory_order_relaxed);
 }
 
 static uint64_t resident_bytes(void)
@@ -74,7 +82,8 @@ void memory_settle(bool resting)
     uint64_t now = idle_bytes(&resident);
     uint64_t low = atomic_load_explicit(&settled, memory_order_relaxed);
     bool at_rest = atomic_exchange(&worked, !resting) && resting;
-    if (now < low + SETTLE_BYTES && !at_rest) {
+    uint64_t enough = atomic_load_explicit(&settle_bytes, memory_order_relaxed);
+    if (now < low + enough && !at_rest) {
         if (now < low)
             atomic_store_explicit(&settled, now, memory_order_relaxed);
         return;

@@ -194,6 +194,7 @@ static void init_budgets(struct process *p)
         budget_list(all[i]);
     memory_metrics_attach();
     slab_keep(total / 16);
+    memory_keep(total / 16);
 }
 
 static const struct ingest_forwarder *forwarders_from(const struct config *c, struct arena *arena)

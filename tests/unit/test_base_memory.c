@@ -190,6 +190,37 @@ static void test_memory__what_was_in_use_goes_back_when_freed(void **state)
 #endif
 }
 
+/* What work frees and takes again stays, up to a bound; at rest it goes back. */
+static void test_memory__some_is_kept_while_there_is_work(void **state)
+{
+    (void)state;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    enum { N = 4096, EACH = 16 << 10 }; /* 64 MiB */
+    struct memory_stats before, after;
+    void **p = xcalloc(N, sizeof(*p));
+    memory_settle(false);
+    memory_settle(true);
+    memory_keep(96 << 20);
+    for (int i = 0; i < N; i++)
+        memset(p[i] = xmalloc(EACH), 1, EACH);
+    for (int i = 0; i < N; i++)
+        if (i % 64 != 63)
+            free(p[i]);
+    memory_stats(&before);
+    memory_settle(false);
+    memory_stats(&after);
+    assert_true(after.resident > before.resident - (8u << 20));
+    memory_keep(32 << 20);
+    memory_settle(false);
+    memory_stats(&after);
+    assert_true(after.resident < before.resident - (56u << 20));
+    memory_keep(0);
+    for (int i = 63; i < N; i += 64)
+        free(p[i]);
+    free(p);
+#endif
+}
+
 static void *budget_hammer(void *arg)
 {
     struct budget *leaf = arg;
@@ -487,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_budget__the_listed_ones_are_a_tree),
         cmocka_unit_test(test_memory__freed_pages_go_back),
         cmocka_unit_test(test_memory__what_was_in_use_goes_back_when_freed),
+        cmocka_unit_test(test_memory__some_is_kept_while_there_is_work),
         cmocka_unit_test(test_arena__returns_aligned_disjoint_memory),
         cmocka_unit_test(test_arena__empty_allocation_is_not_a_refusal),
         cmocka_unit_test(test_arena__charges_and_gives_back),
