@@ -145,22 +145,88 @@ static enum ec tell(
     return f->tell(f->arg, i, k, &both, err);
 }
 
-/* Looks up the traces of `later` from m->n_done on that begin by last_ns in `earlier`. */
-static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t last_ns,
-    struct memo *m, struct err *err)
+/* A trace that is in one part of the pair, is it in the other? Tells of it. */
+static enum ec look_up(struct finder *f, size_t of, size_t in, const struct trace_id *id,
+    uint32_t trace, struct memo *m, struct err *err)
 {
     struct part_reader *r, *other;
+    uint32_t found;
+    TRY(peer_reader(f, of, &r, err));
+    TRY(peer_reader(f, in, &other, err));
+    TRY(part_trace_find(other, id, &found, err));
+    if (found == PART_NONE || found >= f->peers[in].info.n_traces)
+        return EC_OK;
+    if (trace == PART_NONE)
+        TRY(part_trace_find(r, id, &trace, err));
+    if (trace == PART_NONE)
+        return EC_OK;
+    struct pair_trace t = {.id = *id};
+    t.trace[of < in ? 0 : 1] = trace;
+    t.trace[of < in ? 1 : 0] = found;
+    if (m->n < MEMO_TRACES)
+        m->traces[m->n] = t;
+    m->n++;
+    return tell(f, MIN(of, in), MAX(of, in), &t, err);
+}
+
+/* Do both have a reader? Opened only for what is not known. */
+static enum ec readable(struct finder *f, size_t of, size_t in, struct part_reader **ret,
+    struct part **ret_in, struct err *err)
+{
+    struct part_reader *other;
+    TRY(peer_reader(f, of, ret, err));
+    TRY(peer_reader(f, in, &other, err));
+    *ret_in = *ret == NULL || other == NULL ? NULL : part_reader_part(other);
+    return EC_OK;
+}
+
+static bool given_up(struct finder *f)
+{
+    f->given_up = f->given_up || ++f->n_lookups > LOOKUPS_MAX;
+    return f->given_up;
+}
+
+/* All ids of `of`, from the m->n_done-th of its list on. */
+static enum ec compare_whole(
+    struct finder *f, size_t of, size_t in, struct memo *m, struct err *err)
+{
+    struct part_reader *r;
+    struct part *other;
+    struct trace_id ids[PART_IDS_MAX];
+    uint32_t n_traces = f->peers[of].info.n_traces, n_ids = 0, first = m->n_done;
+    if (m->n_done >= n_traces)
+        return EC_OK;
+    TRY(readable(f, of, in, &r, &other, err));
+    for (; other != NULL && m->n_done < n_traces; m->n_done++) {
+        if (m->n_done - first == n_ids) {
+            first = m->n_done;
+            TRY(query_check_alive(f->ctx, err));
+            TRY(part_trace_ids(r, first, ids, &n_ids, err));
+            if (n_ids == 0)
+                return ERR(err, EC_CORRUPT, "a part lists %u of %u traces", first, n_traces);
+        }
+        const struct trace_id *id = &ids[m->n_done - first];
+        if (!part_may_hold(other, id))
+            continue;
+        if (given_up(f))
+            return EC_OK;
+        TRY(look_up(f, of, in, id, PART_NONE, m, err));
+    }
+    return EC_OK;
+}
+
+/* The traces of `later` from m->n_done on that begin by last_ns. */
+static enum ec compare_by_time(struct finder *f, size_t later, size_t earlier, uint64_t last_ns,
+    struct memo *m, struct err *err)
+{
+    struct part_reader *r;
+    struct part *other;
     uint32_t n_traces = f->peers[later].info.n_traces;
     if (m->n_done >= n_traces)
-        return EC_OK; /* nothing need be opened */
-    TRY(peer_reader(f, later, &r, err));
-    TRY(peer_reader(f, earlier, &other, err));
-    if (r == NULL || other == NULL)
         return EC_OK;
-    size_t l = later < earlier ? 0 : 1;
-    for (; m->n_done < n_traces; m->n_done++) {
+    TRY(readable(f, later, earlier, &r, &other, err));
+    for (; other != NULL && m->n_done < n_traces; m->n_done++) {
         struct part_trace pt;
-        uint32_t found;
         if (m->n_done % 4096 == 0)
             TRY(query_check_alive(f->ctx, err));
         TRY(part_trace(r, m->n_done, &pt, err));
@@ -168,22 +234,11 @@ static enum ec compare(struct finder *f, size_t later, size_t earlier, uint64_t 
             m->n_done = n_traces; /* in a block the others begin later still */
             break;
         }
-        if (!part_may_hold(part_reader_part(other), &pt.id))
+        if (!part_may_hold(other, &pt.id))
             continue;
-        if (++f->n_lookups > LOOKUPS_MAX) {
-            f->given_up = true;
+        if (given_up(f))
             return EC_OK;
-        }
-        TRY(part_trace_find(other, &pt.id, &found, err));
-        if (found == PART_NONE || found >= f->peers[earlier].info.n_traces)
-            continue;
-        struct pair_trace t = {.id = pt.id};
-        t.trace[l] = m->n_done;
-        t.trace[1 - l] = found;
-        if (m->n < MEMO_TRACES)
-            m->traces[m->n] = t;
-        m->n++;
-        TRY(tell(f, MIN(later, earlier), MAX(later, earlier), &t, err));
+        TRY(look_up(f, later, earlier, &pt.id, m->n_done, m, err));
     }
     return EC_OK;
 }
@@ -204,10 +259,10 @@ static enum ec compare_pair(struct finder *f, size_t i, size_t k, struct memo *m
     const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
     if (m->key.by_time == 0) {
         size_t of = looked_up(f, i, k);
-        return compare(f, of, of == i ? k : i, UINT64_MAX, m, err);
+        return compare_whole(f, of, of == i ? k : i, m, err);
     }
     bool a_later = a->min_start_ns >= b->min_start_ns;
-    return compare(
+    return compare_by_time(
         f, a_later ? i : k, a_later ? k : i, a_later ? b->max_end_ns : a->max_end_ns, m, err);
 }
 
