@@ -511,8 +511,26 @@ void kept_close(struct compare *x)
     x->kept = NULL;
 }
 
+/* An answer as a whole is kept under all its parts with their rows (compared_find), so while spans
+ * come it is not met again. */
+static bool spans_come(const struct query_ctx *ctx)
+{
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        struct part_reader *r;
+        struct part_info info = {.n_rows = 0};
+        if (!ctx->parts[i]->is_head ||
+            part_reader_open(ctx->parts[i], ctx->budget, &r, NULL) != EC_OK)
+            continue;
+        part_info(r, &info);
+        part_reader_close(r);
+        if (info.n_rows != 0)
+            return true;
+    }
+    return false;
+}
+
 /* WHY: to count for later costs a quarter more than to count, which a question that is asked once
- * need not pay. */
+ * need not pay, unless its second time would cost all of it. */
 static bool asked_before(struct compare *x, const bool *in_range)
 {
     const struct query_ctx *ctx = x->c->ctx;
@@ -556,7 +574,7 @@ enum ec kept_open(struct compare *x, bool *ret_found, struct err *err)
         return over_budget(err);
     k->header = query_cache_get(k->cache, buf_bytes(&k->question));
     wholly_in_range(x, in_range);
-    if (k->header == NULL && !asked_before(x, in_range)) {
+    if (k->header == NULL && !spans_come(x->c->ctx) && !asked_before(x, in_range)) {
         kept_close(x);
         return EC_OK;
     }

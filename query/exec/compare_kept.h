@@ -16,9 +16,9 @@
  * is counted anew. So it is when one of its blocks is gone, and when new blocks in range have grown
  * to half of those that are in it.
  *
- * A question is kept from the second time on that it is asked. In the cache: one header by
- * question, which names an entry for each key. A key whose entry would be too large has none, and
- * is counted in full each time. */
+ * A question is kept from the second time on that it is asked; while spans come, from the first. In
+ * the cache: one header by question, which names an entry for each key. A key whose entry would be
+ * too large has none, and is counted in full each time. */
 #pragma once
 
 #include "query/cache.h"

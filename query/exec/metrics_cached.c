@@ -5,7 +5,7 @@
  *     cell     = 0 n                             n buckets without an observation
  *              | count [ value [ compensation ] ]
  *     pick     = id start value { label } n { attribute value }
- *     compared = { 1 n { key value } sample* } 0 spans     sample: 0 n | count
+ *     compared = length-of-key key { 1 n { key value } sample* } 0 spans     sample: 0 n | count
  *
  * Whole numbers are varints, doubles their 8 bytes. What is read back was written by this process:
  * it is not judged. */
@@ -463,9 +463,20 @@ static void put_samples(struct buf *out, const double *v, uint32_t n)
     put_gap(out, &gap);
 }
 
+/* WHY not the key itself: while spans come no answer is met again, and each of a megabyte would
+ * take the place of what other questions have found. So the last one of each question is kept. */
+static bool compared_name(const struct partials *p, struct buf *ret)
+{
+    buf_init(ret, p->ctx->budget);
+    buf_put(ret, p->question.p, p->question.n);
+    buf_put(ret, &p->ctx->key, sizeof(p->ctx->key));
+    buf_putz(ret, "answer");
+    return !buf_failed(ret);
+}
+
 void compared_keep(const struct partials *p, const struct collector *c)
 {
-    struct buf key, out;
+    struct buf key, name, out;
     size_t n_parts = p->ctx->n_parts;
     /* A head without spans is among the parts, too: that costs an entry with it, no more. */
     const struct part *const *parts = (const struct part *const *)p->ctx->parts;
@@ -474,6 +485,9 @@ void compared_keep(const struct partials *p, const struct collector *c)
     buf_init(&out, p->ctx->budget);
     /* Asked again: spans that a head got meanwhile may have been counted, or not. */
     bool kept = compared_key(p, &key) && bytes_eq(buf_bytes(&key), buf_bytes(&p->asked));
+    kept = compared_name(p, &name) && kept;
+    buf_put_varint(&out, key.n);
+    buf_put(&out, key.p, key.n);
     for (size_t i = 0; i < c->compared.n && kept; i++) {
         const struct metrics_series *s = &c->compared.p[i];
         buf_putc(&out, 1);
@@ -486,9 +500,12 @@ void compared_keep(const struct partials *p, const struct collector *c)
     }
     buf_putc(&out, 0);
     buf_put_varint(&out, c->stats.inspected_spans);
-    if (kept && !buf_failed(&out))
-        query_cache_put(p->cache, parts, n_parts, buf_bytes(&key), buf_bytes(&out));
+    if (kept && !buf_failed(&out)) {
+        query_cache_drop(p->cache, buf_bytes(&name));
+        query_cache_put(p->cache, parts, n_parts, buf_bytes(&name), buf_bytes(&out));
+    }
     buf_deinit(&key);
+    buf_deinit(&name);
     buf_deinit(&out);
 }
 
@@ -521,9 +538,15 @@ static enum ec get_series(
     return EC_OK;
 }
 
-static enum ec get_compared(const struct cached *e, struct collector *c, struct err *err)
+/* *ret_found: it is the answer to what is asked. */
+static enum ec get_compared(const struct partials *p, const struct cached *e, struct collector *c,
+    bool *ret_found, struct err *err)
 {
     struct in in = {e->value.p, e->value.p + e->value.n};
+    struct str key = get_text(&in);
+    *ret_found = bytes_eq(bytes_n(key.p, key.n), buf_bytes(&p->asked));
+    if (!*ret_found)
+        return EC_OK;
     while (get_number(&in) != 0) {
         struct metrics_series *s;
         TRY(finish_push(c, &c->compared, &s, err));
@@ -538,13 +561,17 @@ static enum ec get_compared(const struct cached *e, struct collector *c, struct 
 enum ec compared_find(struct partials *p, struct collector *c, bool *ret_found, struct err *err)
 {
     struct cached *e = NULL;
-    if (compared_key(p, &p->asked))
-        e = query_cache_get(p->cache, buf_bytes(&p->asked));
-    else
+    struct buf name;
+    enum ec ec = EC_OK;
+    *ret_found = false;
+    if (!compared_key(p, &p->asked))
         buf_deinit(&p->asked);
-    *ret_found = e != NULL;
-    enum ec ec = e == NULL ? EC_OK : get_compared(e, c, err);
+    else if (compared_name(p, &name))
+        e = query_cache_get(p->cache, buf_bytes(&name));
+    if (p->asked.n != 0)
+        buf_deinit(&name);
     if (e != NULL)
-        query_cache_release(p->cache, e);
+        ec = get_compared(p, e, c, ret_found, err);
+    query_cache_release(p->cache, e);
     return ec;
 }

@@ -129,6 +129,21 @@ static void test_values__that_are_met_often(void **state)
     store_close(&s);
 }
 
+static void test_heads__with_spans_are_reason_to_keep_at_once(void **state)
+{
+    struct store s;
+    uint32_t before = counted();
+    (void)state;
+    store_open(&s, 64 << 20);
+    head_grow(s.head, 100, 10, 100);
+    ask(&s, 10);
+    was_counted(&before, 1);
+    head_grow(s.head, 101, 10, 101);
+    ask(&s, 10);
+    was_counted(&before, 0);
+    store_close(&s);
+}
+
 static void test_traces__that_go_on_are_counted_whole(void **state)
 {
     struct store s;
@@ -297,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_heads__that_grow_are_all_that_is_counted),
+        cmocka_unit_test(test_heads__with_spans_are_reason_to_keep_at_once),
         cmocka_unit_test(test_values__that_are_met_often),
         cmocka_unit_test(test_traces__that_go_on_are_counted_whole),
         cmocka_unit_test(test_blocks__that_come_and_go),
