@@ -55,8 +55,9 @@ struct listener_options {
     bool http1, http2,
         grpc; /* what it speaks; a gRPC request (content-type) goes to grpc_handler */
     /* Longest path with query, 0: 8 KiB. What it is longer comes on top of the header block. Over
-     * HTTP/1.1 it also is memory of each connection, charged to the body budget; a connection for
-     * which that refuses has the default. HTTP/2 takes at most 64 KiB. */
+     * HTTP/1.1 it also is memory of each connection (struct server_options), and where that is
+     * scarce only who begins with a long URL has it; others have the default, and close after an
+     * answer. HTTP/2 takes at most 64 KiB. */
     uint32_t url_bytes_max;
     uint64_t body_bytes_max;         /* on the wire; 0: 16 MiB */
     uint64_t inflated_bytes_max;     /* 0: 64 MiB */
@@ -94,7 +95,8 @@ struct server_options {
      * never take those that files need. One beyond it is closed at once. */
     unsigned connections_max;
     /* What connections hold while they are open is charged here; NULL: nowhere. Half of it may go
-     * to those that take long URLs; one that does not fit is closed. */
+     * to those that may send a long URL later, all of it to those that begin with one (known of
+     * plain text only); one that does not fit is closed. */
     struct budget *connection_budget;
 };
 

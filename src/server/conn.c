@@ -138,6 +138,8 @@ static void conn_sniff(struct pollable *p, uint32_t events)
         what = sniff_plain(seen);
     if (what == SNIFF_H2 && !c->listener->opt.http2)
         what = SNIFF_H1;
+    if (what == SNIFF_H1 && c->listener->tls == NULL)
+        what = h1_wants(c, seen);
     if (what != SNIFF_MORE)
         conn_become(c, what);
 }

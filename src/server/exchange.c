@@ -30,6 +30,8 @@ struct exchange *exchange_new(struct loop *loop, struct listener *l, struct conn
     ex->conn = c;
     ex->start_ns = clock_mono_ns();
     ex->route = "other";
+    ex->out_headers = ex->out_first;
+    ex->cap_out_headers = ARRAY_LEN(ex->out_first);
     ex->poll_fd = -1;
     ex->wire_max = l->opt.body_bytes_max;
     ex->req.is_tls = l->tls != NULL;

@@ -334,8 +334,9 @@ void grpc_finish(struct exchange *ex, unsigned status, struct str message, struc
     ex->grpc_status = status;
     ex->grpc_message = arena_str(&ex->arena, message);
     if (details.n != 0) {
-        struct str copy = arena_str(&ex->arena, str_of_bytes(details));
-        ex->grpc_details = bytes_of_str(copy);
+        const char *copy = exchange_answer_text(ex, str_of_bytes(details));
+        if (copy != NULL)
+            ex->grpc_details = bytes_n(copy, details.n);
     }
     ex->finished = true;
     pthread_mutex_unlock(&ex->out_lock);

@@ -47,6 +47,13 @@ static struct conn *h1_conn_of(struct loop *loop, struct MHD_Connection *m)
     return c;
 }
 
+/* It has no memory for long URLs, though its listener takes them: each of its requests may be its
+ * last, so that the next one is looked at anew (h1_wants). */
+static bool has_less(const struct conn *c)
+{
+    return c->h1.url_max < c->listener->opt.url_bytes_max;
+}
+
 /* ---- answers ---- */
 
 static enum MHD_Result h1_queue(struct exchange *ex, struct MHD_Connection *m)
@@ -57,7 +64,7 @@ static enum MHD_Result h1_queue(struct exchange *ex, struct MHD_Connection *m)
         return MHD_NO;
     for (size_t i = 0; i < ex->n_out_headers; i++)
         (void)MHD_add_response_header(r, ex->out_headers[i].name.p, ex->out_headers[i].value.p);
-    if (ex->must_close || ex->loop->draining)
+    if (ex->must_close || ex->loop->draining || has_less(ex->conn))
         (void)MHD_add_response_header(r, "Connection", "close");
     ex->queued = true;
     ex->deadline_ns = ex->loop->now_ns + (int64_t)ex->listener->opt.read_timeout_ms * NS_PER_MS +
@@ -336,13 +343,26 @@ static bool long_url_fits(const struct conn *c, size_t n)
     return cap == 0 || budget_used(b) + n <= cap / 2;
 }
 
+enum sniff h1_wants(struct conn *c, struct bytes seen)
+{
+    uint32_t url_max = c->listener->opt.url_bytes_max;
+    if (url_max <= URL_MAX || long_url_fits(c, POOL_BYTES + url_max - URL_MAX))
+        return SNIFF_H1;
+    const uint8_t *end = seen.n == 0 ? NULL : memchr(seen.p, '\n', seen.n);
+    size_t line = end == NULL ? seen.n : (size_t)(end - seen.p);
+    c->long_url = line > URL_MAX;
+    return end != NULL || c->long_url ? SNIFF_H1 : SNIFF_MORE;
+}
+
 bool h1_adopt(struct conn *c)
 {
     struct loop *loop = c->loop;
     struct listener *key = c->listener->tls == NULL ? NULL : c->listener;
+    struct budget *b = c->listener->server->connection_budget;
     uint32_t url_max = c->listener->opt.url_bytes_max;
     size_t memory = POOL_BYTES + (key == NULL ? 0 : CONN_TLS_BYTES);
-    if (!long_url_fits(c, memory + url_max - URL_MAX))
+    if (c->long_url ? !budget_fits(b, memory + url_max - URL_MAX)
+                    : !long_url_fits(c, memory + url_max - URL_MAX))
         url_max = URL_MAX;
     if (!conn_charge(c, memory + url_max - URL_MAX)) {
         conn_free(c);

@@ -103,17 +103,13 @@ static void submit_http(struct h2_conn *h, struct exchange *ex)
     struct status_text status;
     list[n++] = nv(STR(":status"), status_text(ex, &status));
     for (size_t i = 0; i < ex->n_out_headers; i++) {
-        struct str name = arena_str(&ex->arena, ex->out_headers[i].name);
-        if (name.p == NULL)
+        char *name = exchange_answer_text(ex, ex->out_headers[i].name);
+        if (name == NULL)
             continue;
-        union {
-            const char *in;
-            char *out;
-        } lower = {.in = name.p};
-        for (size_t k = 0; k < name.n; k++)
-            if (lower.out[k] >= 'A' && lower.out[k] <= 'Z')
-                lower.out[k] = (char)(lower.out[k] + 'a' - 'A');
-        list[n++] = nv(name, ex->out_headers[i].value);
+        for (char *k = name; *k != 0; k++)
+            if (*k >= 'A' && *k <= 'Z')
+                *k = (char)(*k + 'a' - 'A');
+        list[n++] = nv(str_from(name), ex->out_headers[i].value);
     }
     if (ex->status != 204 && ex->status != 304)
         list[n++] = nv(STR("content-length"), str_from(length));
@@ -133,7 +129,7 @@ static size_t grpc_trailers(struct exchange *ex, nghttp2_nv *list)
     if (text.n != 0)
         list[n++] = nv(STR("grpc-message"), text);
     if (ex->grpc_details.n != 0) {
-        char *b64 = arena_alloc(&ex->arena, base64_size(ex->grpc_details.n));
+        char *b64 = exchange_answer_room(ex, base64_size(ex->grpc_details.n));
         if (b64 != NULL) {
             size_t len = base64_encode(b64, ex->grpc_details);
             while (len != 0 && b64[len - 1] == '=')

@@ -91,22 +91,42 @@ bool deflate_body(enum coding c, struct bytes in, struct buf *out)
 static void out_header(struct exchange *ex, struct str name, struct str value)
 {
     if (ex->n_out_headers == ex->cap_out_headers) {
-        size_t cap = ex->cap_out_headers == 0 ? 8 : ex->cap_out_headers * 2;
+        size_t cap = ex->cap_out_headers * 2;
         struct header *h = ARENA_ARRAY(&ex->arena, cap, struct header);
         if (h == NULL)
             return; /* over budget: the body matters more than a header */
-        if (ex->n_out_headers != 0)
-            memcpy(h, ex->out_headers, ex->n_out_headers * sizeof(*h));
+        memcpy(h, ex->out_headers, ex->n_out_headers * sizeof(*h));
         ex->out_headers = h;
         ex->cap_out_headers = cap;
     }
     ex->out_headers[ex->n_out_headers++] = (struct header){name, value};
 }
 
+char *exchange_answer_room(struct exchange *ex, size_t n)
+{
+    char *p = arena_alloc(&ex->arena, n);
+    if (p == NULL && n <= sizeof(ex->spare) - ex->spare_n) {
+        p = ex->spare + ex->spare_n;
+        ex->spare_n += n;
+    }
+    return p;
+}
+
+char *exchange_answer_text(struct exchange *ex, struct str s)
+{
+    char *p = exchange_answer_room(ex, s.n + 1);
+    if (p == NULL)
+        return NULL;
+    if (s.n != 0)
+        memcpy(p, s.p, s.n);
+    p[s.n] = 0;
+    return p;
+}
+
 void exchange_set_header(struct exchange *ex, const char *name, struct str value)
 {
     /* With NUL, because libmicrohttpd takes C strings; line breaks would split the header block. */
-    char *n = arena_strz(&ex->arena, str_from(name)), *v = arena_strz(&ex->arena, value);
+    char *n = exchange_answer_text(ex, str_from(name)), *v = exchange_answer_text(ex, value);
     if (n == NULL || v == NULL)
         return;
     for (size_t i = 0; i < value.n; i++)

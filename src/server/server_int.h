@@ -136,6 +136,7 @@ struct conn {
     char peer[72];       /* "192.0.2.1:1234" */
     int64_t deadline_ns; /* closed when passed; 0: none */
     size_t charged;      /* to the budget of connections, until conn_free_now */
+    bool long_url;       /* the first request has one */
     struct message arrive;
     union {
         struct {
@@ -143,7 +144,7 @@ struct conn {
             bool cert_seen;
             bool half_closed; /* at the sweep before */
             struct tls_peer *cert;
-            uint32_t url_max;
+            uint32_t url_max; /* what it has memory for */
         } h1;
         struct h2_conn *h2;
     };
@@ -212,6 +213,9 @@ struct exchange {
     unsigned status;
     struct header *out_headers;
     size_t n_out_headers, cap_out_headers;
+    struct header out_first[8]; /* the first ones: an answer may say that there is no memory */
+    char spare[256];            /* their text then, Retry-After's before all */
+    size_t spare_n;
     struct buf body;
 
     /* HTTP/1.1 */
@@ -246,6 +250,10 @@ struct exchange {
 };
 struct exchange *exchange_new(struct loop *loop, struct listener *l, struct conn *c);
 void exchange_unref(struct exchange *ex);
+/* Memory for headers and trailers of the answer: of the arena, or of what is spared. NULL:
+ * neither. */
+char *exchange_answer_room(struct exchange *ex, size_t n);
+char *exchange_answer_text(struct exchange *ex, struct str s); /* a copy there, with NUL */
 void exchange_post(struct exchange *ex); /* wakes the loop that writes the answer */
 bool exchange_add_header(struct exchange *ex, struct str name, struct str value, bool copy)
     MUST_USE;
@@ -283,6 +291,9 @@ void cors_headers(struct exchange *ex);   /* added to an actual answer */
 
 /* ---- h1.c ---- */
 bool h1_adopt(struct conn *c); /* gives the fd to the loop's daemon; on false the conn is gone */
+/* Plain text, while memory for long URLs is scarce: SNIFF_MORE until the first request shows
+ * whether it has one. */
+enum sniff h1_wants(struct conn *c, struct bytes seen);
 void h1_answer_ready(struct exchange *ex);
 void h1_run(struct loop *loop);
 void h1_wake(struct loop *loop); /* the daemons have work that epoll does not show */

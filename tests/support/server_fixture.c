@@ -105,6 +105,8 @@ static void answer_body(struct exchange *ex)
     struct buf out = BUF_INIT;
     buf_printf(&out, "ec=%d n=%zu wire=%llu err=" STR_FMT, (int)r->body_ec, r->body.n,
         (unsigned long long)r->wire_bytes, STR_ARG(r->body_error));
+    if (r->body_ec == EC_LIMIT)
+        exchange_set_header(ex, "Retry-After", STR("7"));
     exchange_respond(ex, 200, "text/plain", &out, false);
 }
 

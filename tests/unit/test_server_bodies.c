@@ -31,11 +31,13 @@ static int teardown(void **state)
     return 0;
 }
 
+static const char *query = ""; /* of the next posts */
+
 static void post(const char *headers, struct bytes body, bool chunked, struct http_answer *a)
 {
     struct net c = net_connect(fx.port, 0);
     struct buf out = BUF_INIT;
-    buf_printf(&out, "POST /body HTTP/1.1\r\nHost: x\r\n%s", headers);
+    buf_printf(&out, "POST /body%s HTTP/1.1\r\nHost: x\r\n%s", query, headers);
     if (chunked)
         buf_printf(&out, "Transfer-Encoding: chunked\r\n\r\n%zx\r\n", body.n);
     else
@@ -166,6 +168,57 @@ static void test_body__budget_refuses_before_reading(void **state)
     expect_body(&a, EC_LIMIT, 0, CAP, "server is out of memory for request bodies");
     post("", bytes_n(zeros, CAP), false, &a);
     expect_body(&a, EC_OK, CAP, CAP, "");
+}
+
+/* All but `left`, once the exchange before has gone. */
+static uint64_t leave(uint64_t left)
+{
+    uint64_t n = (128u << 20) - left;
+    for (unsigned i = 0; i < 5000 && budget_used(&fx.budget) != 0; i++)
+        fixture_sleep_ms(1);
+    assert_true(budget_take(&fx.budget, n));
+    return n;
+}
+
+/* However little is left, of the budget and of what the request has of it, who is refused is told
+ * when to come again. */
+static void test_body__a_refusal_says_when_to_come_again(void **state)
+{
+    (void)state;
+    unsigned n_refused = 0;
+    char text[1000] = "?a";
+    memset(text + 2, 'a', sizeof(text) - 2);
+    query = text;
+    for (uint64_t left = 0; left < 9000; left += 250) {
+        for (size_t n = 2; n < sizeof(text); n += 8) {
+            struct http_answer a;
+            struct str after;
+            char was = text[n];
+            text[n] = 0;
+            uint64_t taken = leave(left);
+            post("", bytes_n(zeros, 10000), false, &a);
+            budget_give(&fx.budget, taken);
+            text[n] = was;
+            assert_true(a.status == 503 || a.status == 200);
+            assert_true(answer_header(&a, "retry-after", &after));
+            assert_str(after, a.status == 503 ? "5" : "7");
+            n_refused += a.status == 200;
+            answer_free(&a);
+        }
+    }
+    query = "";
+    assert_true(n_refused > 100);
+    const char *pairs[] = {
+        ":method", "GET", ":scheme", "http", ":path", "/info", ":authority", "x", NULL};
+    struct h2_client *h = h2_open(net_connect(fx.port, 0), 0, true);
+    uint64_t taken = leave(0);
+    struct h2_stream *stream = h2_request(h, pairs, (struct bytes){0}, false);
+    assert_true(h2_finish(h, stream));
+    assert_int_equal(stream->status, 503);
+    assert_non_null(h2_header(stream, "retry-after"));
+    h2_stream_free(stream);
+    h2_free(h);
+    budget_give(&fx.budget, taken);
 }
 
 /* Heads that promise bodies, and never send them: what comes from others has its room. */
@@ -412,6 +465,7 @@ int main(void)
         T(test_body__every_encoding_is_inflated),
         T(test_body__encoding_names_are_exact),
         T(test_body__budget_refuses_before_reading),
+        T(test_body__a_refusal_says_when_to_come_again),
         T(test_body__an_announcement_holds_nothing),
         T(test_body__ambiguous_lengths_are_refused),
         T(test_h2_body__caps_and_early_answers),
