@@ -168,9 +168,9 @@ def floods():
 
 # ---- more than it can take ----
 
-def pump(port, number, seconds, out, headers, spans):
+def pump(port, number, seconds, out, headers, body):
     """One client process: requests without a pause; counts by status, ack times of those taken."""
-    body, counts, times = template(spans), {}, []
+    counts, times = {}, []
     end = time.monotonic() + seconds
     conn = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     n = bad = 0
@@ -196,9 +196,9 @@ def pump(port, number, seconds, out, headers, spans):
 
 def load(server, clients, seconds, headers=None, spans=200):
     """(accepted a second, {status: n}, ack p99, answers without Retry-After, CPU of the server)."""
-    out = multiprocessing.Queue()
+    out, body = multiprocessing.Queue(), template(spans)
     used = cpu(server)
-    workers = [multiprocessing.Process(target=pump, args=(server.otlp_http, i, seconds, out, headers or {}, spans)) for i in range(clients)]
+    workers = [multiprocessing.Process(target=pump, args=(server.otlp_http, i, seconds, out, headers or {}, body)) for i in range(clients)]
     for w in workers:
         w.start()
     counts, times, bad = {}, [], 0
