@@ -17,10 +17,11 @@
     X(DEFECT_DELETE_BEFORE_COMMIT, "delete-before-commit") /* inputs of a merge */            \
     X(DEFECT_CATALOG_BEFORE_RENAME, "catalog-before-rename")                                  \
     X(DEFECT_IGNORE_CHECKSUM, "ignore-checksum")                                              \
-    X(DEFECT_TRUST_LENGTH, "trust-length")   /* before its checksum */                        \
-    X(DEFECT_REUSE_SALT, "reuse-salt")       /* of a WAL segment */                           \
-    X(DEFECT_LOSE_TENANT, "lose-tenant")     /* in one call */                                \
-    X(DEFECT_FORGET_REFUND, "forget-refund") /* of a budget */                                \
+    X(DEFECT_TRUST_LENGTH, "trust-length")                   /* before its checksum */        \
+    X(DEFECT_REUSE_SALT, "reuse-salt")                       /* of a WAL segment */           \
+    X(DEFECT_RECYCLE_BEFORE_COMMIT, "recycle-before-commit") /* a WAL segment */              \
+    X(DEFECT_LOSE_TENANT, "lose-tenant")                     /* in one call */                \
+    X(DEFECT_FORGET_REFUND, "forget-refund")                 /* of a budget */                \
     X(DEFECT_CAP_OFF_BY_ONE, "cap-off-by-one")                                                \
     X(DEFECT_DROP_ON_ROTATION, "drop-on-rotation") /* one request */                          \
     X(DEFECT_RETENTION_LOCAL_TIME, "retention-local-time")                                    \

@@ -19,6 +19,7 @@
 
 struct io_stat {
     uint64_t size;
+    uint64_t inode; /* within a file system, and while the file is open: it and no other */
     bool is_dir;
     int64_t mtime_ns;
 };

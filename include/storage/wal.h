@@ -18,10 +18,21 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 #include "base/io.h"
 
 struct wal;
+
+/* Released segments that wait to serve again, so that only their headers are written anew: what all
+ * logs of a store may keep of them. Threads: the counters are atomic, the rest is set before. */
+struct wal_spares {
+    uint64_t bytes_max; /* of all logs together */
+    _Atomic uint64_t bytes;
+    /* the disk is short: none are kept, wal_prepare_next removes those there are */
+    _Atomic bool off;
+};
 
 struct wal_options {
     struct io *io;              /* NULL: io_real */
@@ -29,6 +40,8 @@ struct wal_options {
     struct str tenant;          /* raw id, stored in segment headers and checked */
     uint64_t segment_bytes_min; /* first segment; 0: 128 KiB. Doubles with use up to max */
     uint64_t segment_bytes_max; /* 0: 64 MiB */
+    /* borrowed for the log's life; NULL: released segments are deleted */
+    struct wal_spares *spares;
     /* Records that blocks already hold: LSNs given out are above it, whatever the directory says
      * (an empty one, or a torn tail that the blocks outlived). Otherwise a new record could take
      * the number of one that a block covers, and the next replay would skip it. */
@@ -94,16 +107,18 @@ enum ec wal_rotate(struct wal *w, struct err *err) MUST_USE;
  * that no append has to wait for a new file. wal_prepare_next is due then. */
 void wal_rotate_soon(struct wal *w);
 /* Deletes segments all of whose records have lsn <= the given one, oldest first; damaged ones are
- * set aside. Syncs the directory. Any thread, without the tenant's lock. */
+ * set aside, and of a log in use a few are kept to serve again. Syncs the directory. Any thread,
+ * without the tenant's lock. */
 enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err) MUST_USE;
-/* Prepares the next segment file (preallocated, zeroed, synced) when that is due: the current one
- * is past half (a large one: past an eighth), or is to be rotated. Called in the background so that
- * the ack path never waits for it. */
+/* Prepares the next segment file (preallocated, zeroed or a spare one, synced) when that is due:
+ * the current one is past half (a large one: past an eighth), or is to be rotated. Called in the
+ * background so that the ack path never waits for it. */
 enum ec wal_prepare_next(struct wal *w, struct err *err) MUST_USE;
 bool wal_prepare_due(struct wal *w);
+/* Bytes of all files, those prepared and kept as well; segments that hold records. */
 void wal_usage(struct wal *w, uint64_t *ret_bytes, uint64_t *ret_segments);
-/* Bytes that segments were filled with before their use, by all logs of this process, since the
- * last call: for one who adds them up. */
+/* Bytes that segments were headed and filled with before their use, by all logs of this process,
+ * since the last call: for one who adds them up. */
 uint64_t wal_filled_take(void);
 /* Clean stop: sync, write the clean-end mark, close. The wal is gone whatever the outcome. */
 enum ec wal_close(struct wal *w, struct err *err) MUST_USE;

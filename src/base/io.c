@@ -134,6 +134,7 @@ static void stat_of(const struct stat *st, struct io_stat *ret)
 {
     *ret = (struct io_stat){
         .size = (uint64_t)st->st_size,
+        .inode = st->st_ino,
         .is_dir = S_ISDIR(st->st_mode),
         .mtime_ns = (int64_t)st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec,
     };

@@ -148,6 +148,7 @@ static enum ec wal_ensure(struct tenant *t, struct err *err)
         .tenant = t->id,
         .segment_bytes_min = s->opt.wal_segment_bytes_min,
         .segment_bytes_max = s->opt.wal_segment_bytes_max,
+        .spares = &s->wal_spares,
         .lsn_floor = t->lsn_covered};
     enum ec ec = io_mkdir(s->opt.io, "wal.tenant_mkdir", t->wal_dir, err);
     if (ec == EC_OK)

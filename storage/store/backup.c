@@ -8,7 +8,8 @@
  *      in blocks, and their copies are dropped, so that no gap is left.
  *   3. A segment from its end to its beginning. Records are appended, so whatever a page shows,
  *      pages before it, read later, show all that was written before: the copy ends in a torn
- *      record at most, as a crash leaves it.
+ *      record at most, as a crash leaves it. A file that has lost its name by then may be another
+ *      segment already: as if it had been gone before.
  *   4. Blocks until a pass over the directory misses none. A merge that removes an input has made
  *      its output visible before; outputs and inputs side by side are told apart by the footers.
  */
@@ -93,6 +94,19 @@ static enum ec copy_segment_to(struct backup *b, int from, int to, uint64_t size
     return EC_OK;
 }
 
+/* Is it still the file of this name? EC_NOT_FOUND: no. A segment is released by taking the name
+ * from it, before a byte of its next life is written. WHY not the name alone: a log that was closed
+ * and opened again begins with the same numbers. */
+static enum ec segment_stays(struct backup *b, int fd, const char *path, struct err *err)
+{
+    struct io_stat own, named;
+    TRY(io_fstat(b->io, "backup.log_own", fd, &own, err));
+    TRY(io_stat(b->io, "backup.log_named", path, &named, err));
+    if (own.inode != named.inode)
+        return ERR(err, EC_NOT_FOUND, "%s is another file now", path);
+    return EC_OK;
+}
+
 static enum ec copy_segment(struct backup *b, const char *from, const char *to, struct err *err)
 {
     int in, out;
@@ -101,7 +115,11 @@ static enum ec copy_segment(struct backup *b, const char *from, const char *to, 
     enum ec ec = target_file(b, to, &out, err);
     if (ec == EC_OK)
         ec = target_done(b, out, copy_segment_to(b, in, out, size, err), err);
+    if (ec == EC_OK)
+        ec = segment_stays(b, in, from, err);
     (void)io_close(b->io, "backup.log_close", in, NULL);
+    if (ec == EC_NOT_FOUND)
+        TRY(io_unlink(b->io, "backup.drop_moved", to, err));
     return ec;
 }
 

@@ -4,7 +4,7 @@
  * The floor is the smaller of min_free_bytes and min_free_ratio of the file system (1 GiB and 5 %
  * when neither is given); it holds for the WAL's and the blocks' file system alike. Ingest comes
  * back at floor + 10 %, so that it does not flap. Reads, flush (it frees WAL) and retention go on;
- * compaction only when its output fits.
+ * compaction only when its output fits. From twice the floor on, logs keep no spare segments.
  */
 #include "store_private.h"
 
@@ -55,6 +55,7 @@ void disk_check(struct store *s)
     atomic_store(&s->disk_free, d.free);
     atomic_store(&s->disk_low, low);
     bool was_early = atomic_exchange(&s->disk_early, early);
+    atomic_store(&s->wal_spares.off, low || early);
     int64_t now_ns = clock_mono_ns();
     if (low && (!was || now_ns - s->disk_logged_ns >= DISK_LOG_NS)) {
         s->disk_logged_ns = now_ns;

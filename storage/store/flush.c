@@ -227,6 +227,8 @@ static enum ec flush_one(struct tenant *t, struct sealed_head *sh, struct err *e
     struct block_facts facts;
     struct store_block *b = NULL;
     int64_t begin = clock_mono_ns();
+    if (DEFECT(DEFECT_RECYCLE_BEFORE_COMMIT) && t->wal != NULL)
+        TRY(wal_release(t->wal, sh->lsn_last, err));
     TRY(flush_write(t, sh, &facts, err));
     enum ec ec = store_block_new(t, &facts, &b, err);
     if (ec == EC_OK) {

@@ -181,6 +181,7 @@ enum ec tenant_replay(struct tenant *t, struct err *err)
         .tenant = t->id,
         .segment_bytes_min = s->opt.wal_segment_bytes_min,
         .segment_bytes_max = s->opt.wal_segment_bytes_max,
+        .spares = &s->wal_spares,
         .lsn_floor = t->lsn_covered};
     struct replay r = {.tenant = t};
     arena_init(&r.arena, &s->work, 64 << 10);

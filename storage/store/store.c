@@ -86,6 +86,7 @@ static struct store *store_new(const struct store_options *opt)
     store_locks_init(s);
     budget_init(&s->heads, opt->budget, "heads", s->opt.head_bytes_max);
     budget_init(&s->work, opt->budget, "storage work", 0);
+    s->wal_spares.bytes_max = WAL_SPARES_BYTES;
     s->cache = block_cache_new(opt->budget, s->opt.cache_bytes_max);
     budget_list(&s->heads);
     budget_list(&s->work);

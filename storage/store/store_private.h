@@ -43,6 +43,7 @@
 #define FLUSH_BACKOFF_NS     (500 * NS_PER_MS) /* first retry; doubles up to the maximum */
 #define FLUSH_BACKOFF_MAX_NS (30 * NS_PER_S)
 #define FAILED_SYNCS_MAX     3                /* in a row: ingest off */
+#define WAL_SPARES_BYTES     (256ull << 20)   /* of all tenants */
 #define RANGE_SLACK_NS       (120 * NS_PER_S) /* ingestion_time_range_slack */
 #define COMPACT_STRIKES_MAX  3
 /* What a merge takes a span, rounded up: while it sorts, 24 bytes a span (write_order.c) and 120 a
@@ -180,6 +181,7 @@ struct store {
     struct tenant *buckets[STORE_BUCKETS];
     size_t n_tenants;
     _Atomic uint32_t wals_open;
+    struct wal_spares wal_spares;
     _Atomic uint32_t appending; /* store_append calls in progress */
     _Atomic uint32_t jobs;      /* pool jobs submitted and not finished */
     _Atomic uint64_t n_waiters;

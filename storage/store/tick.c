@@ -189,6 +189,9 @@ static bool tenants_hot(struct store *s)
 static void tick_check(struct store *s, int64_t now_ns, const struct tenant_list *all)
 {
     disk_check(s);
+    bool give_back = atomic_load(&s->wal_spares.off) && atomic_load(&s->wal_spares.bytes) > 0;
+    for (size_t i = 0; give_back && i < all->n; i++)
+        prepare_kick(all->p[i]); /* it removes files, which a tick does not */
     memory_settle(!tenants_hot(s) && atomic_load(&s->jobs) == 0);
     retention_clock_check(s);
     for (size_t i = 0; i < all->n; i++)

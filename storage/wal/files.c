@@ -27,7 +27,7 @@ void wal_rotate_soon(struct wal *w)
     pthread_mutex_unlock(&w->mu);
 }
 
-/* An idle tenant owns no file: drops the prepared one when nothing else is left. */
+/* An idle tenant owns no file: drops the prepared and spare ones when nothing else is left. */
 enum ec wal_prepared_drop(struct wal *w, bool only_idle, struct err *err)
 {
     enum ec ec = EC_OK;
@@ -41,7 +41,10 @@ enum ec wal_prepared_drop(struct wal *w, bool only_idle, struct err *err)
         w->prepared = NULL;
     if (w->segs.n == 0)
         w->record_max = 0;
+    bool idle = w->segs.n == 0;
     pthread_mutex_unlock(&w->mu);
+    if (idle || !only_idle)
+        wal_spares_drop(w);
     if (s != NULL) {
         ec = wal_segment_remove(w->io, w->dir, s, err);
         wal_segment_free(w->io, s);
@@ -50,13 +53,15 @@ enum ec wal_prepared_drop(struct wal *w, bool only_idle, struct err *err)
     return ec;
 }
 
-/* The oldest segment if all of it may go, else NULL. */
-static struct wal_segment *wal_release_next(struct wal *w, uint64_t lsn)
+/* The oldest segment if all of it may go, else NULL. It is closed, or belongs to a sync, or is
+ * dirty: a segment that may be kept is touched by nobody else any more. */
+static struct wal_segment *wal_release_next(struct wal *w, uint64_t lsn, bool *ret_keep)
 {
     pthread_mutex_lock(&w->mu);
     struct wal_segment *s = w->segs.n > 0 ? w->segs.p[0] : NULL;
     if (s != NULL && (s == w->cur || s->last_lsn > lsn))
         s = NULL;
+    *ret_keep = s != NULL && wal_spare_fits(w, s);
     pthread_mutex_unlock(&w->mu);
     return s;
 }
@@ -79,21 +84,26 @@ enum ec wal_release(struct wal *w, uint64_t lsn, struct err *err)
 {
     struct wal_segment *s;
     enum ec ec = EC_OK;
+    bool keep;
 
     wal_check(w);
     pthread_mutex_lock(&w->release_mu);
     wal_sealed_end(w, lsn);
     /* Only this function shortens the list at its head, and s is not the current one: it stays. */
-    while (ec == EC_OK && (s = wal_release_next(w, lsn)) != NULL) {
-        ec = wal_segment_remove(w->io, w->dir, s, err);
+    while (ec == EC_OK && (s = wal_release_next(w, lsn, &keep)) != NULL) {
+        ec = keep ? wal_segment_retire(w->io, w->dir, s, &keep, err)
+                  : wal_segment_remove(w->io, w->dir, s, err);
         if (ec != EC_OK)
             break;
         pthread_mutex_lock(&w->mu);
         ASSERT(w->segs.p[0] == s);
         w->segs.n--;
         memmove(w->segs.p, w->segs.p + 1, w->segs.n * sizeof(w->segs.p[0]));
-        wal_segment_drop(w, s);
+        if (!keep)
+            wal_segment_drop(w, s);
         pthread_mutex_unlock(&w->mu);
+        if (keep)
+            wal_spare_keep(w, s);
     }
     if (ec == EC_OK)
         ec = wal_prepared_drop(w, true, err);
@@ -144,6 +154,8 @@ enum ec wal_prepare_next(struct wal *w, struct err *err)
 
     wal_check(w);
     pthread_mutex_lock(&w->prepare_mu);
+    if (w->kept != NULL && atomic_load_explicit(&w->kept->off, memory_order_relaxed))
+        wal_spares_drop(w);
     pthread_mutex_lock(&w->mu);
     bool due = wal_next_due(w);
     uint64_t size = due ? wal_next_size(w) : 0;
@@ -151,10 +163,9 @@ enum ec wal_prepare_next(struct wal *w, struct err *err)
     pthread_mutex_unlock(&w->mu);
     if (due) {
         size = wal_round_up(MAX(size, record_max + WAL_SEGMENT_OVERHEAD));
-        ec = wal_segment_create(w->io, w->dir, wal_tenant(w), w->next_number, size, &s, err);
+        ec = wal_segment_next(w, size, true, &s, err);
     }
     if (s != NULL) {
-        w->next_number++;
         pthread_mutex_lock(&w->mu);
         w->prepared = s;
         if (w->cur != NULL && w->rotate_want)
@@ -173,6 +184,8 @@ void wal_usage(struct wal *w, uint64_t *ret_bytes, uint64_t *ret_segments)
     pthread_mutex_lock(&w->mu);
     for (size_t i = 0; i < w->segs.n; i++)
         bytes += w->segs.p[i]->bytes;
+    for (size_t i = 0; i < w->n_spares; i++)
+        bytes += w->spares[i]->bytes;
     *ret_segments = w->segs.n;
     if (w->prepared != NULL)
         bytes += w->prepared->bytes;

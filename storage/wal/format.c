@@ -15,9 +15,11 @@ enum {
     FH_FILE_BYTES = 32,
     FH_TENANT_N = 40,
     FH_TENANT = 48,
+    FH_STALE_END = 240,
     FH_SUM = 248,
 };
-static_assert(FH_TENANT + WAL_TENANT_BYTES_MAX <= FH_SUM, "tenant fits");
+static_assert(FH_TENANT + WAL_TENANT_BYTES_MAX <= FH_STALE_END, "tenant fits");
+static_assert(FH_STALE_END + 8 == FH_SUM, "stale end fits");
 static_assert(FH_SUM + 8 == WAL_FILE_HEADER_BYTES, "checksum ends the header");
 
 /* Record header. */
@@ -50,6 +52,7 @@ void wal_file_header_put(uint8_t out[WAL_FILE_HEADER_BYTES], const struct wal_fi
     put_u64le(out + FH_FILE_BYTES, h->file_bytes);
     put_u32le(out + FH_TENANT_N, (uint32_t)h->tenant_n);
     memcpy(out + FH_TENANT, h->tenant, h->tenant_n);
+    put_u64le(out + FH_STALE_END, h->stale_end);
     put_u64le(out + FH_SUM, hash64(out, FH_SUM));
 }
 
@@ -69,6 +72,7 @@ enum wal_header_state wal_file_header_get(
     h.number = get_u64le(in + FH_NUMBER);
     h.salt = get_u64le(in + FH_SALT);
     h.file_bytes = get_u64le(in + FH_FILE_BYTES);
+    h.stale_end = get_u64le(in + FH_STALE_END);
     h.tenant_n = get_u32le(in + FH_TENANT_N);
     if (h.tenant_n > WAL_TENANT_BYTES_MAX || h.number == 0 ||
         get_u32le(in + FH_DATA_OFFSET) != WAL_DATA_OFFSET)

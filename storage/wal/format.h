@@ -10,11 +10,14 @@
 
 #include "storage/wal.h"
 
-#define WAL_MAGIC               "VIVAWAL\n"
-#define WAL_VERSION             1u
-#define WAL_FILE_HEADER_BYTES   256u  /* one copy; sums to itself */
-#define WAL_FILE_HEADER_COPY    4096u /* offset of the second copy */
-#define WAL_DATA_OFFSET         8192u /* first record */
+#define WAL_MAGIC             "VIVAWAL\n"
+#define WAL_VERSION           1u
+#define WAL_FILE_HEADER_BYTES 256u  /* one copy; sums to itself */
+#define WAL_FILE_HEADER_COPY  4096u /* offset of the second copy */
+#define WAL_DATA_OFFSET       8192u /* first record */
+/* Written anew in every life of a file: both headers, and a page of zeros where the first record
+ * goes. A segment was used if, and only if, something is in that page. */
+#define WAL_HEAD_BYTES          12288u
 #define WAL_TENANT_BYTES_MAX    192u
 #define WAL_RECORD_HEADER_BYTES 48u
 #define WAL_RECORD_ALIGN        8u
@@ -33,6 +36,8 @@ enum wal_record_type {
 
 struct wal_file_header {
     uint64_t number, salt, file_bytes;
+    /* From WAL_HEAD_BYTES up to here may lie what the file held in a former life. 0: none. */
+    uint64_t stale_end;
     uint32_t version;
     size_t tenant_n;
     uint8_t tenant[WAL_TENANT_BYTES_MAX];

@@ -14,6 +14,7 @@
 #define WAL_SEGMENT_BYTES_MAX   (64u << 20)
 #define WAL_SEGMENT_BYTES_HASTY (1u << 20) /* of one that an append has to wait for */
 #define WAL_SEGMENT_BYTES_EARLY (4u << 20) /* from here on the next one is made early */
+#define WAL_SPARES_MAX          2u         /* of one log */
 #define WAL_IDLE_NS             (100 * NS_PER_MS)
 #define WAL_START_RECORD_BYTES  (WAL_RECORD_HEADER_BYTES + WAL_START_BODY_BYTES)
 #define WAL_SEGMENT_OVERHEAD    (WAL_DATA_OFFSET + WAL_START_RECORD_BYTES)
@@ -32,6 +33,7 @@ struct wal {
     char *tenant;
     size_t tenant_n;
     uint64_t bytes_min, bytes_max;
+    struct wal_spares *kept; /* what all logs may keep; NULL: nothing */
 
     pthread_mutex_t release_mu, tail_mu, prepare_mu, mu;
 
@@ -44,7 +46,9 @@ struct wal {
     /* Guarded by mu. `cur` and its pos are written under tail_mu as well. */
     struct wal_segment *cur; /* also the last of segs, or NULL */
     VEC(struct wal_segment *) segs;
-    VEC(struct wal_segment *) syncing; /* of the running wal_sync */
+    VEC(struct wal_segment *) syncing;          /* of the running wal_sync */
+    struct wal_segment *spares[WAL_SPARES_MAX]; /* retired: closed, under temporary names */
+    size_t n_spares;
     bool sync_running;
     uint64_t next_bytes; /* size of the next segment */
     /* What the log took between the last two rotations (0: not known), and takes since then. */
@@ -92,5 +96,19 @@ void wal_segment_drop(struct wal *w, struct wal_segment *s);
 /* Writes a mark behind the last record, if all of it is durable and no mark says so yet. tail_mu
  * held. */
 enum ec wal_mark_write(struct wal *w, uint8_t flags, bool *ret_written, struct err *err) MUST_USE;
-/* files.c: drops the prepared segment, always or only when the log owns nothing else. */
+/* files.c: drops the prepared segment and the spare ones, always or only when the log owns nothing
+ * else. */
 enum ec wal_prepared_drop(struct wal *w, bool only_idle, struct err *err) MUST_USE;
+
+/* recycle.c */
+
+/* May this released segment have another life, now? mu held. */
+bool wal_spare_fits(const struct wal *w, const struct wal_segment *s);
+/* Takes a retired segment over, or removes its file where there is no room. mu not held. */
+void wal_spare_keep(struct wal *w, struct wal_segment *s);
+void wal_spares_drop(struct wal *w);    /* removes all of them. mu not held */
+void wal_spares_abandon(struct wal *w); /* frees them, as a crash would leave them */
+/* The next segment, of `bytes` at least: out of a spare one or new. Exact: spare ones of more than
+ * twice that are removed. prepare_mu held. */
+enum ec wal_segment_next(
+    struct wal *w, uint64_t bytes, bool exact, struct wal_segment **ret, struct err *err) MUST_USE;

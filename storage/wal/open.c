@@ -61,7 +61,8 @@ static enum ec wal_open_files(struct wal *w, struct wal_recover *r, struct err *
             .pos = f->end_off,
             .first_lsn = f->started ? f->start.first_lsn : f->first_lsn,
             .last_lsn = MIN(f->last_lsn, f->cut_lsn),
-            .damaged = f->damaged};
+            .damaged = f->damaged,
+            .found = true};
         VEC_PUSH(&w->segs, kept);
     }
     return EC_OK;
@@ -130,6 +131,7 @@ static struct wal *wal_new(const struct wal_options *opt)
     w->bytes_min = wal_round_up(MAX(w->bytes_min, 2 * (uint64_t)WAL_DATA_OFFSET));
     w->bytes_max = wal_round_up(MAX(w->bytes_max, w->bytes_min));
     w->next_bytes = w->bytes_min;
+    w->kept = opt->spares;
     w->marked = true;
     pthread_mutex_init(&w->release_mu, NULL);
     pthread_mutex_init(&w->tail_mu, NULL);
@@ -170,6 +172,7 @@ void wal_abandon(struct wal *w)
     for (size_t i = 0; i < w->segs.n; i++)
         wal_segment_free(w->io, w->segs.p[i]);
     wal_segment_free(w->io, w->prepared);
+    wal_spares_abandon(w);
     VEC_FREE(&w->segs);
     VEC_FREE(&w->syncing);
     pthread_mutex_destroy(&w->release_mu);

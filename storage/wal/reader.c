@@ -150,7 +150,9 @@ static enum ec wal_reader_find(struct wal_reader *r, struct wal_item *item, stru
                 TRY(wal_reader_again(r, &again, err));
             if (again)
                 break; /* to look at the same place anew */
-            item->skipped_dirty = true;
+            item->skipped_any = true;
+            if (r->pos < WAL_HEAD_BYTES || r->pos >= r->head.stale_end)
+                item->skipped_dirty = true;
         }
     }
     return EC_OK;

@@ -27,7 +27,8 @@ enum wal_item_kind { WAL_ITEM_RECORD, WAL_ITEM_END };
 
 struct wal_item {
     enum wal_item_kind kind;
-    bool skipped_dirty; /* bytes before it that are neither zero nor a record */
+    bool skipped_any;   /* bytes before it that are neither zero nor a record */
+    bool skipped_dirty; /* the same, and no former life of the file explains them */
     bool body_ok;       /* the body's checksum holds (only when bodies are asked for) */
     uint64_t off;       /* of the record header; END: after the last record */
     struct wal_record_header h;

@@ -107,7 +107,7 @@ static enum ec wal_recover_index(struct wal_recover *r, struct wal_found *f, str
         f->damaged = true;
         f->empty = false;
         uint64_t end = MAX(f->end_off, (uint64_t)WAL_DATA_OFFSET);
-        if (item.skipped_dirty || end + WAL_RECORD_HEADER_BYTES > rd->file_bytes)
+        if (item.skipped_any || end + WAL_RECORD_HEADER_BYTES > rd->file_bytes)
             r->unknown_loss = true;
     }
     if (rd->unreadable > 0) {

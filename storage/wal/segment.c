@@ -48,6 +48,10 @@ bool wal_segment_name_parse(const char *name, const char *suffix, uint64_t *ret_
 
 static enum ec wal_salt_new(uint64_t *ret, struct err *err)
 {
+    if (DEFECT(DEFECT_REUSE_SALT)) {
+        *ret = 1;
+        return EC_OK;
+    }
     ssize_t n = getrandom(ret, sizeof(*ret), 0);
     if (n != (ssize_t)sizeof(*ret))
         return ERR_ERRNO(err, EC_INTERNAL, errno, "wal: no random numbers for a salt");
@@ -61,19 +65,21 @@ uint64_t wal_filled_take(void)
     return atomic_exchange_explicit(&wal_filled, 0, memory_order_relaxed);
 }
 
-/* Allocates and writes every byte: a sync in use then changes data only, no metadata. WHY not
- * fallocate alone: its extents are marked unwritten, and clearing the mark is a journal commit. */
+/* Allocates and writes every byte from zero_from on, and the head: a sync in use then changes data
+ * only, no metadata. WHY not fallocate alone: its extents are marked unwritten, and clearing the
+ * mark is a journal commit. */
 static enum ec wal_segment_fill(
-    struct io *io, int fd, const struct wal_file_header *h, struct err *err)
+    struct io *io, int fd, const struct wal_file_header *h, uint64_t zero_from, struct err *err)
 {
-    uint8_t head[WAL_DATA_OFFSET] = {0};
-    uint64_t behind = 0;
+    uint8_t head[WAL_HEAD_BYTES] = {0};
+    uint64_t behind = zero_from;
 
-    TRY(io_fallocate(io, "wal.segment_allocate", fd, 0, h->file_bytes, err));
+    if (zero_from < h->file_bytes)
+        TRY(io_fallocate(io, "wal.segment_allocate", fd, 0, h->file_bytes, err));
     wal_file_header_put(head, h);
     wal_file_header_put(head + WAL_FILE_HEADER_COPY, h);
     TRY(io_pwrite(io, "wal.segment_header", fd, head, sizeof(head), 0, err));
-    for (uint64_t at = WAL_DATA_OFFSET; at < h->file_bytes && !DEFECT(DEFECT_REUSE_SALT);) {
+    for (uint64_t at = zero_from; at < h->file_bytes;) {
         size_t n = (size_t)MIN(h->file_bytes - at, WAL_ZERO_BYTES);
         TRY(io_pwrite(io, "wal.segment_zero", fd, wal_zeros, n, at, err));
         at += n;
@@ -82,7 +88,8 @@ static enum ec wal_segment_fill(
             behind = at;
         }
     }
-    atomic_fetch_add_explicit(&wal_filled, h->file_bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(
+        &wal_filled, WAL_HEAD_BYTES + (h->file_bytes - zero_from), memory_order_relaxed);
     return io_fsync(io, "wal.segment_sync", fd, err);
 }
 
@@ -103,41 +110,26 @@ static enum ec wal_segment_publish(
     return ec;
 }
 
-/* Planted defect: a released file serves again, with what is in it. */
-static void wal_segment_recycle(struct io *io, const char *dir, const char *path)
+static struct wal_file_header wal_header_of(struct str tenant, uint64_t number, uint64_t bytes)
 {
-    CLEANUP(freep) char *old = wal_segment_path(dir, 0, ".old");
-    enum ec ec = io_rename(io, "defect.recycle", path, old, NULL);
-    (void)ec;
-}
-
-static bool wal_segment_recycled(struct io *io, const char *dir, const char *tmp)
-{
-    CLEANUP(freep) char *old = wal_segment_path(dir, 0, ".old");
-    return io_rename(io, "defect.recycle", old, tmp, NULL) == EC_OK;
-}
-
-enum ec wal_segment_create(struct io *io, const char *dir, struct str tenant, uint64_t number,
-    uint64_t bytes, struct wal_segment **ret, struct err *err)
-{
-    CLEANUP(freep) char *tmp = wal_segment_path(dir, number, WAL_SUFFIX_TMP);
-    CLEANUP(freep) char *path = wal_segment_path(dir, number, WAL_SUFFIX);
     struct wal_file_header h = {
         .number = number, .version = WAL_VERSION, .file_bytes = bytes, .tenant_n = tenant.n};
-    int fd;
 
-    ASSERT(bytes > WAL_DATA_OFFSET && bytes % WAL_SEGMENT_ALIGN == 0);
+    ASSERT(bytes >= WAL_HEAD_BYTES);
+    ASSERT(bytes % WAL_SEGMENT_ALIGN == 0);
     ASSERT(tenant.n <= WAL_TENANT_BYTES_MAX);
     memcpy(h.tenant, tenant.p, tenant.n);
-    TRY(wal_salt_new(&h.salt, err));
-    int truncate = O_TRUNC;
-    if (DEFECT(DEFECT_REUSE_SALT)) {
-        h.salt = 1;
-        if (wal_segment_recycled(io, dir, tmp))
-            truncate = 0;
-    }
-    TRY(io_open(io, "wal.segment_open", tmp, O_RDWR | O_CREAT | truncate, 0600, &fd, err));
-    enum ec ec = wal_segment_fill(io, fd, &h, err);
+    return h;
+}
+
+/* From an open file with a temporary name to a segment. Closes it, and removes what is there of it,
+ * when that fails. */
+static enum ec wal_segment_make(struct io *io, const char *dir, const char *tmp, int fd,
+    const struct wal_file_header *h, uint64_t zero_from, struct wal_segment **ret, struct err *err)
+{
+    CLEANUP(freep) char *path = wal_segment_path(dir, h->number, WAL_SUFFIX);
+
+    enum ec ec = wal_segment_fill(io, fd, h, zero_from, err);
     if (ec == EC_OK)
         ec = wal_segment_publish(io, dir, tmp, path, err);
     if (ec != EC_OK) {
@@ -146,14 +138,51 @@ enum ec wal_segment_create(struct io *io, const char *dir, struct str tenant, ui
         return ec;
     }
     struct wal_segment *s = xcalloc(1, sizeof(*s));
-    *s = (struct wal_segment){.number = number,
-        .salt = h.salt,
-        .bytes = bytes,
+    *s = (struct wal_segment){.number = h->number,
+        .salt = h->salt,
+        .bytes = h->file_bytes,
+        .stale_end = h->stale_end,
         .fd = fd,
         .pos = WAL_DATA_OFFSET,
         .path = TAKE_PTR(path)};
     *ret = s;
     return EC_OK;
+}
+
+enum ec wal_segment_create(struct io *io, const char *dir, struct str tenant, uint64_t number,
+    uint64_t bytes, struct wal_segment **ret, struct err *err)
+{
+    CLEANUP(freep) char *tmp = wal_segment_path(dir, number, WAL_SUFFIX_TMP);
+    struct wal_file_header h = wal_header_of(tenant, number, bytes);
+    int fd;
+
+    TRY(wal_salt_new(&h.salt, err));
+    TRY(io_open(io, "wal.segment_open", tmp, O_RDWR | O_CREAT | O_TRUNC, 0600, &fd, err));
+    return wal_segment_make(io, dir, tmp, fd, &h, WAL_HEAD_BYTES, ret, err);
+}
+
+enum ec wal_segment_recycle(struct io *io, const char *dir, struct str tenant, uint64_t number,
+    uint64_t bytes, const struct wal_segment *spare, struct wal_segment **ret, struct err *err)
+{
+    struct wal_file_header h = wal_header_of(tenant, number, MAX(bytes, spare->bytes));
+    int fd;
+
+    ASSERT(spare->fd < 0);
+    ASSERT(spare->number < number);
+    ASSERT(!spare->found && !spare->failed && !spare->spoilt && !spare->damaged);
+    h.stale_end = MAX(spare->stale_end, spare->pos);
+    ASSERT(h.stale_end <= spare->bytes);
+    enum ec ec;
+    do
+        ec = wal_salt_new(&h.salt, err);
+    while (ec == EC_OK && h.salt == spare->salt && !DEFECT(DEFECT_REUSE_SALT));
+    if (ec == EC_OK)
+        ec = io_open(io, "wal.recycle_open", spare->path, O_RDWR, 0, &fd, err);
+    if (ec != EC_OK) {
+        wal_unlink_try(io, spare->path);
+        return ec;
+    }
+    return wal_segment_make(io, dir, spare->path, fd, &h, spare->bytes, ret, err);
 }
 
 void wal_segment_close(struct io *io, struct wal_segment *s)
@@ -187,9 +216,6 @@ enum ec wal_segment_remove(
     if (s->damaged) {
         CLEANUP(freep) char *bad = wal_segment_path(dir, s->number, WAL_SUFFIX_BAD);
         ec = io_rename(io, "wal.segment_set_aside", s->path, bad, err);
-    } else if (DEFECT(DEFECT_REUSE_SALT)) {
-        wal_segment_recycle(io, dir, s->path);
-        ec = EC_OK;
     } else {
         ec = io_unlink(io, "wal.segment_unlink", s->path, err);
     }
@@ -198,6 +224,28 @@ enum ec wal_segment_remove(
     /* Each removal is durable before the next: else a crash could keep an older segment and not a
      * newer one, which looks like lost records. */
     return io_fsync_dir(io, "wal.remove_dir_sync", dir, err);
+}
+
+enum ec wal_segment_retire(
+    struct io *io, const char *dir, struct wal_segment *s, bool *ret_kept, struct err *err)
+{
+    CLEANUP(freep) char *tmp = wal_segment_path(dir, s->number, WAL_SUFFIX_TMP);
+
+    ASSERT(s->fd < 0);
+    *ret_kept = false;
+    if (io_rename(io, "wal.recycle_rename", s->path, tmp, NULL) != EC_OK)
+        return wal_segment_remove(io, dir, s, err);
+    /* Durable before the next removal, as of a segment that is deleted, and before the first write:
+     * a crash must not find a segment's name on a file that is about to be another one. */
+    enum ec ec = io_fsync_dir(io, "wal.recycle_dir_sync", dir, err);
+    if (ec != EC_OK) {
+        wal_unlink_try(io, tmp); /* its next release finds no file, and that is well */
+        return ec;
+    }
+    free(s->path);
+    s->path = TAKE_PTR(tmp);
+    *ret_kept = true;
+    return EC_OK;
 }
 
 enum ec wal_dir_make(struct io *io, const char *dir, struct err *err)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The live log of one tenant: append and group commit. files.c rotates and releases, open.c opens.
+ * The live log of one tenant: append and group commit. files.c rotates and releases, open.c opens,
+ * recycle.c keeps released segments for the next ones.
  *
- *     append -> current segment --full, rotate--> older segments --release--> gone
+ *     append -> current segment --full, rotate--> older segments --release--> gone, or spare
  *                 |  pwrite only                     |
  *                 +----------- wal_sync -------------+   oldest first, then durable_lsn moves
  *
@@ -105,12 +106,8 @@ static enum ec wal_segment_take(
         wal_segment_discard(w->io, s);
         s = NULL;
     }
-    if (s == NULL) {
-        ec = wal_segment_create(
-            w->io, w->dir, wal_tenant(w), w->next_number, wal_segment_size(w, need), &s, err);
-        if (ec == EC_OK)
-            w->next_number++;
-    }
+    if (s == NULL)
+        ec = wal_segment_next(w, wal_segment_size(w, need), false, &s, err);
     pthread_mutex_unlock(&w->prepare_mu);
     if (ec == EC_OK)
         *ret = s;
@@ -186,6 +183,7 @@ static void wal_tail_spoil(struct wal *w)
 {
     pthread_mutex_lock(&w->mu);
     struct wal_segment *s = w->cur;
+    s->spoilt = true;
     bool keep = s->last_lsn != 0 || s->syncs > 0;
     if (!keep) {
         ASSERT(w->segs.p[w->segs.n - 1] == s);

@@ -39,6 +39,7 @@ ROWS = [
     ("skip-dirsync", POWER, FAILED),
     ("ack-before-sync", POWER, FAILED),
     ("reuse-salt", POWER, FAILED),
+    ("recycle-before-commit", POWER, FAILED),
     ("trust-length", POWER, FAILED),
     ("retention-local-time", MODEL, FAILED),
     ("drop-on-rotation", POWER, FAILED),

@@ -90,6 +90,33 @@ static void act_rotate(struct world *w)
     world_send(w, 0, 16);
 }
 
+/* Heads that are sealed while the log goes on: their segments serve again. */
+static void prepare_recycle(struct world *w)
+{
+    w->spans = 150;
+    w->t.opt.wal_compress_level = 0;
+    w->t.opt.wal_segment_bytes_min = 64 << 10;
+    world_open(w);
+    world_send(w, 0, 2);
+}
+
+static void act_recycle(struct world *w)
+{
+    struct tenant *t = tenant_find(w->t.s, world_tenants[0]);
+    for (int turn = 0; turn < 3 && t != NULL; turn++) {
+        pthread_mutex_lock(&t->lock);
+        atomic_store(&t->hot, true);
+        tenant_seal(t, "test");
+        pthread_mutex_unlock(&t->lock);
+        struct err err = {0};
+        if (t->wal != NULL) /* a failure costs time: the append makes its segment itself */
+            (void)!wal_prepare_next(t->wal, &err);
+        world_send(w, 0, 2);
+        world_outcome(w, "flush", tenant_flush(t, true, &err), &err);
+    }
+    tenant_unref(t);
+}
+
 /* A record whose segment is written back in pieces. */
 static void prepare_large(struct world *w)
 {
@@ -641,6 +668,7 @@ const struct fault_case store_cases[] = {
     {"ingest", prepare_empty, act_ingest, store_verify},
     {"ingest-undo", prepare_ingest_undo, act_ingest_undo, store_verify},
     {"rotate", prepare_rotate, act_rotate, store_verify},
+    {"recycle", prepare_recycle, act_recycle, store_verify},
     {"large", prepare_large, act_large, store_verify},
     {"flush", prepare_flush, act_flush_twice, store_verify},
     {"flush-undo", prepare_flush_undo, act_flush_undo, store_verify},

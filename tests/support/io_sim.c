@@ -415,7 +415,9 @@ static int sim_stat_inode(struct io_sim *s, const struct sim_inode *i, struct io
 {
     if (i == NULL)
         return sim_leave(s, -1);
-    *ret = (struct io_stat){.size = i->now == NULL ? 0 : i->now->n, .is_dir = i->is_dir};
+    *ret = (struct io_stat){.size = i->now == NULL ? 0 : i->now->n,
+        .inode = (uint64_t)(uintptr_t)i,
+        .is_dir = i->is_dir};
     return sim_leave(s, 0);
 }
 

@@ -46,6 +46,7 @@ struct round {
     uint64_t seed;
     struct io_sim *sim;
     struct wal *w;
+    struct wal_spares spares;
     struct entry e[LEDGER_MAX]; /* by LSN */
     uint64_t released, last;    /* LSNs */
     uint64_t release_tried;     /* by a call that did not succeed */
@@ -101,6 +102,7 @@ static enum ec round_open(struct round *r, struct wal_recovery *ret)
         .tenant = STR("tenant"),
         .segment_bytes_min = 16 << 10,
         .segment_bytes_max = 32 << 10,
+        .spares = r->seed % 4 == 0 ? NULL : &r->spares,
         .lsn_floor = r->release_tried, /* a block holds them */
     };
     struct err err = {0};
@@ -221,6 +223,7 @@ static void step_release(struct round *r)
     uint64_t lsn = r->released + rnd(r, r->last - r->released + 1);
 
     uint64_t how = rnd(r, 4);
+    r->spares.off = rnd(r, 16) == 0;
     if (how < 2)
         (void)!wal_rotate(r->w, &err);
     else if (how == 2)
@@ -271,6 +274,16 @@ static void round_step(struct round *r)
         wrong(r, "an operation failed without a fault", (uint64_t)ec);
 }
 
+static uint64_t n_retired, n_headed;
+
+static void count_lives(void *ctx, const char *op, const char *site, const char *path)
+{
+    (void)ctx, (void)op, (void)path;
+    n_retired += strcmp(site, "wal.recycle_rename") == 0;
+    n_headed += strcmp(site, "wal.segment_header") == 0;
+    n_headed -= strcmp(site, "wal.segment_open") == 0; /* a new file */
+}
+
 static unsigned round_run(uint64_t seed)
 {
     struct round *r = xcalloc(1, sizeof(*r));
@@ -278,6 +291,8 @@ static unsigned round_run(uint64_t seed)
 
     r->seed = seed;
     r->sim = io_sim_new(seed);
+    r->spares.bytes_max = 256 << 10;
+    io_sim_hook(r->sim, count_lives, NULL);
     r->next_key = 1;
     if (round_open(r, &rec) == EC_OK) {
         for (unsigned life = 0; life < 4 && r->wrong == NULL; life++) {
@@ -292,6 +307,8 @@ static unsigned round_run(uint64_t seed)
     io_sim_die_at(r->sim, 0);
     wal_abandon(r->w);
     io_sim_free(r->sim);
+    if (r->spares.bytes != 0)
+        wrong(r, "bytes of spare segments are not given back", r->spares.bytes);
     if (r->wrong != NULL)
         fail_msg("WAL_CRASH_SEED=%llu after %u crashes: %s: %llu", (unsigned long long)seed,
             r->crashes, r->wrong, (unsigned long long)r->wrong_lsn);
@@ -315,7 +332,8 @@ static void test_crash__acknowledged_records_survive(void **state)
     printf("seeds from %llu\n", (unsigned long long)first);
     for (uint64_t i = 0; i < n; i++)
         crashes += round_run(first + i);
-    printf("%u crash states\n", crashes);
+    printf("%u crash states, %llu segments retired, %lld recycled\n", crashes,
+        (unsigned long long)n_retired, (long long)n_headed);
     assert_true(rounds != NULL || crashes >= 2000);
 }
 

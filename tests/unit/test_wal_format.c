@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The format on disk does not drift: files of version 1 open for ever, and the worked example of
+ * The format on disk does not drift: files of version 1, also one that had a life before, open for
+ * ever, and the worked example of
  * FORMAT.md is a segment that this code reads, and writes byte for byte but for the salt.
  *
  * UPDATE=1 writes the golden files anew; only for a new version, beside the old ones. */
@@ -16,9 +17,10 @@
 #include "unit.h"
 #include "wal_util.h"
 
-#define GOLDEN     TESTS_DIR "/golden/wal/v1"
-#define FORMAT     TESTS_DIR "/../storage/wal/FORMAT.md"
-#define EXAMPLE_AT "<!-- example -->"
+#define GOLDEN       TESTS_DIR "/golden/wal/v1"
+#define GOLDEN_AGAIN TESTS_DIR "/golden/wal/v1-again"
+#define FORMAT       TESTS_DIR "/../storage/wal/FORMAT.md"
+#define EXAMPLE_AT   "<!-- example -->"
 
 static const uint32_t golden_skip[] = {2, 3, 300};
 
@@ -97,6 +99,55 @@ static void test_format__version_1_opens_for_ever(void **state)
     assert_int_equal(r->attr_bytes_max, 2048);
     assert_int_equal(r->n_skip, ARRAY_LEN(golden_skip));
     assert_memory_equal(r->skip, golden_skip, sizeof(golden_skip));
+    wal_abandon(w);
+    wal_seen_deinit(&seen);
+    tmpdir_free(dir);
+}
+
+/* Segment 1 with five records serves again as segment 3, with two. */
+static void again_write(const char *dir)
+{
+    struct wal_spares spares = {.bytes_max = 1 << 20};
+    struct wal_options opt = {
+        .dir = dir, .tenant = STR("golden"), .segment_bytes_min = 16 << 10, .spares = &spares};
+    struct wal_recovery rec;
+    struct err err = {0};
+    struct wal *w;
+    uint64_t lsn = 0;
+
+    assert_ok(wal_open(&opt, NULL, NULL, &rec, &w, &err), err);
+    for (unsigned segment = 0; segment < 3; segment++) {
+        uint64_t released = lsn;
+        for (unsigned i = 0; i < (segment == 0 ? 5 : 2); i++)
+            wal_util_append(w, ++lsn, 1400, 0);
+        wal_util_sync(w, lsn);
+        assert_ok(wal_release(w, released, &err), err);
+        wal_rotate_soon(w);
+        if (segment < 2)
+            assert_ok(wal_prepare_next(w, &err), err);
+    }
+    assert_ok(wal_close(w, &err), err);
+}
+
+static void test_format__a_recycled_segment_opens_for_ever(void **state)
+{
+    static const char name[] = "0000000000000003.wal";
+    struct wal_seen seen = {0};
+    struct wal_recovery rec;
+    char *dir = tmpdir_new();
+
+    (void)state;
+    if (getenv("UPDATE") != NULL) {
+        again_write(dir);
+        copy_file(tmpdir_path(dir, name), tmpdir_path(GOLDEN_AGAIN, name));
+    }
+    copy_file(tmpdir_path(GOLDEN_AGAIN, name), tmpdir_path(dir, name));
+    struct wal *w = golden_open(dir, &seen, &rec, "golden");
+    assert_int_equal(rec.records, 2);
+    assert_int_equal(rec.segments, 1);
+    assert_int_equal(rec.torn_tails + rec.damaged_records + rec.set_aside, 0);
+    wal_seen_check(&seen, 8, 1400);
+    wal_seen_check(&seen, 9, 1400);
     wal_abandon(w);
     wal_seen_deinit(&seen);
     tmpdir_free(dir);
@@ -223,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_format__version_1_opens_for_ever),
+        cmocka_unit_test(test_format__a_recycled_segment_opens_for_ever),
         cmocka_unit_test(test_format__the_worked_example_is_a_segment),
         cmocka_unit_test(test_format__headers_with_wrong_fields_are_refused),
     };

@@ -20,6 +20,7 @@ struct shared {
     _Atomic bool stop;
     _Atomic uint64_t appended, acked, failures;
     uint64_t release_to;
+    struct wal_spares spares;
 };
 
 static void *appender_main(void *arg)
@@ -83,12 +84,13 @@ static enum ec run(struct io *io, const char *dir, uint64_t release_to, struct s
         .dir = dir,
         .tenant = STR("t"),
         .segment_bytes_min = 16 << 10,
-        .segment_bytes_max = 64 << 10};
+        .segment_bytes_max = 64 << 10,
+        .spares = &s->spares};
     struct wal_recovery rec;
     struct err err = {0};
     pthread_t t[4];
 
-    *s = (struct shared){.release_to = release_to};
+    *s = (struct shared){.release_to = release_to, .spares.bytes_max = 256 << 10};
     pthread_mutex_init(&s->tenant, NULL);
     assert_ok(wal_open(&opt, NULL, NULL, &rec, &s->w, &err), err);
     pthread_create(&t[0], NULL, appender_main, s);
@@ -102,10 +104,11 @@ static enum ec run(struct io *io, const char *dir, uint64_t release_to, struct s
     pthread_join(t[3], NULL);
     enum ec ec = wal_close(s->w, &err);
     pthread_mutex_destroy(&s->tenant);
+    assert_int_equal(s->spares.bytes, 0);
     return ec;
 }
 
-static void test_threads__all_records_come_back(void **state)
+static void all_come_back(uint64_t release_to)
 {
     struct shared *s = xcalloc(1, sizeof(*s));
     struct wal_seen seen = {0};
@@ -115,19 +118,30 @@ static void test_threads__all_records_come_back(void **state)
     char *dir = tmpdir_new();
     struct wal_options opt = {.dir = dir, .tenant = STR("t")};
 
-    (void)state;
-    assert_int_equal(run(NULL, dir, 300, s), EC_OK);
+    assert_int_equal(run(NULL, dir, release_to, s), EC_OK);
     assert_int_equal(s->failures, 0);
     assert_ok(wal_open(&opt, wal_seen_add, &seen, &rec, &w, &err), err);
     assert_int_equal(rec.damaged_records + rec.torn_tails + rec.set_aside, 0);
     assert_int_equal(wal_last_lsn(w), RECORDS);
-    assert_true(seen.n >= RECORDS - 300);
-    for (uint64_t lsn = 301; lsn <= RECORDS; lsn++)
+    assert_true(seen.n >= RECORDS - release_to);
+    for (uint64_t lsn = release_to + 1; lsn <= RECORDS; lsn++)
         wal_seen_check(&seen, lsn, 200 + lsn % 900);
     wal_abandon(w);
     wal_seen_deinit(&seen);
     tmpdir_free(dir);
     free(s);
+}
+
+static void test_threads__all_records_come_back(void **state)
+{
+    (void)state;
+    all_come_back(300);
+}
+
+static void test_threads__released_segments_serve_again_meanwhile(void **state)
+{
+    (void)state;
+    all_come_back(RECORDS - 20);
 }
 
 static void test_threads__syncs_may_fail_under_way(void **state)
@@ -158,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads__all_records_come_back),
+        cmocka_unit_test(test_threads__released_segments_serve_again_meanwhile),
         cmocka_unit_test(test_threads__syncs_may_fail_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

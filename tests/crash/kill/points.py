@@ -65,6 +65,7 @@ EXCUSED = {
     "rw.forget_unlink": "an endpoint that is gone from the configuration, the same",
     "backup.close": "a file that opens and has no size, the same",
     "backup.drop_log": "a release of segments between two steps of a snapshot: seldom",
+    "backup.drop_moved": "the same, of the segment that it is at",
     "block.write_back": "blocks of many MiB",
     "catalog.mkdir": "LMDB's own folder: catalog.commit and catalog.committed stand for it",
     "catalog.stat": "the same",

@@ -72,7 +72,7 @@ struct state {
     bool sound; /* nothing may look wrong: its catalog was the last one, or it has recovered */
 };
 
-static uint64_t n_states, n_lives, n_ops, n_deep, n_damaged;
+static uint64_t n_states, n_lives, n_ops, n_deep, n_damaged, n_retired, n_recycled;
 
 static struct life *life_now; /* for the report */
 
@@ -470,10 +470,29 @@ static void life_restart(struct life *l)
     life_compare(l);
 }
 
+/* Flushes of sealed heads while the log goes on: its segments serve again. */
+static void life_seal(struct life *l, struct str tenant)
+{
+    struct tenant *t = tenant_find(l->w->s, tenant);
+    if (t == NULL)
+        return;
+    trail(l, "seal, append, flush what is sealed, prepare");
+    pthread_mutex_lock(&t->lock);
+    tenant_seal(t, "age");
+    pthread_mutex_unlock(&t->lock);
+    tenant_unref(t);
+    prepare_step(l->w->s);
+    for (uint64_t n = sim_draw(&l->rng, 6); n > 0; n--)
+        life_append(l);
+    flush_some(l->w->s);
+    if (sim_draw(&l->rng, 2) == 0)
+        prepare_step(l->w->s);
+}
+
 static void life_step(struct life *l)
 {
     struct err err = {0};
-    uint64_t what = sim_draw(&l->rng, 40);
+    uint64_t what = sim_draw(&l->rng, 41);
     struct str tenant = str_from(ledger_tenants[sim_draw(&l->rng, LEDGER_TENANTS)]);
     if (what < 24) {
         life_append(l);
@@ -487,17 +506,19 @@ static void life_step(struct life *l)
     } else if (what < 31) {
         trail(l, "prepare");
         prepare_step(l->w->s);
-    } else if (what < 35) {
+    } else if (what < 33) {
+        life_seal(l, tenant);
+    } else if (what < 36) {
         trail(l, "flush");
         life_expect(l,
             store_flush(l->w->s, sim_draw(&l->rng, 3) == 0 ? (struct str){0} : tenant, &err),
             "flush", &err);
-    } else if (what < 37) {
+    } else if (what < 38) {
         trail(l, "compact");
         life_expect(l, store_compact(l->w->s, &err), "compaction", &err);
-    } else if (what < 38) {
+    } else if (what < 39) {
         life_retain(l);
-    } else if (what < 39 && sim_draw(&l->rng, 3) == 0) {
+    } else if (what < 40 && sim_draw(&l->rng, 3) == 0) {
         life_restart(l);
     } else {
         life_compare(l);
@@ -508,8 +529,8 @@ static void life_step(struct life *l)
  * log's is held there. */
 static bool site_is_open(const char *site, bool *ret_blocks_too)
 {
-    static const char *const appends[] = {
-        "catalog.commit", "catalog.committed", "block.del_rename", "block.del_unlink"};
+    static const char *const appends[] = {"catalog.commit", "catalog.committed", "block.del_rename",
+        "block.del_unlink", "wal.recycle_rename", "wal.recycle_dir_sync"};
     static const char *const all[] = {"wal.sync", "block.create", "block.write", "block.fsync",
         "block.rename", "block.rename_sync", "compact.rename", "compact.rename_sync"};
     *ret_blocks_too = false;
@@ -543,6 +564,9 @@ static void life_hook(void *ctx, const char *op, const char *site)
     n_ops++;
     l->site = site;
     (void)op;
+    n_retired += strcmp(site, "wal.recycle_rename") == 0;
+    n_recycled += strcmp(site, "wal.segment_header") == 0;
+    n_recycled -= strcmp(site, "wal.segment_open") == 0; /* made, not recycled */
     /* LMDB syncs for real, hence fewer of its states. */
     bool look = option.op == 0 ? l->w->lmdb_dir == NULL || l->op % 16 == 0 : option.op == l->op;
     for (unsigned k = 0; k < option.images && look; k++) {
@@ -652,12 +676,13 @@ static int run(uint64_t first, uint64_t step)
             fflush(stdout);
         }
     }
-    printf(
-        "power: seeds from %llu, every %llu: %llu crash states (%llu of them crashes of a "
-        "recovery, %llu with a damaged file), %llu operations of %llu lives, 0 failed; %.1f s of CPU, %.0f states a second\n",
+    printf("power: seeds from %llu, every %llu: %llu crash states (%llu of them crashes of a "
+           "recovery, %llu with a damaged file), %llu operations of %llu lives, %llu log segments "
+           "recycled of %llu kept, 0 failed; %.1f s of CPU, %.0f states a second\n",
         (unsigned long long)first, (unsigned long long)step, (unsigned long long)n_states,
         (unsigned long long)n_deep, (unsigned long long)n_damaged, (unsigned long long)n_ops,
-        (unsigned long long)n_lives, cpu_seconds(), (double)n_states / cpu_seconds());
+        (unsigned long long)n_lives, (unsigned long long)n_recycled, (unsigned long long)n_retired,
+        cpu_seconds(), (double)n_states / cpu_seconds());
     return 0;
 }
 
