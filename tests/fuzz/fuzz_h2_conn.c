@@ -45,6 +45,11 @@ static void answer_grpc(void *ctx, struct exchange *ex)
     grpc_finish(ex, 0, STR(""), (struct bytes){0});
 }
 
+static void tidy(void)
+{
+    unlink(where.sun_path);
+}
+
 static void start(void)
 {
     struct err err = {0};
@@ -73,6 +78,7 @@ static void start(void)
         fprintf(stderr, "fuzz_h2_conn: %s\n", err_msg(&err));
         abort();
     }
+    atexit(tidy);
 }
 
 static int dial(void)
