@@ -3,7 +3,7 @@
 SECONDS ?= 60
 MESON_BUILD = build/meson
 
-.PHONY: build run test nightly oracle bench lint format asan tsan fuzz clean install
+.PHONY: build run test nightly oracle bench lint format asan tsan fuzz coverage clean install
 
 build:
 	@scripts/bootstrap build
@@ -60,6 +60,11 @@ fuzz:
 	@scripts/bootstrap build fuzz
 	@scripts/build fuzz
 	@scripts/fuzz $(SECONDS) $(TARGET)
+
+# make coverage [FILES=blocks]: what the tests reach of the parts that must not fail.
+coverage:
+	@scripts/bootstrap build test
+	@scripts/coverage $(if $(FILES),--files $(FILES))
 
 install: build
 	@meson install -C $(MESON_BUILD) --no-rebuild
