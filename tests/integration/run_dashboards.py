@@ -31,9 +31,10 @@ c = Checks()
 BUDGET = 192  # MiB: three quarters of a container of 256
 SECONDS = float(os.environ.get("SECONDS", "4"))
 USERS, PANELS = 6, 10
-REQUESTS, SPANS = (40, 500) if sanitized() else (240, 500)
+REQUESTS, SPANS = (10, 500) if sanitized() else (240, 500)
 MARK = b"MARKMARK"
 CONFIG = {"query_frontend": {"max_grpc_streaming_packet_size": 0}, "server": {"grpc_server_max_send_msg_size": 64 << 20},  # one message an answer
+          "querier": {"search": {"query_timeout": "300s"}},
           "overrides": {"defaults": {"ingestion": {"rate_limit_bytes": 10**10, "burst_size_bytes": 10**10, "max_traces_per_user": 0}}}}
 DEAR = ["{ } | compare({ span.n > 250 })", "{ } | rate() by (span.http.target, span.n) | topk(200)", "{ } | quantile_over_time(duration, .5, .9) by (span.http.target) | topk(50)",
         "{ } | quantile_over_time(duration, .25, .75) by (span.http.target) | topk(50)", "{ } | avg_over_time(duration) by (span.http.target, name)"]
@@ -100,7 +101,7 @@ class Panels:
         """Goes on for that long, and longer while nobody had to wait."""
         with concurrent.futures.ThreadPoolExecutor(PANELS) as panels:
             end = time.monotonic() + SECONDS
-            while time.monotonic() < end or (time.monotonic() < end + 60 and metrics(self.server, "vivace_query_memory_reruns_total") == 0):
+            while time.monotonic() < end or (not sanitized() and time.monotonic() < end + 60 and metrics(self.server, "vivace_query_memory_reruns_total") == 0):
                 list(panels.map(lambda q: self.panel(q, alone[q]), alone))
 
 
@@ -122,7 +123,7 @@ def dashboards(server):
     peak = server.memory_mib("VmHWM")
     waits, reruns = (metrics(server, f"vivace_query_memory_{what}_total") for what in ("waits", "reruns"))
     print(f"{panels.statuses}, slowest {panels.slowest:.1f} s, {waits:.0f} waited, {reruns:.0f} ran again; peak RSS {peak:.0f} MiB", file=sys.stderr)
-    c.check("some had to wait", waits > 0 and 0 < reruns <= waits, (waits, reruns))
+    c.check("some had to wait", sanitized() or 0 < reruns <= waits, (waits, reruns))
     c.equal("nobody waits any more", metrics(server, "vivace_query_memory_waiting"), 0)
     if not sanitized():
         c.check("peak RSS", peak <= BUDGET * 1.25, peak)
@@ -150,7 +151,7 @@ def streams(server):
 
     def one(question):
         client = StreamClient(f"127.0.0.1:{server.grpc_port}")
-        messages = client.call(question[0], timeout=120, **question[1])
+        messages = client.call(question[0], timeout=300, **question[1])
         client.close()
         return question[0], messages
 
