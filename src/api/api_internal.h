@@ -54,6 +54,7 @@ struct query_job {
     int64_t started_ns;
     int64_t began_ns; /* this run asked for a thread; while it waits: since when */
     int64_t timeout_ns;
+    bool warned;      /* the answer's headers say that it is partial */
     bool api_timeout; /* it is query_frontend.api_timeout, which answers with words of its own */
     int64_t client_deadline_ns; /* gRPC: monotonic; 0: none */
     uint64_t key;               /* of its tenant, for the pool */

@@ -450,9 +450,9 @@ def canceling():
             alone = time.monotonic() - began
             for how in ("cancel", "deadline"):
                 with c.case(how):
-                    call = s.open("Search", timeout=60 if how == "cancel" else 0.1, **HEAVY)
-                    c.check("runs", wait_for(lambda: gauge(server, "Search") == 1, 5) is not None)
+                    call = s.open("Search", timeout=60 if how == "cancel" else min(0.1, alone / 3), **HEAVY)
                     if how == "cancel":
+                        c.check("runs", wait_for(lambda: gauge(server, "Search") == 1, 5) is not None)
                         call.cancel()
                     try:
                         for _ in call:
