@@ -178,7 +178,8 @@ static bool h1_head(struct exchange *ex, struct MHD_Connection *m, const char *m
     ex->is_head = str_eqz(ex->req.method, "HEAD");
     MHD_get_connection_values_n(m, MHD_HEADER_KIND, h1_header, ex);
     enum ec ec = exchange_set_target(ex, ex->req.raw_path);
-    if (ec == EC_LIMIT || ex->header_refused || ex->req.method.p == NULL) {
+    if (ec == EC_LIMIT || ex->header_refused || ex->req.method.p == NULL ||
+        ex->req.raw_path.p == NULL) {
         exchange_refuse(ex, 503, "server is out of memory for requests\n");
         return false;
     }

@@ -186,11 +186,11 @@ static void test_body__a_refusal_says_when_to_come_again(void **state)
 {
     (void)state;
     unsigned n_refused = 0;
-    char text[1000] = "?a";
+    char text[4000] = "?a"; /* a long one is an allocation of its own */
     memset(text + 2, 'a', sizeof(text) - 2);
     query = text;
     for (uint64_t left = 0; left < 9000; left += 250) {
-        for (size_t n = 2; n < sizeof(text); n += 8) {
+        for (size_t n = 2; n < sizeof(text); n += n < 1000 ? 8 : 500) {
             struct http_answer a;
             struct str after;
             char was = text[n];
@@ -199,7 +199,8 @@ static void test_body__a_refusal_says_when_to_come_again(void **state)
             post("", bytes_n(zeros, 10000), false, &a);
             budget_give(&fx.budget, taken);
             text[n] = was;
-            assert_true(a.status == 503 || a.status == 200);
+            if (a.status != 200)
+                assert_int_equal(a.status, 503);
             assert_true(answer_header(&a, "retry-after", &after));
             assert_str(after, a.status == 503 ? "5" : "7");
             n_refused += a.status == 200;
