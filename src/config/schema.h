@@ -48,6 +48,7 @@ enum key_target {
 #define KEY_SECRET 1 /* masked when printed */
 #define KEY_OLD    2 /* no key of Tempo 3.0: printed only when set */
 #define KEY_OWN    4 /* no key of Tempo: refused by -config.portable */
+#define KEY_SIGNED 8 /* a duration that may be negative */
 
 struct block;
 

@@ -136,11 +136,12 @@ static enum ec validate_numbers(const struct config *c, struct err *err)
     return EC_OK;
 }
 
-static enum ec validate_frontend(const struct config *c, struct err *err)
+static enum ec validate_frontend(struct config *c, struct err *err)
 {
     char after[40], cutoff[40];
     int64_t shards = doc_int(c->doc, "query_frontend.trace_by_id.query_shards");
     int64_t search_after = doc_int(c->doc, "query_frontend.search.query_backend_after");
+    c->query_end_cutoff = MAX(c->query_end_cutoff, 0);
     if (c->query_end_cutoff > 0 && c->query_end_cutoff >= search_after) {
         duration_format_go(search_after, after);
         duration_format_go(c->query_end_cutoff, cutoff);
@@ -294,7 +295,8 @@ static void refuse_key(void *ctx, const struct key *k, const char *path, size_t 
             "failed parsing config: failed to parse configFile %.300s: line %u: %s is no key of Tempo",
             r->c->file == NULL ? "" : r->c->file, n->line, path);
     struct value v;
-    if (k->type == KT_DURATION && k->decision != KEY_N && doc_value(r->c->doc, path, &v) && v.i < 0)
+    if (k->type == KT_DURATION && k->decision != KEY_N && (k->flags & KEY_SIGNED) == 0 &&
+        doc_value(r->c->doc, path, &v) && v.i < 0)
         r->ec = ERR(r->err, EC_INVALID, INIT "%s must not be negative", path);
     if (k->decision != KEY_R)
         return;

@@ -165,6 +165,10 @@ static void test_load__accepted_forms(void **state)
     assert_loads(&l);
     assert_int_equal(l.c->block_bytes_max, 15000000);
     loaded_free(&l);
+    LOAD(&l, LOCAL "query_frontend: {query_end_cutoff: -5m}\n"); /* Tempo: into the future */
+    assert_loads(&l);
+    assert_int_equal(l.c->query_end_cutoff, 0);
+    loaded_free(&l);
     LOAD(&l, "x: &s {trace: {backend: local, local: {path: /b}, wal: {path: /w}}}\n");
     assert_int_equal(l.ec, EC_INVALID); /* x is no key */
     loaded_free(&l);
