@@ -127,20 +127,41 @@ static void test_budget__the_listed_ones_are_a_tree(void **state)
     assert_string_equal(s.text, "");
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+enum { N = 4096, EACH = 16 << 10 }; /* 64 MiB */
+
+static void fill(void **p)
+{
+    for (int i = 0; i < N; i++)
+        memset(p[i] = xmalloc(EACH), 1, EACH);
+}
+
+/* Frees all but one of 64, which keeps the heap from shrinking by itself. */
+static void thin(void **p)
+{
+    for (int i = 0; i < N; i++)
+        if (i % 64 != 63)
+            free(p[i]);
+}
+
+static void rest(void **p)
+{
+    for (int i = 63; i < N; i += 64)
+        free(p[i]);
+    free(p);
+}
+#endif
+
 /* What large work leaves behind goes back to the kernel, though small things live among it. */
 static void test_memory__freed_pages_go_back(void **state)
 {
     (void)state;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    enum { N = 4096, EACH = 16 << 10 }; /* 64 MiB */
     struct memory_stats before, after;
     void **p = xcalloc(N, sizeof(*p));
     memory_settle(false);
-    for (int i = 0; i < N; i++)
-        memset(p[i] = xmalloc(EACH), 1, EACH);
-    for (int i = 0; i < N; i++)
-        if (i % 64 != 63)
-            free(p[i]);
+    fill(p);
+    thin(p);
     memory_stats(&before);
     assert_true(before.resident > 64u << 20);
     assert_true(before.kept > 60u << 20);
@@ -158,9 +179,7 @@ static void test_memory__freed_pages_go_back(void **state)
     memory_settle(true);
     memory_stats(&after);
     assert_true(after.resident < before.resident - (6u << 20));
-    for (int i = 63; i < N; i += 64)
-        free(p[i]);
-    free(p);
+    rest(p);
 #endif
 }
 
@@ -170,23 +189,17 @@ static void test_memory__what_was_in_use_goes_back_when_freed(void **state)
 {
     (void)state;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    enum { N = 4096, EACH = 16 << 10 }; /* 64 MiB */
     struct memory_stats before, after;
     void **p = xcalloc(N, sizeof(*p));
-    for (int i = 0; i < N; i++)
-        memset(p[i] = xmalloc(EACH), 1, EACH);
+    fill(p);
     memory_settle(false);
     memory_settle(true); /* nothing can go back now */
     memory_stats(&before);
-    for (int i = 0; i < N; i++)
-        if (i % 64 != 63)
-            free(p[i]);
+    thin(p);
     memory_settle(false);
     memory_stats(&after);
     assert_true(after.resident < before.resident - (56u << 20));
-    for (int i = 63; i < N; i += 64)
-        free(p[i]);
-    free(p);
+    rest(p);
 #endif
 }
 
@@ -195,17 +208,13 @@ static void test_memory__some_is_kept_while_there_is_work(void **state)
 {
     (void)state;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    enum { N = 4096, EACH = 16 << 10 }; /* 64 MiB */
     struct memory_stats before, after;
     void **p = xcalloc(N, sizeof(*p));
     memory_settle(false);
     memory_settle(true);
     memory_keep(96 << 20);
-    for (int i = 0; i < N; i++)
-        memset(p[i] = xmalloc(EACH), 1, EACH);
-    for (int i = 0; i < N; i++)
-        if (i % 64 != 63)
-            free(p[i]);
+    fill(p);
+    thin(p);
     memory_stats(&before);
     memory_settle(false);
     memory_stats(&after);
@@ -215,9 +224,7 @@ static void test_memory__some_is_kept_while_there_is_work(void **state)
     memory_stats(&after);
     assert_true(after.resident < before.resident - (56u << 20));
     memory_keep(0);
-    for (int i = 63; i < N; i += 64)
-        free(p[i]);
-    free(p);
+    rest(p);
 #endif
 }
 
