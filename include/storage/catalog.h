@@ -24,6 +24,10 @@ struct catalog_options {
 enum ec catalog_open(const struct catalog_options *opt, struct catalog **ret, struct err *err)
     MUST_USE;
 void catalog_close(struct catalog *c); /* NULL allowed */
+/* Nothing will be asked for some time: its pages no longer count as the process's memory. They stay
+ * in the kernel's page cache, from where the next question gets its own. Does nothing while the
+ * catalog is in use, or was not since the last time. */
+void catalog_rest(struct catalog *c);
 
 /* Adds and removes blocks of one tenant in one durable transaction. */
 enum ec catalog_commit(struct catalog *c, struct str tenant, const struct block_facts *adds,

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/io.h"
@@ -42,7 +43,8 @@ struct catalog {
     char *dir;
     uint64_t map_bytes; /* guarded by lock */
     pthread_rwlock_t lock;
-    MDB_env *env; /* guarded by lock; NULL after a reopen that failed */
+    MDB_env *env;         /* guarded by lock; NULL after a reopen that failed */
+    _Atomic bool touched; /* pages were looked at since catalog_rest; relaxed: a hint */
     MDB_dbi dbi[TABLES];
 };
 
@@ -181,6 +183,19 @@ static int catalog_env_reopen(struct catalog *c)
     return catalog_env_open(c);
 }
 
+/* Maps the file anew: bytes 0 is as large as another process made it. lock held for writing. An
+ * environment whose mapping failed has none, and LMDB would not notice. */
+static int catalog_remap(struct catalog *c, uint64_t bytes)
+{
+    MDB_envinfo info;
+    int rc = mdb_env_set_mapsize(c->env, bytes);
+    if (rc != 0)
+        return catalog_env_reopen(c);
+    if (mdb_env_info(c->env, &info) == 0)
+        c->map_bytes = info.me_mapsize;
+    return 0;
+}
+
 /* A seal for what the file is now. lock held, or the catalog not shared yet. */
 static void catalog_seal(const struct catalog *c, MDB_env *env)
 {
@@ -237,6 +252,17 @@ void catalog_close(struct catalog *c)
     free(c);
 }
 
+void catalog_rest(struct catalog *c)
+{
+    catalog_check(c);
+    if (!atomic_exchange_explicit(&c->touched, false, memory_order_relaxed) ||
+        pthread_rwlock_trywrlock(&c->lock) != 0)
+        return;
+    if (c->env != NULL)
+        (void)catalog_remap(c, c->map_bytes); /* without one, whoever wants it next is told */
+    pthread_rwlock_unlock(&c->lock);
+}
+
 /* Writing. */
 
 typedef int (*catalog_write_fn)(struct catalog *c, MDB_txn *txn, void *arg);
@@ -246,6 +272,7 @@ static int catalog_write_once(struct catalog *c, catalog_write_fn fn, void *arg,
     MDB_txn *txn;
 
     pthread_rwlock_rdlock(&c->lock);
+    atomic_store_explicit(&c->touched, true, memory_order_relaxed);
     *ret_env = c->env;
     int rc = c->env == NULL ? MDB_PANIC : mdb_txn_begin(c->env, NULL, 0, &txn);
     if (rc == 0) {
@@ -268,14 +295,9 @@ static int catalog_mend(struct catalog *c, int rc, MDB_env *env, bool *reopened)
     if (c->env != env) {
         rc = 0; /* another thread has replaced it already */
     } else if (rc == MDB_MAP_FULL && c->map_bytes < CATALOG_MAP_BYTES_MAX) {
-        rc = mdb_env_set_mapsize(c->env, c->map_bytes * 2);
-        if (rc == 0)
-            c->map_bytes *= 2;
+        rc = catalog_remap(c, c->map_bytes * 2);
     } else if (rc == MDB_MAP_RESIZED) {
-        MDB_envinfo info;
-        rc = mdb_env_set_mapsize(c->env, 0);
-        if (rc == 0 && mdb_env_info(c->env, &info) == 0)
-            c->map_bytes = info.me_mapsize;
+        rc = catalog_remap(c, 0);
     } else if (catalog_is_fatal(rc) && !*reopened) {
         *reopened = true;
         rc = catalog_env_reopen(c);
@@ -409,6 +431,7 @@ static enum ec catalog_read_begin(struct catalog *c, MDB_txn **ret, struct err *
     for (int i = 0; i < 2; i++) {
         bool reopened = true; /* a reader does not reopen: the next writer, or the owner, does */
         pthread_rwlock_rdlock(&c->lock);
+        atomic_store_explicit(&c->touched, true, memory_order_relaxed);
         MDB_env *env = c->env;
         int rc = env == NULL ? MDB_PANIC : mdb_txn_begin(env, NULL, MDB_RDONLY, ret);
         if (rc == 0)

@@ -87,8 +87,10 @@ static enum ec catalog_load(struct store *s, struct err *err)
     enum ec ec = catalog_open(&opt, &s->catalog, err);
     if (ec == EC_OK)
         ec = catalog_each(s->catalog, catalog_take, s, err);
-    if (ec == EC_OK)
+    if (ec == EC_OK) {
+        catalog_rest(s->catalog);
         return EC_OK;
+    }
     if (ec != EC_CORRUPT && ec != EC_INVALID)
         return err_prefix(err, "catalog %s", s->catalog_dir);
     log_event(LOG_ERROR, "catalog is damaged: rebuilding it from the blocks",

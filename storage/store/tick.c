@@ -186,13 +186,25 @@ static bool tenants_hot(struct store *s)
     return hot;
 }
 
+/* Memory that only work needs goes back. */
+static void tick_settle(struct store *s)
+{
+    bool resting = !tenants_hot(s) && atomic_load(&s->jobs) == 0;
+    memory_settle(resting);
+    if (!resting || pthread_mutex_trylock(&s->catalog_lock) != 0)
+        return;
+    if (s->catalog != NULL)
+        catalog_rest(s->catalog);
+    pthread_mutex_unlock(&s->catalog_lock);
+}
+
 static void tick_check(struct store *s, int64_t now_ns, const struct tenant_list *all)
 {
     disk_check(s);
     bool give_back = atomic_load(&s->wal_spares.off) && atomic_load(&s->wal_spares.bytes) > 0;
     for (size_t i = 0; give_back && i < all->n; i++)
         prepare_kick(all->p[i]); /* it removes files, which a tick does not */
-    memory_settle(!tenants_hot(s) && atomic_load(&s->jobs) == 0);
+    tick_settle(s);
     retention_clock_check(s);
     for (size_t i = 0; i < all->n; i++)
         tenant_seal_due(all->p[i], now_ns);

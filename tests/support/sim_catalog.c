@@ -207,6 +207,7 @@ enum ec __real_catalog_commit(struct catalog *c, struct str tenant, const struct
 enum ec __real_catalog_each(struct catalog *c,
     enum ec (*each)(void *ctx, struct str tenant, const struct block_facts *f, struct err *err),
     void *ctx, struct err *err);
+void __real_catalog_rest(struct catalog *c);
 enum ec __wrap_catalog_open(
     const struct catalog_options *opt, struct catalog **ret, struct err *err);
 void __wrap_catalog_close(struct catalog *c);
@@ -215,6 +216,7 @@ enum ec __wrap_catalog_commit(struct catalog *c, struct str tenant, const struct
 enum ec __wrap_catalog_each(struct catalog *c,
     enum ec (*each)(void *ctx, struct str tenant, const struct block_facts *f, struct err *err),
     void *ctx, struct err *err);
+void __wrap_catalog_rest(struct catalog *c);
 
 static bool is_real(void)
 {
@@ -268,6 +270,12 @@ void __wrap_catalog_close(struct catalog *c)
         __real_catalog_close(c);
     else
         free(c);
+}
+
+void __wrap_catalog_rest(struct catalog *c)
+{
+    if (is_real())
+        __real_catalog_rest(c);
 }
 
 static void commit_check(

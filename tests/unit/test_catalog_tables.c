@@ -324,6 +324,49 @@ static void test_catalog__a_flipped_bit_is_not_believed(void **state)
     }
 }
 
+/* KiB of this process's memory that are pages of the file. */
+static unsigned resident_kib(const char *path)
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[1024];
+    unsigned sum = 0, kib;
+    bool ours = false;
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        if (strchr(line, '-') != NULL && strstr(line, "kB") == NULL)
+            ours = strstr(line, path) != NULL;
+        else if (ours && sscanf(line, "Rss: %u kB", &kib) == 1)
+            sum += kib;
+    }
+    fclose(f);
+    return sum;
+}
+
+static void test_catalog__at_rest_it_holds_no_pages(void **state)
+{
+    enum { BLOCKS = 20000 };
+    struct block_facts *f = xcalloc(BLOCKS, sizeof(*f));
+    struct err err = {0};
+    unsigned n = 0;
+    for (unsigned i = 0; i < BLOCKS; i++)
+        f[i] = facts_of(i);
+    struct catalog *c = open_catalog(*state, 0);
+    assert_ok(catalog_commit(c, STR("t"), f, BLOCKS, NULL, 0, &err), err);
+    for (int round = 0; round < 2; round++) {
+        const char *path = tmpdir_path(*state, "data.mdb");
+        assert_ok(catalog_each(c, each_tally, &n, &err), err);
+        assert_true(resident_kib(path) > 1024);
+        catalog_rest(c);
+        assert_true(resident_kib(path) < 256);
+    }
+    assert_int_equal(n, 2 * BLOCKS);
+    f[0] = facts_of(BLOCKS);
+    assert_ok(catalog_commit(c, STR("t"), f, 1, NULL, 0, &err), err);
+    assert_int_equal(count_blocks(c, NULL), BLOCKS + 1);
+    catalog_close(c);
+    free(f);
+}
+
 static enum ec each_stop(void *ctx, struct str tenant, const struct block_facts *f, struct err *err)
 {
     (void)tenant, (void)f;
@@ -415,6 +458,8 @@ static void *reader_main(void *arg)
         w->bad += catalog_each(w->c, each_count, &n, &err) != EC_OK;
         w->bad += n < before || n % 8 != 0; /* whole commits only */
         before = n;
+        if (i % 16 == 0)
+            catalog_rest(w->c);
     }
     return NULL;
 }
@@ -451,6 +496,7 @@ int main(void)
         T(test_catalog__a_destroyed_file_is_corrupt),
         T(test_catalog__a_cut_file_is_corrupt),
         T(test_catalog__a_flipped_bit_is_not_believed),
+        T(test_catalog__at_rest_it_holds_no_pages),
         T(test_catalog__each_can_be_stopped),
         T(test_catalog__a_killed_reader_does_not_stay),
         T(test_catalog__threads_share_it),
