@@ -30,6 +30,7 @@ WAYS = {
     "block.set_aside": ("bad block", None),
     "wal.segment_set_aside": ("bad segment", None),
     "catalog.rebuild_remove": ("bad catalog", None),
+    "catalog.seal_break": ("no seal", None),
     "store.foreign_list": ("foreign block", None),
     "store.foreign_stat": ("foreign block", None),
     "wal.read_page": ("fault", "wal.read:pread:1:EIO"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways to kill points that plain load does not reach: damaged and foreign files before the start, features
 that are switched on for one cycle, the offline check. None of them may cost an acked span."""
+import base64
 import http.client
 import http.server
 import json
@@ -42,6 +43,8 @@ def prepare(run, plan):
         elif data.exists():
             with open(data, "r+b") as f:
                 f.write(b"\xa5" * 8192)
+    elif what == "no seal":
+        (store / "catalog" / "data.seal").unlink(missing_ok=True)
     elif what == "foreign block":
         folder = server.data_dir / "other" / str(uuid.UUID(int=7))
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,12 +102,13 @@ def set_limits(run):
 
 
 def send_large(run):
-    """Of a tenant that nobody looks at: its segment is written in pieces."""
-    body = request_pb(request([span(attributes={"x": run.random.randbytes(400000).hex()})]))
+    """Of a tenant that nobody looks at: its segment is new, and filled in pieces. A file that was used before need not be."""
+    noise = base64.b64encode(run.random.randbytes(2400000)).decode()
+    body = request_pb(request([span(attributes={"x": noise})]))
     conn = http.client.HTTPConnection("127.0.0.1", run.server.otlp_http, timeout=5)
     try:
         conn.request("POST", "/v1/traces", body, {"Content-Type": "application/x-protobuf",
-                                                  "X-Scope-OrgID": "large"})
+                                                  "X-Scope-OrgID": f"large-{run.done}"})
         conn.getresponse().read()
     except (OSError, http.client.HTTPException):
         pass  # killed at its point
