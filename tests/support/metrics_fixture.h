@@ -14,7 +14,8 @@ static struct err err;
 #define T0    UINT64_C(1700000000000000000) /* where random spans start, a few at 0 */
 #define RANGE UINT64_C(70000000)
 
-static struct pool *query_pool; /* may stay NULL */
+static struct pool *query_pool;        /* may stay NULL */
+static bool (*query_looks)(void *arg); /* may stay NULL: called now and then during a query */
 
 struct run {
     struct arena arena;
@@ -34,6 +35,7 @@ static inline enum ec try_query(struct run *u, struct query_cache *cache, struct
         .pool = query_pool,
         .arena = &u->arena,
         .budget = &u->budget,
+        .canceled = query_looks,
         .cache = cache};
     req.q = q;
     if (budget_bytes != 0) /* on top of what the query's text took */

@@ -233,6 +233,49 @@ static void test_heads__are_counted_from_where_they_grew(void **state)
     query_cache_free(cache);
 }
 
+static struct head *grows; /* once, when the query looks whether it is canceled */
+
+static bool grow_before_the_range(void *arg)
+{
+    (void)arg;
+    if (grows != NULL) {
+        plain_later_ns = 0 - 2 * RANGE;
+        head_grow(TAKE_PTR(grows), 56, 1, 1056);
+        plain_later_ns = 0;
+    }
+    return false;
+}
+
+/* While the first slice is counted the second one's group gets a span that starts before the range:
+ * what is kept of it says how many rows it is of, and that the range has cut them. */
+static void test_heads__that_grow_during_a_query_are_kept_as_they_were_read(void **state)
+{
+    static const char text[] = "{ } | rate() by (name)";
+    struct query_cache *cache = query_cache_new(NULL, 16 << 20);
+    struct head *h = plain_head(57, PART_GROUP_ROWS + 10);
+    struct part *parts[] = {head_part(h)};
+    struct metrics_request range = whole, wide = whole;
+    struct run u;
+    (void)state;
+    range.exemplars = wide.exemplars = 0; /* a range's own */
+    range.start_ns -= RANGE / 2;
+    wide.start_ns -= 3 * RANGE;
+    grows = h;
+    query_looks = grow_before_the_range;
+    query(&u, cache, parts, 1, text, range);
+    assert_null(grows);
+    assert_int_equal(u.r.stats.inspected_spans, PART_GROUP_ROWS + 11);
+    run_end(&u);
+    query_looks = NULL;
+    assert_int_equal(query_cache_entries(cache), 2);
+    ask_both(cache, parts, 1, text, range);
+    assert_int_equal(query_cache_entries(cache), 2); /* found again */
+    ask_both(cache, parts, 1, text, wide);
+    assert_int_equal(query_cache_entries(cache), 3);
+    part_unref(parts[0]);
+    query_cache_free(cache);
+}
+
 /* Blocks 0 and 1 hold the same spans, 2 others: what is counted of one depends on who else is
  * there. */
 static void test_shared_traces__are_not_in_a_partial(void **state)
@@ -321,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_windows__that_move_find_whole_blocks_again),
         cmocka_unit_test(test_heads__are_never_behind),
         cmocka_unit_test(test_heads__are_counted_from_where_they_grew),
+        cmocka_unit_test(test_heads__that_grow_during_a_query_are_kept_as_they_were_read),
         cmocka_unit_test(test_shared_traces__are_not_in_a_partial),
         cmocka_unit_test(test_exemplars__are_as_many_as_asked_for),
         cmocka_unit_test(test_limits__hold_for_what_is_kept),
