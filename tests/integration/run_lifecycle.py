@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import own_time  # noqa: E402
 from checks import Checks  # noqa: E402
 from otlp import get, post, request, request_pb, span, window  # noqa: E402
-from server import STOP_SECONDS, Server, program, sanitized  # noqa: E402
+from server import STOP_SECONDS, Server, patience, program, sanitized  # noqa: E402
 from stop_clients import Clients, Grpc, Http  # noqa: E402
 
 c = Checks()
@@ -189,6 +190,33 @@ def bad_folders():
         other.discard()
 
 
+def foreign_folders():
+    """Of another owner: one clear line that says which. Of its own: the same data is served, without any privilege."""
+    if os.geteuid() != 0:
+        print("skipped: only root can make folders of another owner", file=sys.stderr)
+        return
+    nobody = 65534
+    with Server() as server:
+        s = span()
+        c.equal("stored", post(server, request([s])).status, 200)
+        server.stop()
+        shutil.copy(program(), server.folder / "vivace")  # where it lies nobody may have no way
+        server.folder.chmod(0o755)
+        server.prefix = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups", "sh", "-c", 'exec ./vivace "$@"']
+        for folder in (server.data_dir, server.wal_dir):
+            before = len(server.log_text())
+            server.spawn()
+            c.equal(f"{folder.name}: refuses to start", server.process.wait(10 * patience()), 1)
+            errors = [line for line in server.log_text()[before:].splitlines() if "level=error" in line]
+            c.check(f"{folder.name}: one line that says which", len(errors) == 1 and "Permission denied" in errors[0] and str(folder) in errors[0],
+                    server.log_text()[before:])
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, nobody, nobody)
+        server.start()
+        c.equal("its own: served", get(server, f"/api/traces/{s['traceId']}").status, 200)
+        c.equal("its own: taken", post(server, request([span()])).status, 200)
+
+
 def command_line():
     def run(*args):
         done = subprocess.run([program(), *args], capture_output=True, text=True, timeout=20,
@@ -298,7 +326,7 @@ def retention():
 
 def main():
     for function in (judge_of_a_stop, clean_stop, replay_in_time, stop_under_load, stop_with_a_hundred_clients, idle_connections_do_not_delay, signals,
-                     second_process, bad_folders, command_line, overrides_file, retention):
+                     second_process, bad_folders, foreign_folders, command_line, overrides_file, retention):
         c.run(function.__name__, function)
     c.finish()
 
