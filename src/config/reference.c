@@ -167,7 +167,7 @@ void config_reference(struct buf *out)
         "\n## The per-tenant file\n"
         "\n`overrides.per_tenant_override_config` names a file with the top key `overrides`, below it one entry per tenant,\n"
         "`\"*\"` for all tenants without one, with the keys of `overrides.defaults` or the flat ones. An entry replaces the\n"
-        "defaults as a whole: what it does not set is 0, and a tenant with rate 0 can ingest nothing. `rate_strategy` and\n"
+        "defaults as a whole, as in Tempo 3.0.3: what it does not set is 0, and a tenant with rate 0 can ingest nothing. `rate_strategy` and\n"
         "`max_condition_groups_per_tag_query` always come from the defaults. `overrides.inherit_defaults: true` fills\n"
         "what is not set from the defaults.\n"
         "\n## Environment expansion\n"
