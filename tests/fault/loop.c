@@ -376,18 +376,25 @@ static void sites_report(void)
 
 /* ---- main ---- */
 
-static void usage(void)
+static void usage(FILE *out)
 {
-    fprintf(stderr, "fault_loop [--all] [--seed N] [--case NAME] [--op [library:]OP] "
-                    "[--errno NAME] [--site SITE] [--nth N] [--once|--ever]"
-                    " [--sites FILE]\n");
-    exit(2);
+    fprintf(out,
+        "fault_loop [--all] [--seed N] [--case NAME] [--op [library:]OP] [--errno NAME] [--site SITE]\n"
+        "           [--nth N] [--once|--ever] [--sites FILE]\n"
+        "Fails calls of scenarios, one at a time, and looks at what is left.\n"
+        "    --all             every call, errno and mode; else each call site, the rest by chance\n"
+        "    --seed N          of that chance (%llu)\n"
+        "    --case, --op, --site, --errno, --nth N, --once, --ever    only these\n"
+        "    --sites FILE      which sites there are (tests/fault/sites.txt)\n"
+        "A problem is printed as a command line. TEST_LOG=1: the store's log.\n",
+        (unsigned long long)want.seed);
+    exit(out == stdout ? 0 : 2);
 }
 
 static const char *value_of(int argc, char **argv, int *i)
 {
     if (++*i >= argc)
-        usage();
+        usage(stderr);
     return argv[*i];
 }
 
@@ -396,7 +403,7 @@ static int errno_asked(const char *name)
     for (size_t i = 0; i < ARRAY_LEN(errnos); i++)
         if (strcmp(errnos[i].name, name) == 0)
             return errnos[i].errnum;
-    usage();
+    usage(stderr);
     return 0;
 }
 
@@ -404,7 +411,9 @@ static void arguments(int argc, char **argv)
 {
     want.sites = SITES;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--all") == 0)
+        if (strcmp(argv[i], "--help") == 0)
+            usage(stdout);
+        else if (strcmp(argv[i], "--all") == 0)
             want.all = true;
         else if (strcmp(argv[i], "--once") == 0)
             want.once_only = true;
@@ -425,7 +434,7 @@ static void arguments(int argc, char **argv)
         else if (strcmp(argv[i], "--sites") == 0)
             want.sites = value_of(argc, argv, &i);
         else
-            usage();
+            usage(stderr);
     }
 }
 

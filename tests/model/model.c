@@ -386,10 +386,23 @@ static int run(uint64_t first, uint64_t step)
     return 0;
 }
 
+static int usage(FILE *out)
+{
+    fprintf(out,
+        "model [--ops N] [--jobs N] [--seed N]\n"
+        "Random operations on a simulated store, whose answers are compared with a list of spans.\n"
+        "    --ops N    as many operations, of lives one after another (%llu)\n"
+        "    --jobs N   processes\n"
+        "    --seed N   that life alone; with --ops the first one (the time)\n"
+        "A failure prints --seed. SIM_LOG=1: the store's log.\n",
+        (unsigned long long)option.ops);
+    return out == stdout ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"ops", 1, NULL, 'o'}, {"seed", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'}, {0}};
+    static const struct option longs[] = {{"help", 0, NULL, 'h'}, {"ops", 1, NULL, 'o'},
+        {"seed", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'}, {0}};
     bool ops_given = false, seed_given = false;
     option.seed = (uint64_t)time(NULL) * 1000;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -399,7 +412,7 @@ int main(int argc, char **argv)
         else if (c == 'o' || c == 'r')
             *(c == 'o' ? &option.ops : &option.seed) = v;
         else
-            return 2;
+            return usage(c == 'h' ? stdout : stderr);
         ops_given = ops_given || c == 'o';
         seed_given = seed_given || c == 'r';
     }

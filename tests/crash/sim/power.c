@@ -686,11 +686,27 @@ static int run(uint64_t first, uint64_t step)
     return 0;
 }
 
+static void usage(FILE *out)
+{
+    fprintf(out,
+        "power [--states N] [--images N] [--jobs N] [--lmdb N] [--seed N] [--lives N] [--op N]\n"
+        "Cuts the power at every operation of a simulated store's life, and opens what is left.\n"
+        "    --states N   as many crash states, of lives one after another (%llu)\n"
+        "    --lives N    as many lives instead\n"
+        "    --images N   of each operation (%u)\n"
+        "    --jobs N     processes\n"
+        "    --lmdb N     every Nth life has LMDB itself, the others a catalog in memory (%u)\n"
+        "    --seed N     that life alone; with --states or --lives the first one (the time)\n"
+        "    --op N       that operation alone\n"
+        "A failure prints --seed and --op. SIM_LOG=1: the store's log. SIM_FSCK=1: what fsck says.\n",
+        (unsigned long long)option.states, option.images, option.lmdb_every);
+}
+
 static void options_read(int argc, char **argv)
 {
-    static const struct option longs[] = {{"states", 1, NULL, 's'}, {"images", 1, NULL, 'i'},
-        {"seed", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'}, {"op", 1, NULL, 'o'},
-        {"lmdb", 1, NULL, 'l'}, {"lives", 1, NULL, 'n'}, {0}};
+    static const struct option longs[] = {{"help", 0, NULL, 'h'}, {"states", 1, NULL, 's'},
+        {"images", 1, NULL, 'i'}, {"seed", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'},
+        {"op", 1, NULL, 'o'}, {"lmdb", 1, NULL, 'l'}, {"lives", 1, NULL, 'n'}, {0}};
     bool seed_given = false, states_given = false;
     option.seed = (uint64_t)time(NULL) * 1000 + 1;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -707,8 +723,10 @@ static void options_read(int argc, char **argv)
             option.lives = v;
         else if (c == 'r' || c == 'o')
             *(c == 'r' ? &option.seed : &option.op) = v;
-        else
-            exit(2);
+        else {
+            usage(c == 'h' ? stdout : stderr);
+            exit(c == 'h' ? 0 : 2);
+        }
         seed_given = seed_given || c == 'r';
         states_given = states_given || c == 's';
     }
