@@ -216,13 +216,23 @@ static bool in_range(const struct told *t, size_t i)
 }
 
 /* What is kept knows of the traces that its blocks share with each other. */
-static bool pair_wanted(void *arg, size_t i, size_t k)
+enum { OUT_OF_RANGE, IN_RANGE, KEPT_OUT_OF_RANGE, KEPT };
+
+static bool kinds_of(const struct told *t, size_t n, struct shared_kinds *ret)
 {
-    const struct told *t = arg;
     const struct kept *kept = t->x->kept;
-    if (kept != NULL && !kept->counting && kept->inside[i] && kept->inside[k])
-        return false;
-    return in_range(t, i) || in_range(t, k);
+    *ret = (struct shared_kinds){
+        .of = ARENA_ARRAY(t->x->c->ctx->arena, n, uint8_t),
+        .with = {[OUT_OF_RANGE] = 1 << IN_RANGE | 1 << KEPT,
+            [IN_RANGE] = 1 << OUT_OF_RANGE | 1 << IN_RANGE | 1 << KEPT_OUT_OF_RANGE | 1 << KEPT,
+            [KEPT_OUT_OF_RANGE] = 1 << IN_RANGE,
+            [KEPT] = 1 << OUT_OF_RANGE | 1 << IN_RANGE},
+    };
+    for (size_t i = 0; ret->of != NULL && i < n; i++) {
+        bool known = kept != NULL && !kept->counting && kept->inside[i];
+        ret->of[i] = (uint8_t)((known ? KEPT_OUT_OF_RANGE : OUT_OF_RANGE) + in_range(t, i));
+    }
+    return ret->of != NULL;
 }
 
 static enum ec pair_told(
@@ -252,12 +262,13 @@ static enum ec find_pairs(
 {
     struct told told = {.x = x, .r = r};
     struct shared_peer *peers = ARENA_ARRAY(&r->arena, n, struct shared_peer);
-    if (peers == NULL)
+    struct shared_kinds kinds;
+    if (peers == NULL || !kinds_of(&told, n, &kinds))
         return over_budget(err);
     for (size_t i = 0; i < n; i++)
         if (r->sources[i].part != NULL)
             peers[i] = (struct shared_peer){.source = &r->sources[i], .info = r->sources[i].info};
-    TRY(shared_find_all(x->c->ctx, peers, pair_wanted, pair_told, &told, ret_all, err));
+    TRY(shared_find_all(x->c->ctx, peers, &kinds, pair_told, &told, ret_all, err));
     for (size_t i = 0; i < told.n && *ret_all; i++) {
         enum ec ec = EC_OK;
         if (i % 64 == 0)

@@ -5,6 +5,7 @@
  * Why it may stop early: candidates come in descending order of their start within one part, and a
  * trace's true start is never later than that. Once `limit` results start after the next candidate,
  * nothing better follows. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -305,14 +306,29 @@ struct pieces {
     size_t n, cap;
 };
 
-static bool pair_wanted(void *arg, size_t i, size_t k)
+/* Where a part lies: a pair matters when together it is in range and goes beyond it. */
+enum { ALL_BEFORE, ALL_INSIDE, ALL_AFTER, BEYOND };
+
+static bool kinds_of(const struct search *s, struct shared_kinds *ret)
 {
-    const struct search *s = ((struct pieces *)arg)->s;
     const struct search_request *r = s->req;
-    const struct part_info *a = &s->sources[i].info, *b = &s->sources[k].info;
-    uint64_t from = MIN(a->min_start_ns, b->min_start_ns);
-    uint64_t to = MAX(a->max_end_ns, b->max_end_ns);
-    return !outside(r, from, to) && (from < r->start_ns || to > r->end_ns);
+    static const uint32_t with[] = {
+        [ALL_BEFORE] = 1 << ALL_INSIDE | 1 << ALL_AFTER | 1 << BEYOND,
+        [ALL_INSIDE] = 1 << ALL_BEFORE | 1 << ALL_AFTER | 1 << BEYOND,
+        [ALL_AFTER] = 1 << ALL_BEFORE | 1 << ALL_INSIDE | 1 << BEYOND,
+        [BEYOND] = 1 << ALL_BEFORE | 1 << ALL_INSIDE | 1 << ALL_AFTER | 1 << BEYOND,
+    };
+    static_assert(sizeof(with) == sizeof(ret->with), "each kind has a row");
+    memcpy(ret->with, with, sizeof(with));
+    ret->of = ARENA_ARRAY(s->ctx->arena, s->ctx->n_parts, uint8_t);
+    for (size_t i = 0; ret->of != NULL && i < s->ctx->n_parts; i++) {
+        const struct part_info *p = &s->sources[i].info;
+        ret->of[i] = p->max_end_ns < r->start_ns   ? ALL_BEFORE
+                     : p->min_start_ns > r->end_ns ? ALL_AFTER
+                     : goes_beyond(r, p)           ? BEYOND
+                                                   : ALL_INSIDE;
+    }
+    return ret->of != NULL;
 }
 
 static enum ec add_piece(
@@ -350,12 +366,13 @@ static enum ec visit_pieces(struct search *s, struct err *err)
     if (ctx->n_parts < 2 || (s->req->start_ns == 0 && s->req->end_ns == 0))
         return EC_OK;
     struct shared_peer *peers = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct shared_peer);
-    if (peers == NULL)
+    struct shared_kinds kinds;
+    if (peers == NULL || !kinds_of(s, &kinds))
         return over_budget(err);
     for (size_t i = 0; i < ctx->n_parts; i++)
         if (s->sources[i].part != NULL)
             peers[i] = (struct shared_peer){.source = &s->sources[i], .info = s->sources[i].info};
-    TRY(shared_find(ctx, peers, pair_wanted, add_piece, &p, &s->across_all, err));
+    TRY(shared_find(ctx, peers, &kinds, add_piece, &p, &s->across_all, err));
     /* What a source shares with one that goes beyond the range is known by now. WHY it matters: a
      * store may hold a thousand times what is in range. */
     for (size_t i = 0; i < ctx->n_parts && s->across_all; i++)

@@ -99,6 +99,8 @@ static uint32_t memo_done(const struct key *k)
 struct finder {
     const struct query_ctx *ctx;
     const struct shared_peer *peers;
+    const struct shared_kinds *wanted; /* NULL: all pairs */
+    uint32_t kinds;                    /* bits of the kinds that there are */
     shared_fn tell;
     void *arg;
     uint32_t n_lookups;
@@ -291,16 +293,29 @@ static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
     return EC_OK;
 }
 
+/* The next part after k with which i is a wanted pair; n_parts: none. */
+static size_t next_peer(const struct finder *f, size_t i, size_t k)
+{
+    const struct shared_kinds *w = f->wanted;
+    size_t n = f->ctx->n_parts;
+    if (w != NULL && (w->with[w->of[i]] & f->kinds) == 0)
+        return n;
+    for (k++; k < n; k++)
+        if ((w == NULL || shared_kinds_want(w, i, k)) && !peer_absent(&f->peers[k]))
+            return k;
+    return n;
+}
+
 /* Are the traces of all pairs that nothing is remembered of within what a query may ask? */
-static bool all_whole(const struct finder *f, shared_wanted_fn wanted)
+static bool all_whole(const struct finder *f)
 {
     const struct shared_peer *p = f->peers;
     uint64_t n = 0;
     for (size_t i = 0; i < f->ctx->n_parts; i++) {
-        for (size_t k = i + 1; k < f->ctx->n_parts && !peer_absent(&p[i]); k++) {
+        if (peer_absent(&p[i]))
+            continue;
+        for (size_t k = i; (k = next_peer(f, i, k)) < f->ctx->n_parts;) {
             struct key key;
-            if (peer_absent(&p[k]) || (wanted != NULL && !wanted(f->arg, i, k)))
-                continue;
             uint32_t n_traces = p[looked_up(f, i, k)].info.n_traces;
             pair_key(f, i, k, &key);
             n += n_traces - MIN(n_traces, memo_done(&key));
@@ -311,14 +326,13 @@ static bool all_whole(const struct finder *f, shared_wanted_fn wanted)
     return true;
 }
 
-static enum ec find(struct finder *f, shared_wanted_fn wanted, struct err *err)
+static enum ec find(struct finder *f, struct err *err)
 {
-    const struct query_ctx *ctx = f->ctx;
-    const struct shared_peer *peers = f->peers;
-    for (size_t i = 0; i < ctx->n_parts; i++) {
-        for (size_t k = i + 1; k < ctx->n_parts && !peer_absent(&peers[i]); k++) {
-            if (peer_absent(&peers[k]) || (wanted != NULL && !wanted(f->arg, i, k)))
-                continue;
+    for (size_t i = 0; i < f->ctx->n_parts; i++) {
+        for (size_t k = i; !peer_absent(&f->peers[i]);) { /* it may turn out unreadable */
+            k = next_peer(f, i, k);
+            if (k == f->ctx->n_parts)
+                break;
             enum ec ec = pair(f, i, k, err);
             if (!source_unreadable(ec))
                 TRY(ec);
@@ -329,25 +343,37 @@ static enum ec find(struct finder *f, shared_wanted_fn wanted, struct err *err)
     return EC_OK;
 }
 
-enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
-    shared_wanted_fn wanted, shared_fn fn, void *arg, bool *ret_all, struct err *err)
+static void finder_init(struct finder *f, const struct query_ctx *ctx,
+    const struct shared_peer *peers, const struct shared_kinds *wanted, shared_fn fn, void *arg)
 {
-    struct finder f = {.ctx = ctx, .peers = peers, .tell = fn, .arg = arg};
-    f.whole = all_whole(&f, wanted);
-    TRY(find(&f, wanted, err));
+    *f = (struct finder){.ctx = ctx, .peers = peers, .wanted = wanted, .tell = fn, .arg = arg};
+    for (size_t i = 0; wanted != NULL && i < ctx->n_parts; i++) {
+        ASSERT(wanted->of[i] < SHARED_KINDS);
+        f->kinds |= 1u << wanted->of[i];
+    }
+}
+
+enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
+    const struct shared_kinds *wanted, shared_fn fn, void *arg, bool *ret_all, struct err *err)
+{
+    struct finder f;
+    finder_init(&f, ctx, peers, wanted, fn, arg);
+    f.whole = all_whole(&f);
+    TRY(find(&f, err));
     *ret_all = f.whole && !f.given_up;
     return EC_OK;
 }
 
 enum ec shared_find_all(const struct query_ctx *ctx, const struct shared_peer *peers,
-    shared_wanted_fn wanted, shared_fn fn, void *arg, bool *ret_all, struct err *err)
+    const struct shared_kinds *wanted, shared_fn fn, void *arg, bool *ret_all, struct err *err)
 {
-    struct finder f = {.ctx = ctx, .peers = peers, .tell = fn, .arg = arg};
+    struct finder f;
+    finder_init(&f, ctx, peers, wanted, fn, arg);
     *ret_all = false;
-    if (!all_whole(&f, wanted))
+    if (!all_whole(&f))
         return EC_OK;
     f.whole = true;
-    TRY(find(&f, wanted, err));
+    TRY(find(&f, err));
     *ret_all = !f.given_up;
     return EC_OK;
 }
@@ -457,11 +483,12 @@ enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t
     if (ctx->n_parts < 2)
         return EC_OK;
     enum ec ec = open_peers(&c, ctx, start_ns, end_ns, err);
-    struct finder f = {
-        .ctx = ctx, .peers = c.peers, .tell = collect_both, .arg = &c, .done = peer_done};
+    struct finder f;
+    finder_init(&f, ctx, c.peers, NULL, collect_both, &c);
+    f.done = peer_done;
     if (ec == EC_OK) {
-        f.whole = all_whole(&f, NULL);
-        ec = find(&f, NULL, err);
+        f.whole = all_whole(&f);
+        ec = find(&f, err);
     }
     sort_pieces(ret);
     for (size_t i = 0; i < ctx->n_parts; i++)

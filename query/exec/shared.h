@@ -36,16 +36,28 @@ struct shared_peer {       /* one part */
     struct part_info info;
 };
 
-typedef bool (*shared_wanted_fn)(void *arg, size_t i, size_t k); /* i < k */
+/* Which pairs matter, by the kind that each part is of. WHY not a function of two parts: a thousand
+ * of them are half a million pairs, of which most questions want next to none. */
+#define SHARED_KINDS 4u
+struct shared_kinds {
+    uint8_t *of;                 /* by part, below SHARED_KINDS */
+    uint32_t with[SHARED_KINDS]; /* by kind, symmetric: bits of kinds with which it is a pair */
+};
+static inline bool shared_kinds_want(const struct shared_kinds *w, size_t i, size_t k)
+{
+    return (w->with[w->of[i]] >> w->of[k] & 1) != 0;
+}
 
-/* All pairs for which `wanted` says yes (NULL: every pair). Unreadable parts share nothing.
+/* All pairs that `wanted` has (NULL: every pair). Unreadable parts share nothing.
  * *ret_all: nothing was left out (see above). */
 enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
-    shared_wanted_fn wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err) MUST_USE;
+    const struct shared_kinds *wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err)
+    MUST_USE;
 /* The same for who has another way: where something would be left out, it does little, and what it
  * told is not all. */
 enum ec shared_find_all(const struct query_ctx *ctx, const struct shared_peer *peers,
-    shared_wanted_fn wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err) MUST_USE;
+    const struct shared_kinds *wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err)
+    MUST_USE;
 
 /* The same as sets: for counting part by part. What no pair told of (see above) is no piece, and
  * counts as a trace of its own. */

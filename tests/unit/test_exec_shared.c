@@ -163,13 +163,6 @@ static enum ec count_told(
     return EC_OK;
 }
 
-static bool with_first(void *arg, size_t i, size_t k)
-{
-    (void)arg;
-    assert_true(i < k);
-    return i == 0;
-}
-
 /* Who asks for all of it hears whether he got it, and little is done where he would not. */
 static void test_shared__all_or_not(void **state)
 {
@@ -185,6 +178,8 @@ static void test_shared__all_or_not(void **state)
         peers[p].r = readers[p];
         part_info(readers[p], &peers[p].info);
     }
+    uint8_t kinds[PARTS] = {1};
+    const struct shared_kinds with_first = {.of = kinds, .with = {1 << 1, 1 << 0}};
     struct query_ctx ctx = {.parts = parts, .n_parts = PARTS};
     assert_ok(shared_find_all(&ctx, peers, NULL, count_told, &none, &none.all, err));
     assert_false(none.all);
@@ -192,7 +187,7 @@ static void test_shared__all_or_not(void **state)
     assert_ok(shared_find(&ctx, peers, NULL, count_told, &some, &some.all, err));
     assert_false(some.all);
     assert_int_equal(some.n, 1); /* those that overlap */
-    assert_ok(shared_find_all(&ctx, peers, with_first, count_told, &first, &first.all, err));
+    assert_ok(shared_find_all(&ctx, peers, &with_first, count_told, &first, &first.all, err));
     assert_true(first.all);
     assert_int_equal(first.n, 2);
     for (size_t p = 0; p < PARTS; p++) {
