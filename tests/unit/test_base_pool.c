@@ -77,6 +77,39 @@ static void test_pool__defaults_are_sane(void **state)
     assert_ec(pool_new(&(struct pool_options){.stack_bytes = 16}, &p, &err), EC_INVALID);
 }
 
+struct who {
+    sem_t done;
+    pthread_t thread;
+};
+
+static void tell_thread(void *arg)
+{
+    struct who *w = arg;
+    w->thread = pthread_self();
+    sem_post(&w->done);
+}
+
+static void test_pool__who_worked_last_is_woken(void **state)
+{
+    enum { JOBS = 40 };
+    struct pool *p = pool_of(4, 0);
+    unsigned changes = 0;
+    (void)state;
+    for (unsigned i = 0; i < JOBS; i++) {
+        static pthread_t last;
+        struct who w = {.thread = last};
+        sem_init(&w.done, 0, 0);
+        assert_true(pool_submit(p, POOL_NORMAL, 1, tell_thread, &w));
+        sem_down(&w.done);
+        sem_destroy(&w.done);
+        changes += i > 0 && !pthread_equal(w.thread, last);
+        last = w.thread;
+        usleep(2000); /* it has to be asleep again; on a busy machine sometimes it is not */
+    }
+    assert_true(changes < JOBS / 2);
+    pool_free(p);
+}
+
 static void test_pool__queue_is_bounded(void **state)
 {
     (void)state;
@@ -474,6 +507,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pool__runs_each_job_once),
         cmocka_unit_test(test_pool__defaults_are_sane),
+        cmocka_unit_test(test_pool__who_worked_last_is_woken),
         cmocka_unit_test(test_pool__queue_is_bounded),
         cmocka_unit_test(test_pool__takes_keys_in_turn),
         cmocka_unit_test(test_pool__low_class_has_its_own_nice_threads),
