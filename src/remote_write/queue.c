@@ -93,15 +93,6 @@ static enum ec head_read(
     return ec != EC_OK ? ec : ERR(err, EC_CORRUPT, "a damaged record");
 }
 
-static enum ec payload_read(struct queue *q, int fd, uint64_t off, const struct head *h, uint8_t *p)
-{
-    for (int tries = 0; tries < 2; tries++)
-        if (io_pread(q->opt.io, "rw.read_body", fd, p, h->bytes, off, NULL) == EC_OK &&
-            hash64(p, h->bytes) == h->hash)
-            return EC_OK;
-    return EC_CORRUPT;
-}
-
 /* Walks the heads of a segment of an earlier run: how far it is whole, and what it holds. */
 static enum ec segment_scan(struct queue *q, struct segment *s, struct err *err)
 {
@@ -412,24 +403,41 @@ static bool settle(struct queue *q, struct queue_pos *pos, uint64_t *ret_end)
 
 enum got { GOT_RECORD, GOT_DAMAGED, GOT_NOTHING };
 
+/* False: it is damaged, or there is no memory (raw->failed). */
+static bool payload_read(
+    struct queue *q, int fd, uint64_t off, const struct head *h, struct buf *raw)
+{
+    buf_reset(raw);
+    struct buf packed = {.budget = raw->budget};
+    bool good = buf_reserve(&packed, h->bytes) && buf_reserve(raw, h->raw) &&
+                io_pread(q->opt.io, "rw.read_body", fd, packed.p, h->bytes, off, NULL) == EC_OK &&
+                hash64(packed.p, h->bytes) == h->hash &&
+                zstd_decompress(raw->p, h->raw, bytes_n(packed.p, h->bytes), NULL) == EC_OK;
+    if (good)
+        raw->n = h->raw;
+    raw->failed |= packed.failed;
+    buf_deinit(&packed);
+    return good;
+}
+
+/* A damaged payload is tried once more together with its head: the payload's checksum is the one
+ * part of a head that no other covers. */
 static enum got read_at(struct queue *q, int fd, const struct queue_pos *pos, uint64_t end,
     struct buf *raw, struct head *h)
 {
-    if (end - pos->offset < HEAD_BYTES ||
-        head_read(q, "rw.read", fd, pos->offset, h, NULL) != EC_OK ||
-        end - pos->offset - HEAD_BYTES < h->bytes)
-        return GOT_NOTHING;
-    buf_reset(raw);
-    struct buf packed = {.budget = raw->budget};
-    enum got got = GOT_DAMAGED;
-    if (buf_reserve(&packed, h->bytes) && buf_reserve(raw, h->raw) &&
-        payload_read(q, fd, pos->offset + HEAD_BYTES, h, packed.p) == EC_OK &&
-        zstd_decompress(raw->p, h->raw, bytes_n(packed.p, h->bytes), NULL) == EC_OK) {
-        raw->n = h->raw;
-        got = GOT_RECORD;
+    enum got got = GOT_NOTHING;
+    for (int tries = 0; tries < 2 && end - pos->offset >= HEAD_BYTES; tries++) {
+        struct head now;
+        if (head_read(q, "rw.read", fd, pos->offset, &now, NULL) != EC_OK ||
+            end - pos->offset - HEAD_BYTES < now.bytes)
+            break;
+        *h = now;
+        got = GOT_DAMAGED;
+        if (payload_read(q, fd, pos->offset + HEAD_BYTES, h, raw))
+            return GOT_RECORD;
+        if (raw->failed)
+            break;
     }
-    raw->failed |= packed.failed;
-    buf_deinit(&packed);
     return got;
 }
 
