@@ -245,10 +245,20 @@ static void run_all(const struct fault_case *c, enum fault_kind kind, const char
     }
 }
 
+/* What is drawn for a point follows from the seed and the point, not from how many came before:
+ * that depends on threads. */
+static uint64_t chances;
+
+static void chances_of(const struct fault_case *c, const char *op, const char *site, uint64_t nth)
+{
+    char text[200];
+    int n = snprintf(text, sizeof(text), "%s %s %s", c->name, op, site);
+    chances = hash64_seed(text, MIN((size_t)n, sizeof(text) - 1), want.seed << 32 ^ nth);
+}
+
 static uint64_t chance(uint64_t n)
 {
-    static uint64_t state;
-    return hash_mix(want.seed * 0x9e3779b97f4a7c15u + state++) % n;
+    return hash_mix(chances++) % n;
 }
 
 static struct fault_plan draw(enum fault_kind kind, const char *op, uint64_t nth)
@@ -270,6 +280,7 @@ static void run_sites(const struct fault_case *c, const char *op)
         uint64_t before = 0;
         for (size_t k = 0; k < i; k++)
             before += strcmp(calls.sites.p[k], calls.sites.p[i]) == 0;
+        chances_of(c, op, calls.sites.p[i], before);
         if (before > 0 && chance(calls.sites.n) != 0)
             continue;
         struct fault_plan p = draw(FAULT_SHIM, op, before + 1);
@@ -283,6 +294,7 @@ static void run_sites(const struct fault_case *c, const char *op)
 static void run_some(const struct fault_case *c, enum fault_kind kind, const char *op)
 {
     for (uint64_t nth = 1; nth < NTH_MAX; nth += 1 + chance(1 + nth / 2)) {
+        chances_of(c, op, "", nth);
         struct fault_plan p = draw(kind, op, nth);
         if (!point_run(c, &p, NULL))
             return;
