@@ -36,6 +36,19 @@ static void tell_gone(const struct part *p)
     pthread_rwlock_unlock(&watchers.lock);
 }
 
+uint64_t part_serial(struct part *p)
+{
+    static _Atomic uint64_t last;
+    uint64_t none = 0, serial = atomic_load_explicit(&p->serial, memory_order_relaxed);
+    if (LIKELY(serial != 0))
+        return serial;
+    serial = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    if (atomic_compare_exchange_strong_explicit(
+            &p->serial, &none, serial, memory_order_relaxed, memory_order_relaxed))
+        return serial;
+    return none; /* another thread was faster */
+}
+
 struct part *part_ref(struct part *p)
 {
     atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);

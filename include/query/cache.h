@@ -43,3 +43,7 @@ void query_cache_drop(struct query_cache *c, struct bytes key);
 size_t query_cache_value_max(const struct query_cache *c);
 /* Entries that can be found now. */
 size_t query_cache_entries(struct query_cache *c);
+
+/* query/exec: what is known of pairs of parts; half as many bytes, in its own budget */
+struct pairs;
+struct pairs *query_cache_pairs(struct query_cache *c);

@@ -237,8 +237,12 @@ struct part {
     const struct part_ops *ops;
     _Atomic uint32_t refs;
     bool is_head;
-    uint8_t uuid[16]; /* block id; heads: id that their block will have */
+    uint8_t uuid[16];        /* block id; heads: id that their block will have */
+    _Atomic uint64_t serial; /* part_serial's; 0: nobody asked yet */
 };
+
+/* A number that no other part of this process has or will have; small ones first. */
+uint64_t part_serial(struct part *p);
 
 struct part *part_ref(struct part *p);
 void part_unref(struct part *p); /* NULL allowed */

@@ -13,6 +13,7 @@
 
 #include "base/hash.h"
 #include "base/metric.h"
+#include "pairs.h"
 
 #define N_CHAINS   4096u
 #define ENTRY_COST 32u /* of the allocator, besides the bytes asked for */
@@ -45,6 +46,7 @@ struct entry {
 struct query_cache {
     struct part_watcher watcher;
     struct budget budget;
+    struct pairs *pairs;
     size_t value_max;
     struct metric *hits, *misses, *evicted, *retired;
     pthread_mutex_t lock; /* guards what follows, and the chain, list and users of entries */
@@ -131,6 +133,7 @@ struct query_cache *query_cache_new(struct budget *parent, uint64_t bytes_max)
     budget_init(&c->budget, parent, "query results", bytes_max);
     budget_list(&c->budget);
     c->value_max = (size_t)(bytes_max / 8);
+    c->pairs = pairs_new(parent, MAX(bytes_max / 2, 1));
     pthread_mutex_init(&c->lock, NULL);
     metric_register(&requests);
     metric_register(&dropped);
@@ -150,10 +153,16 @@ void query_cache_free(struct query_cache *c)
     part_unwatch(&c->watcher);
     while (c->newest != NULL)
         entry_drop(c, c->newest);
+    pairs_free(c->pairs);
     budget_unlist(&c->budget);
     budget_deinit(&c->budget); /* asserts that nothing was in use */
     pthread_mutex_destroy(&c->lock);
     free(c);
+}
+
+struct pairs *query_cache_pairs(struct query_cache *c)
+{
+    return c->pairs;
 }
 
 size_t query_cache_value_max(const struct query_cache *c)

@@ -1,97 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Finding shared traces.
- *
- * The memory of pairs is a table of fixed size, the slot chosen by the two ids: a pair that shares
- * more than a few traces, or that lost its slot, is compared again. */
+ * Finding shared traces. What was found of a pair is remembered in pairs.h, where the query has a
+ * cache. */
 #include "shared.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
-#include "base/hash.h"
 #include "candidates.h"
+#include "pairs.h"
+#include "query/cache.h"
 
 /* Pairs are compared whole, whatever their times, while that asks no more filters than this: some
  * tens of nanoseconds each, and none again of blocks once a pair is remembered, which then does not
  * count any more. */
 #define WHOLE_MAX   1000000u
 #define LOOKUPS_MAX 200000u /* a query's share of lookups that a filter did not spare it */
-#define MEMO_SLOTS  4096u
-#define MEMO_TRACES 48u
-
-struct key { /* of a pair; of blocks the id alone would do outside of tests, of heads it does */
-    uint8_t uuid[2][16];
-    uint64_t min_start_ns[2], max_end_ns[2], bytes[2];
-    uint64_t by_time; /* only what can overlap was compared, not all */
-};
-
-struct pair_trace {
-    struct trace_id id;
-    uint32_t trace[2];
-};
-
-struct memo { /* what one pair shares */
-    struct key key;
-    uint32_t n_done; /* traces of the later part that were looked up; 0: free */
-    uint32_t n;
-    struct pair_trace traces[MEMO_TRACES];
-};
-
-static struct {
-    pthread_mutex_t lock;
-    struct memo *slots; /* MEMO_SLOTS, made at first use, never freed */
-} memory = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static enum ec over_budget(struct err *err)
 {
     return ERR(err, EC_LIMIT, "query is over its memory budget");
-}
-
-static void key_set(struct key *k, size_t at, const struct part *p, const struct part_info *info)
-{
-    memcpy(k->uuid[at], p->uuid, 16);
-    if (p->is_head)
-        return;
-    k->min_start_ns[at] = info->min_start_ns;
-    k->max_end_ns[at] = info->max_end_ns;
-    k->bytes[at] = info->bytes;
-}
-
-static struct memo *memo_slot(const struct key *k)
-{
-    uint64_t h = 0;
-    for (size_t i = 0; i < 2; i++)
-        h = hash_mix(h ^ get_u64le(k->uuid[i]) ^ k->bytes[i]) + get_u64le(k->uuid[i] + 8);
-    if (memory.slots == NULL)
-        memory.slots = xcalloc(MEMO_SLOTS, sizeof(*memory.slots));
-    return &memory.slots[hash_mix(h) % MEMO_SLOTS];
-}
-
-/* Fills all but the key when the pair is known. */
-static void memo_get(struct memo *m)
-{
-    pthread_mutex_lock(&memory.lock);
-    const struct memo *of = memo_slot(&m->key);
-    if (of->n_done != 0 && memcmp(&of->key, &m->key, sizeof(m->key)) == 0)
-        *m = *of;
-    pthread_mutex_unlock(&memory.lock);
-}
-
-static void memo_put(const struct memo *m)
-{
-    pthread_mutex_lock(&memory.lock);
-    *memo_slot(&m->key) = *m;
-    pthread_mutex_unlock(&memory.lock);
-}
-
-/* How many traces of the later part of a pair need not be looked up any more. */
-static uint32_t memo_done(const struct key *k)
-{
-    pthread_mutex_lock(&memory.lock);
-    const struct memo *of = memo_slot(k);
-    uint32_t n = of->n_done != 0 && memcmp(&of->key, k, sizeof(*k)) == 0 ? of->n_done : 0;
-    pthread_mutex_unlock(&memory.lock);
-    return n;
 }
 
 /* ---- one pair ---- */
@@ -99,15 +25,25 @@ static uint32_t memo_done(const struct key *k)
 struct finder {
     const struct query_ctx *ctx;
     const struct shared_peer *peers;
-    const struct shared_kinds *wanted; /* NULL: all pairs */
-    uint32_t kinds;                    /* bits of the kinds that there are */
+    const struct shared_kinds *wanted; /* NULL: all pairs, and every part is of kind 0 */
     shared_fn tell;
     void *arg;
+    struct pairs *pairs; /* NULL: nothing is remembered */
+    uint64_t n_compared;
     uint32_t n_lookups;
     bool whole;    /* all pairs are compared whole */
     bool given_up; /* a pair had no share of lookups left */
     /* Part i is not asked again: what its reader pins may go. Or NULL. */
     void (*done)(void *arg, size_t i);
+    struct kind_list {
+        uint32_t *parts; /* ascending */
+        size_t n;
+    } lists[SHARED_KINDS];
+    /* The pair that is being compared. */
+    struct pair_known found;
+    struct pair_trace *traces; /* of found */
+    uint32_t cap;
+    struct arena arena, scratch; /* lists; traces */
 };
 
 static bool peer_absent(const struct shared_peer *p)
@@ -127,12 +63,13 @@ static enum ec peer_reader(struct finder *f, size_t i, struct part_reader **ret,
 }
 
 static enum ec tell(
-    struct finder *f, size_t i, size_t k, const struct pair_trace *t, struct err *err)
+    struct finder *f, size_t of, size_t in, const struct pair_trace *t, struct err *err)
 {
-    const size_t parts[2] = {i, k};
+    const size_t parts[2] = {of, in};
     struct shared_trace both = {.id = t->id};
     for (size_t n = 0; n < 2; n++) {
         struct part_trace pt;
+        size_t to = parts[n] == MIN(of, in) ? 0 : 1;
         if (t->trace[n] >= f->peers[parts[n]].info.n_traces)
             return EC_OK; /* a head that this query saw earlier than another one did */
         struct part_reader *r;
@@ -140,16 +77,39 @@ static enum ec tell(
         if (r == NULL)
             return EC_OK;
         TRY(part_trace(r, t->trace[n], &pt, err));
-        both.trace[n] = t->trace[n];
-        both.start_ns[n] = pt.start_ns;
-        both.end_ns[n] = pt.end_ns;
+        both.trace[to] = t->trace[n];
+        both.start_ns[to] = pt.start_ns;
+        both.end_ns[to] = pt.end_ns;
     }
-    return f->tell(f->arg, i, k, &both, err);
+    return f->tell(f->arg, MIN(of, in), MAX(of, in), &both, err);
+}
+
+/* Adds one to what was found of the pair. Without room for it the pair is not remembered. */
+static void note(struct finder *f, const struct pair_trace *t)
+{
+    struct pair_known *found = &f->found;
+    if (f->cap == UINT32_MAX)
+        return;
+    if (found->n == f->cap) {
+        uint32_t cap = f->cap == 0 ? 64 : f->cap * 2;
+        bool room = f->pairs != NULL && cap / 2 < pairs_traces_max(f->pairs);
+        struct pair_trace *traces =
+            !room ? NULL : arena_alloc(&f->scratch, cap * sizeof(struct pair_trace));
+        if (traces == NULL) {
+            f->cap = found->n = UINT32_MAX; /* pairs_put does not keep it */
+            return;
+        }
+        if (found->n != 0)
+            memcpy(traces, f->traces, found->n * sizeof(*traces));
+        found->traces = f->traces = traces;
+        f->cap = cap;
+    }
+    f->traces[found->n++] = *t;
 }
 
 /* A trace that is in one part of the pair, is it in the other? Tells of it. */
 static enum ec look_up(struct finder *f, size_t of, size_t in, const struct trace_id *id,
-    uint32_t trace, struct memo *m, struct err *err)
+    uint32_t trace, struct err *err)
 {
     struct part_reader *r, *other;
     uint32_t found;
@@ -162,13 +122,9 @@ static enum ec look_up(struct finder *f, size_t of, size_t in, const struct trac
         TRY(part_trace_find(r, id, &trace, err));
     if (trace == PART_NONE)
         return EC_OK;
-    struct pair_trace t = {.id = *id};
-    t.trace[of < in ? 0 : 1] = trace;
-    t.trace[of < in ? 1 : 0] = found;
-    if (m->n < MEMO_TRACES)
-        m->traces[m->n] = t;
-    m->n++;
-    return tell(f, MIN(of, in), MAX(of, in), &t, err);
+    struct pair_trace t = {.id = *id, .trace = {trace, found}};
+    note(f, &t);
+    return tell(f, of, in, &t, err);
 }
 
 /* Do both have a reader? Opened only for what is not known. */
@@ -188,10 +144,10 @@ static bool given_up(struct finder *f)
     return f->given_up;
 }
 
-/* All ids of `of`, from the m->n_done-th of its list on. */
-static enum ec compare_whole(
-    struct finder *f, size_t of, size_t in, struct memo *m, struct err *err)
+/* All ids of `of`, from the n_done-th of its list on. */
+static enum ec compare_whole(struct finder *f, size_t of, size_t in, struct err *err)
 {
+    struct pair_known *m = &f->found;
     struct part_reader *r;
     struct part *other;
     struct trace_id ids[PART_IDS_MAX];
@@ -208,19 +164,21 @@ static enum ec compare_whole(
                 return ERR(err, EC_CORRUPT, "a part lists %u of %u traces", first, n_traces);
         }
         const struct trace_id *id = &ids[m->n_done - first];
+        f->n_compared++;
         if (!part_may_hold(other, id))
             continue;
         if (given_up(f))
             return EC_OK;
-        TRY(look_up(f, of, in, id, PART_NONE, m, err));
+        TRY(look_up(f, of, in, id, PART_NONE, err));
     }
     return EC_OK;
 }
 
-/* The traces of `later` from m->n_done on that begin by last_ns. */
-static enum ec compare_by_time(struct finder *f, size_t later, size_t earlier, uint64_t last_ns,
-    struct memo *m, struct err *err)
+/* The traces of `later` from n_done on that begin by last_ns. */
+static enum ec compare_by_time(
+    struct finder *f, size_t later, size_t earlier, uint64_t last_ns, struct err *err)
 {
+    struct pair_known *m = &f->found;
     struct part_reader *r;
     struct part *other;
     uint32_t n_traces = f->peers[later].info.n_traces;
@@ -236,11 +194,12 @@ static enum ec compare_by_time(struct finder *f, size_t later, size_t earlier, u
             m->n_done = n_traces; /* in a block the others begin later still */
             break;
         }
+        f->n_compared++;
         if (!part_may_hold(other, &pt.id))
             continue;
         if (given_up(f))
             return EC_OK;
-        TRY(look_up(f, later, earlier, &pt.id, m->n_done, m, err));
+        TRY(look_up(f, later, earlier, &pt.id, m->n_done, err));
     }
     return EC_OK;
 }
@@ -254,71 +213,157 @@ static size_t looked_up(const struct finder *f, size_t i, size_t k)
     return f->peers[i].info.n_traces <= f->peers[k].info.n_traces ? i : k;
 }
 
+static struct pair_key key_of(const struct finder *f, size_t of, size_t in, bool by_time)
+{
+    struct part *const *parts = f->ctx->parts;
+    return (struct pair_key){part_serial(parts[of]), part_serial(parts[in]), by_time};
+}
+
+/* Tells what is known of a pair, and leaves in f->found what is known. */
+static enum ec tell_known(
+    struct finder *f, size_t of, size_t in, const struct pair_key *key, struct err *err)
+{
+    struct pair_known k = {0};
+    enum ec ec = EC_OK;
+    arena_rewind(&f->scratch);
+    f->found = (struct pair_known){0};
+    f->traces = NULL;
+    f->cap = 0;
+    if (f->pairs != NULL)
+        pairs_get(f->pairs, key, &k);
+    for (uint32_t n = 0; n < k.n && ec == EC_OK; n++) {
+        note(f, &k.traces[n]);
+        ec = tell(f, of, in, &k.traces[n], err);
+    }
+    f->found.n_done = k.n_done;
+    if (f->pairs != NULL)
+        pairs_release(f->pairs, &k);
+    return ec;
+}
+
+static void remember(struct finder *f, size_t of, const struct pair_key *key, bool blocks)
+{
+    if (blocks && f->found.n == 0 && f->found.n_done == f->peers[of].info.n_traces)
+        pairs_put_none(f->pairs, key->of, key->in, key->by_time);
+    else
+        pairs_put(f->pairs, key, &f->found);
+}
+
 /* The traces of a head are all looked up, as they come: they begin in no order, and may yet begin
  * earlier. */
-static enum ec compare_pair(struct finder *f, size_t i, size_t k, struct memo *m, struct err *err)
-{
-    const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
-    if (m->key.by_time == 0) {
-        size_t of = looked_up(f, i, k);
-        return compare_whole(f, of, of == i ? k : i, m, err);
-    }
-    bool a_later = a->min_start_ns >= b->min_start_ns;
-    return compare_by_time(
-        f, a_later ? i : k, a_later ? k : i, a_later ? b->max_end_ns : a->max_end_ns, m, err);
-}
-
-static void pair_key(const struct finder *f, size_t i, size_t k, struct key *ret)
-{
-    *ret = (struct key){.by_time = 0};
-    key_set(ret, 0, f->ctx->parts[i], &f->peers[i].info);
-    key_set(ret, 1, f->ctx->parts[k], &f->peers[k].info);
-}
-
 static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
 {
     const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
-    struct memo m = {.n = 0};
+    bool blocks = !f->ctx->parts[i]->is_head && !f->ctx->parts[k]->is_head;
+    bool by_time = !f->whole && blocks;
+    size_t of = looked_up(f, i, k);
     if (!f->whole && (a->min_start_ns > b->max_end_ns || b->min_start_ns > a->max_end_ns))
         return EC_OK;
-    pair_key(f, i, k, &m.key);
-    m.key.by_time = !f->whole && !f->ctx->parts[i]->is_head && !f->ctx->parts[k]->is_head;
-    memo_get(&m);
-    uint32_t n_done = m.n_done;
-    for (uint32_t n = 0; n < m.n; n++)
-        TRY(tell(f, i, k, &m.traces[n], err));
-    TRY(compare_pair(f, i, k, &m, err));
-    if (m.n <= MEMO_TRACES && m.n_done != n_done)
-        memo_put(&m);
+    if (by_time)
+        of = a->min_start_ns >= b->min_start_ns ? i : k;
+    size_t in = of == i ? k : i;
+    struct pair_key key = key_of(f, of, in, by_time);
+    TRY(tell_known(f, of, in, &key, err));
+    uint32_t n_done = f->found.n_done;
+    if (by_time)
+        TRY(compare_by_time(f, of, in, f->peers[in].info.max_end_ns, err));
+    else
+        TRY(compare_whole(f, of, in, err));
+    if (f->pairs != NULL && f->found.n_done != n_done)
+        remember(f, of, &key, blocks);
     return EC_OK;
 }
 
-/* The next part after k with which i is a wanted pair; n_parts: none. */
-static size_t next_peer(const struct finder *f, size_t i, size_t k)
+/* ---- all pairs ---- */
+
+/* Goes over the pairs of one part after another, i ascending, each with parts after it. */
+struct walk {
+    size_t i;
+    bool by_time;
+    unsigned kind;              /* whose parts come next */
+    size_t at;                  /* in its list */
+    size_t after[SHARED_KINDS]; /* by kind: where the parts after i begin in its list */
+};
+
+static unsigned kind_of(const struct finder *f, size_t i)
 {
-    const struct shared_kinds *w = f->wanted;
-    size_t n = f->ctx->n_parts;
-    if (w != NULL && (w->with[w->of[i]] & f->kinds) == 0)
-        return n;
-    for (k++; k < n; k++)
-        if ((w == NULL || shared_kinds_want(w, i, k)) && !peer_absent(&f->peers[k]))
-            return k;
+    return f->wanted == NULL ? 0 : f->wanted->of[i];
+}
+
+static uint32_t kinds_with(const struct finder *f, size_t i)
+{
+    return f->wanted == NULL ? 1 : f->wanted->with[f->wanted->of[i]];
+}
+
+static void walk_part(const struct finder *f, struct walk *w, size_t i)
+{
+    unsigned kind = kind_of(f, i);
+    ASSERT(f->lists[kind].parts[w->after[kind]] == i);
+    w->i = i;
+    w->after[kind]++;
+    w->kind = 0;
+    w->at = w->after[0];
+}
+
+/* Not known to share nothing; under the lock, if there is one. */
+static bool is_open(struct finder *f, size_t i, size_t k, bool by_time)
+{
+    struct part *const *parts = f->ctx->parts;
+    return f->pairs == NULL || parts[i]->is_head || parts[k]->is_head ||
+           !pairs_none(f->pairs, part_serial(parts[i]), part_serial(parts[k]), by_time);
+}
+
+static size_t walk_next_locked(struct finder *f, struct walk *w)
+{
+    for (; w->kind < SHARED_KINDS; w->at = ++w->kind < SHARED_KINDS ? w->after[w->kind] : 0) {
+        const struct kind_list *l = &f->lists[w->kind];
+        if ((kinds_with(f, w->i) >> w->kind & 1) == 0)
+            continue;
+        while (w->at < l->n) {
+            size_t k = l->parts[w->at++];
+            if (!peer_absent(&f->peers[k]) && is_open(f, w->i, k, w->by_time))
+                return k;
+        }
+    }
+    return f->ctx->n_parts;
+}
+
+/* The next part with which part i is a pair that is wanted and not known to share nothing; n_parts:
+ * none is left. The lock is taken once for all that are passed over. */
+static size_t walk_next(struct finder *f, struct walk *w)
+{
+    if (peer_absent(&f->peers[w->i])) /* it may have turned out unreadable */
+        return f->ctx->n_parts;
+    if (f->pairs != NULL)
+        pairs_lock(f->pairs);
+    size_t k = walk_next_locked(f, w);
+    if (f->pairs != NULL)
+        pairs_unlock(f->pairs);
+    return k;
+}
+
+static uint32_t done_of(struct finder *f, size_t of, size_t in)
+{
+    if (f->pairs == NULL)
+        return 0;
+    struct pair_key key = key_of(f, of, in, false);
+    pairs_lock(f->pairs);
+    uint32_t n = pairs_done(f->pairs, &key);
+    pairs_unlock(f->pairs);
     return n;
 }
 
 /* Are the traces of all pairs that nothing is remembered of within what a query may ask? */
-static bool all_whole(const struct finder *f)
+static bool all_whole(struct finder *f)
 {
-    const struct shared_peer *p = f->peers;
+    struct walk w = {.by_time = false};
     uint64_t n = 0;
     for (size_t i = 0; i < f->ctx->n_parts; i++) {
-        if (peer_absent(&p[i]))
-            continue;
-        for (size_t k = i; (k = next_peer(f, i, k)) < f->ctx->n_parts;) {
-            struct key key;
-            uint32_t n_traces = p[looked_up(f, i, k)].info.n_traces;
-            pair_key(f, i, k, &key);
-            n += n_traces - MIN(n_traces, memo_done(&key));
+        walk_part(f, &w, i);
+        for (size_t k; (k = walk_next(f, &w)) < f->ctx->n_parts;) {
+            size_t of = looked_up(f, i, k);
+            uint32_t n_traces = f->peers[of].info.n_traces;
+            n += n_traces - MIN(n_traces, done_of(f, of, of == i ? k : i));
             if (n > WHOLE_MAX)
                 return false;
         }
@@ -328,11 +373,10 @@ static bool all_whole(const struct finder *f)
 
 static enum ec find(struct finder *f, struct err *err)
 {
+    struct walk w = {.by_time = !f->whole};
     for (size_t i = 0; i < f->ctx->n_parts; i++) {
-        for (size_t k = i; !peer_absent(&f->peers[i]);) { /* it may turn out unreadable */
-            k = next_peer(f, i, k);
-            if (k == f->ctx->n_parts)
-                break;
+        walk_part(f, &w, i);
+        for (size_t k; (k = walk_next(f, &w)) < f->ctx->n_parts;) {
             enum ec ec = pair(f, i, k, err);
             if (!source_unreadable(ec))
                 TRY(ec);
@@ -343,39 +387,62 @@ static enum ec find(struct finder *f, struct err *err)
     return EC_OK;
 }
 
-static void finder_init(struct finder *f, const struct query_ctx *ctx,
-    const struct shared_peer *peers, const struct shared_kinds *wanted, shared_fn fn, void *arg)
+static enum ec lists_fill(struct finder *f, struct err *err)
 {
-    *f = (struct finder){.ctx = ctx, .peers = peers, .wanted = wanted, .tell = fn, .arg = arg};
-    for (size_t i = 0; wanted != NULL && i < ctx->n_parts; i++) {
-        ASSERT(wanted->of[i] < SHARED_KINDS);
-        f->kinds |= 1u << wanted->of[i];
+    size_t n = f->ctx->n_parts;
+    uint32_t *parts = ARENA_ARRAY(&f->arena, n, uint32_t);
+    if (parts == NULL)
+        return over_budget(err);
+    for (size_t i = 0; i < n; i++) {
+        ASSERT(kind_of(f, i) < SHARED_KINDS);
+        f->lists[kind_of(f, i)].n++;
     }
+    for (unsigned kind = 0; kind < SHARED_KINDS; kind++) {
+        f->lists[kind].parts = parts;
+        parts += f->lists[kind].n;
+        f->lists[kind].n = 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct kind_list *l = &f->lists[kind_of(f, i)];
+        l->parts[l->n++] = (uint32_t)i;
+    }
+    return EC_OK;
+}
+
+/* if_all: nothing is done where something would be left out. */
+static enum ec find_pairs(struct finder *f, bool if_all, bool *ret_all, struct err *err)
+{
+    const struct query_ctx *ctx = f->ctx;
+    f->pairs = ctx->cache == NULL ? NULL : query_cache_pairs(ctx->cache);
+    *ret_all = false;
+    arena_init(&f->arena, ctx->budget, 0);
+    arena_init(&f->scratch, ctx->budget, 0);
+    enum ec ec = lists_fill(f, err);
+    if (ec == EC_OK) {
+        f->whole = all_whole(f);
+        if (f->whole || !if_all)
+            ec = find(f, err);
+        *ret_all = f->whole && !f->given_up;
+    }
+    arena_deinit(&f->scratch);
+    arena_deinit(&f->arena);
+    if (f->n_compared != 0 && f->pairs != NULL)
+        pairs_count(f->pairs, f->n_compared);
+    return ec;
 }
 
 enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
     const struct shared_kinds *wanted, shared_fn fn, void *arg, bool *ret_all, struct err *err)
 {
-    struct finder f;
-    finder_init(&f, ctx, peers, wanted, fn, arg);
-    f.whole = all_whole(&f);
-    TRY(find(&f, err));
-    *ret_all = f.whole && !f.given_up;
-    return EC_OK;
+    struct finder f = {.ctx = ctx, .peers = peers, .wanted = wanted, .tell = fn, .arg = arg};
+    return find_pairs(&f, false, ret_all, err);
 }
 
 enum ec shared_find_all(const struct query_ctx *ctx, const struct shared_peer *peers,
     const struct shared_kinds *wanted, shared_fn fn, void *arg, bool *ret_all, struct err *err)
 {
-    struct finder f;
-    finder_init(&f, ctx, peers, wanted, fn, arg);
-    *ret_all = false;
-    if (!all_whole(&f))
-        return EC_OK;
-    f.whole = true;
-    TRY(find(&f, err));
-    *ret_all = !f.given_up;
-    return EC_OK;
+    struct finder f = {.ctx = ctx, .peers = peers, .wanted = wanted, .tell = fn, .arg = arg};
+    return find_pairs(&f, true, ret_all, err);
 }
 
 /* ---- sets ---- */
@@ -483,13 +550,11 @@ enum ec shared_set_find(const struct query_ctx *ctx, uint64_t start_ns, uint64_t
     if (ctx->n_parts < 2)
         return EC_OK;
     enum ec ec = open_peers(&c, ctx, start_ns, end_ns, err);
-    struct finder f;
-    finder_init(&f, ctx, c.peers, NULL, collect_both, &c);
-    f.done = peer_done;
-    if (ec == EC_OK) {
-        f.whole = all_whole(&f);
-        ec = find(&f, err);
-    }
+    struct finder f = {
+        .ctx = ctx, .peers = c.peers, .tell = collect_both, .arg = &c, .done = peer_done};
+    bool all;
+    if (ec == EC_OK)
+        ec = find_pairs(&f, false, &all, err);
     sort_pieces(ret);
     for (size_t i = 0; i < ctx->n_parts; i++)
         part_reader_close(c.peers[i].r);

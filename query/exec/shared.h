@@ -5,8 +5,8 @@
  * Of two parts whose times overlap, the traces of the later one that begin before the earlier one
  * ends are looked up in the other; in a store where blocks follow each other in time that is next
  * to nothing. As long as it is cheap, parts are compared whole, whatever their times. What was
- * found of a pair is remembered: blocks never change, and of a head only the traces that came since
- * are looked up.
+ * found of a pair is remembered (pairs.h): blocks never change, and of a head only the traces that
+ * came since are looked up.
  *
  * Exact while all pairs of which nothing is remembered have no more than a million traces to ask
  * for (of each pair those of the smaller part): eight blocks of 35,000 traces, or twenty of 5,000,

@@ -4,6 +4,8 @@
 #include "block_fixture.h"
 #include "head_request.h"
 #include "model/otlp_write.h"
+#include "query/cache.h"
+#include "query/exec/pairs.h"
 #include "query/exec/shared.h"
 #include "query/metrics.h"
 
@@ -134,16 +136,18 @@ static void test_shared__what_is_remembered_does_not_count(void **state)
     struct block_fixture *f = block_fixture_new();
     struct part *parts[PARTS];
     (void)state;
+    struct query_cache *cache = query_cache_new(NULL, 4 << 20);
     parts_make(f, parts, PARTS, OWN - 1);
     for (size_t n = 10; n <= PARTS; n += 6) {
         struct shared_set set;
         struct arena a;
         arena_init(&a, NULL, 0);
-        struct query_ctx ctx = {.parts = parts, .n_parts = n, .arena = &a};
+        struct query_ctx ctx = {.parts = parts, .n_parts = n, .arena = &a, .cache = cache};
         assert_ok(shared_set_find(&ctx, 0, UINT64_MAX, &a, &set, err));
         expect_pieces(&set, n, 0, 3);
         arena_deinit(&a);
     }
+    query_cache_free(cache);
     for (size_t p = 0; p < PARTS; p++)
         part_unref(parts[p]);
     block_fixture_free(f);
@@ -197,6 +201,51 @@ static void test_shared__all_or_not(void **state)
     block_fixture_free(f);
 }
 
+/* A search over a range compares what is new, however many blocks lie beyond the range. */
+static void test_shared__known_blocks_beyond_a_range_cost_nothing(void **state)
+{
+    enum { N = 300, IN = 4, EACH = 40 };
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[N];
+    struct query_cache *cache = query_cache_new(NULL, 4 << 20);
+    struct pairs *pairs = query_cache_pairs(cache);
+    uint64_t before = pairs_counted(pairs);
+    (void)state;
+    for (size_t p = 0; p < N; p++) /* the first in range lies between others */
+        parts[p] = block_of(f, 100 + p * EACH, EACH, 20 * p, 20 * p + 10, p % 150 == 10);
+    for (size_t n = N - 1; n <= N; n++) {
+        for (unsigned again = 0; again < 2; again++) {
+            struct search_result r;
+            struct arena a;
+            struct budget budget;
+            struct tql_query *q;
+            arena_init(&a, NULL, 0);
+            budget_init(&budget, NULL, "test", 0);
+            assert_ok(tql_compile(STR("{ name = \"nobody\" }"), &a, &q, NULL, err));
+            struct query_ctx ctx = {
+                .parts = parts, .n_parts = n, .arena = &a, .budget = &budget, .cache = cache};
+            struct search_request req = {.q = q,
+                .start_ns = EPOCH + 20ull * 10 * SECOND,
+                .end_ns = EPOCH + (20ull * (10 + IN - 1) + 1) * SECOND,
+                .limit = 20,
+                .spss = 3};
+            assert_ok(query_search(&ctx, &req, &r, err));
+            uint64_t asked = pairs_counted(pairs) - before;
+            before += asked;
+            if (again != 0)
+                assert_int_equal(asked, 0);
+            else if (n == N) /* with those in range, and those before it */
+                assert_true(asked > 0 && asked <= (IN + 10) * (EACH + 1));
+            arena_deinit(&a);
+            budget_deinit(&budget);
+        }
+    }
+    for (size_t p = 0; p < N; p++)
+        part_unref(parts[p]);
+    query_cache_free(cache);
+    block_fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +253,7 @@ int main(void)
         cmocka_unit_test(test_shared__a_piece_that_no_pair_tells_of_is_counted_once),
         cmocka_unit_test(test_shared__what_is_remembered_does_not_count),
         cmocka_unit_test(test_shared__all_or_not),
+        cmocka_unit_test(test_shared__known_blocks_beyond_a_range_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
