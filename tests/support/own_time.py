@@ -37,7 +37,7 @@ class OwnTime:
         self.folder = f"/proc/{pid}/task"
         self.held = []  # [(from, to)] in which the machine kept it waiting
         self.began = self.at = time.monotonic()
-        self.lines, self.disk = self._threads()
+        self.lines, _ = self._threads()
         self.late = _line("/proc/thread-self/schedstat")
 
     def _threads(self):
@@ -59,11 +59,11 @@ class OwnTime:
         held = max((s - self.lines.get(t, s) for t, s in lines.items()), default=0)
         if last:
             held = max(held, late - self.late)
-        if disk and self.disk:
+        if disk:  # many short waits are met as often as they are long
             held = max(held, now - self.at)
         if held > 0:
             self.held.append((max(now - held, self.began), now))
-        self.lines, self.disk, self.late, self.at = lines, disk, late, now
+        self.lines, self.late, self.at = lines, late, now
 
     def seconds(self):
         seconds, first = self.at - self.began, self.at
