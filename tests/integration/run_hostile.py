@@ -189,7 +189,7 @@ def slow_and_idle(server):
     finally:
         for s in held:
             s.close()
-    c.check("in time", time.monotonic() - began < 2)
+    c.check("in time", time.monotonic() - began < 10)  # not when theirs is over
     time.sleep(0.3)
     alive(server, "after idle connections")
     slow = []

@@ -304,17 +304,19 @@ def hostile(server):
               "{" + "-" * 100000 + "1 = 1}", "{}" + " >> {}" * 20000, "{}" + " && {}" * 20000,
               "{ .a = 1" + " || .a = 1" * 10000 + " }", "{ .a = " + "1 + " * 20000 + "1 }",
               "{} | " * 20000 + "{}", '{ .a = "' + "x" * 131000, "{ name =~ `" + "(" * 5000 + "`}"):
-        began = time.monotonic()
+        used = server.cpu_seconds()
         a = get(server, "/api/search", q=q)
+        used = server.cpu_seconds() - used
         c.check(f"{q[:12]} of {len(q)}", a.status in (200, 400, 414, 431), a)
-        c.check(f"{q[:12]}: answered soon", time.monotonic() - began < 5 * patience(), time.monotonic() - began)
+        c.check(f"{q[:12]}: little work", used < 2 * patience(), used)
         c.check(f"{q[:12]}: a short text", a.status == 200 or len(a.body) < 2000, len(a.body))
     send(server, span(name="a" * 5000 + "!"))
     for pattern in ("(a+)+$", "(a|a)*$", "(a*)*b", "(.*)(.*)(.*)(.*)(.*)[^a]$", "(a{1,30}){1,30}$"):
-        began = time.monotonic()
+        used = server.cpu_seconds()
         a = get(server, "/api/search", q=f'{{ name =~ "{pattern}" }}', **window())
+        used = server.cpu_seconds() - used
         c.check(f"{pattern}", a.status in (200, 400), a)
-        c.check(f"{pattern}: linear", time.monotonic() - began < 2, time.monotonic() - began)
+        c.check(f"{pattern}: linear", used < 2 * patience(), used)
     for pattern in ("(", "[z-a]", "a{2000}", "\\\\8", "(?<=a)b"):
         a = get(server, "/api/search", q=f'{{ name =~ "{pattern}" }}', **window())
         c.equal(f"{pattern}: status", a.status, 400)

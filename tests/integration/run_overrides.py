@@ -122,14 +122,13 @@ def delay():
             "slow": {"ingestion": {**OPEN, "artificial_delay": "20s"}}}}))
         server.config["overrides"] = {"per_tenant_override_config": str(path)}
         server.restart()
-        for name, low, high in (("any", 0.3, 3), ("now", 0, 0.3)):
+        for name, low in (("any", 0.3), ("now", 0)):
             began = time.monotonic()
             a = post(server, request([span()]), headers=tenant(name))
             c.equal(name, a.status, 200)
             took = time.monotonic() - began
-            c.check(f"{name}: {took:.3f} s", low <= took <= high)
-        c.equal("measured", metric(server, "tempo_distributor_added_latency_seconds_count",
-                                   tenant="any"), 1)
+            c.check(f"{name}: {took:.3f} s", took >= low)
+            c.equal(f"{name}: measured", metric(server, "tempo_distributor_added_latency_seconds_count", tenant=name) or 0, int(low > 0))
         answers = []
         t = threading.Thread(target=lambda: answers.append(
             post(server, request([span()]), headers=tenant("slow")).status))
