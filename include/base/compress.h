@@ -13,5 +13,9 @@ enum ec zstd_compress(struct buf *out, struct bytes in, int level, struct err *e
  * it. */
 enum ec zstd_compress_matches(
     struct buf *out, struct bytes in, int level, unsigned match_min, struct err *err) MUST_USE;
+/* Spends what time there is on Huffman codes instead of references, at the fast levels, too (-1 and
+ * below, the faster the less it looks): for bytes that hardly repeat, of few values. */
+enum ec zstd_compress_symbols(struct buf *out, struct bytes in, int level, struct err *err)
+    MUST_USE;
 /* Decompresses exactly raw_n bytes into out; EC_CORRUPT on any other outcome. */
 enum ec zstd_decompress(void *out, size_t raw_n, struct bytes in, struct err *err) MUST_USE;

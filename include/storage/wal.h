@@ -60,12 +60,13 @@ struct wal_record {
     struct bytes otlp; /* the ExportTraceServiceRequest as received */
 };
 
-/* zstd's fast side: some 500 MB/s, and OTLP shrinks to a quarter. */
+/* Requests are packed (storage/wal/FORMAT.md), those that cannot be go through zstd at this level:
+ * some 500 MB/s, and OTLP shrinks to an eighth, at worst to a quarter. */
 #define WAL_COMPRESS_LEVEL_DEFAULT (-1)
 
-/* Encodes a record as it goes to disk, but for the LSNs (compresses when that pays; level 0:
- * never). `ret` is overwritten; its memory is reused, so keep one per thread. Done outside the
- * tenant's lock. */
+/* Encodes a record as it goes to disk, but for the LSNs (packs or compresses when that pays;
+ * level 0: never). `ret` is overwritten; its memory is reused, so keep one per thread. Done outside
+ * the tenant's lock. */
 enum ec wal_record_encode(
     struct buf *ret, const struct wal_record *rec, int compress_level, struct err *err) MUST_USE;
 

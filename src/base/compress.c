@@ -11,11 +11,16 @@
 #include <stdlib.h>
 #include <zstd.h>
 
+struct telling {
+    int level;
+    unsigned match_min;
+    bool symbols;
+};
+
 struct zstd_thread {
     ZSTD_CCtx *c;
     ZSTD_DCtx *d;
-    int level; /* what c was told, which stays; match_min 0: nothing yet */
-    unsigned match_min;
+    struct telling told; /* to c, which stays; match_min 0: nothing yet */
 };
 
 static pthread_key_t thread_key;
@@ -60,18 +65,25 @@ size_t zstd_bound(size_t n)
     return ZSTD_compressBound(n);
 }
 
-static void compress_tell(struct zstd_thread *t, int level, unsigned match_min)
+/* zstd calls it experimental: a library that knows it no more leaves literals as they are. */
+#define ZSTD_LITERALS_MODE ZSTD_c_experimentalParam5
+#define LITERALS_AUTO      0
+#define LITERALS_HUFFMAN   1
+
+static void compress_tell(struct zstd_thread *t, const struct telling *what)
 {
-    size_t n = ZSTD_CCtx_setParameter(t->c, ZSTD_c_compressionLevel, level);
+    size_t n = ZSTD_CCtx_setParameter(t->c, ZSTD_c_compressionLevel, what->level);
     ASSERT(!ZSTD_isError(n));
-    n = ZSTD_CCtx_setParameter(t->c, ZSTD_c_minMatch, (int)match_min);
+    n = ZSTD_CCtx_setParameter(t->c, ZSTD_c_minMatch, (int)what->match_min);
     ASSERT(!ZSTD_isError(n));
-    t->level = level;
-    t->match_min = match_min;
+    if (what->symbols != t->told.symbols)
+        (void)ZSTD_CCtx_setParameter(
+            t->c, ZSTD_LITERALS_MODE, what->symbols ? LITERALS_HUFFMAN : LITERALS_AUTO);
+    t->told = *what;
 }
 
-enum ec zstd_compress_matches(
-    struct buf *out, struct bytes in, int level, unsigned match_min, struct err *err)
+static enum ec compress_as(
+    struct buf *out, struct bytes in, const struct telling *what, struct err *err)
 {
     struct zstd_thread *t = zstd_thread();
     size_t bound = ZSTD_compressBound(in.n), n;
@@ -82,11 +94,12 @@ enum ec zstd_compress_matches(
         return ERR(err, EC_LIMIT, "zstd: no budget for %zu output bytes", bound);
     if (t->c == NULL && (t->c = ZSTD_createCCtx()) == NULL)
         return ERR(err, EC_LIMIT, "zstd: no memory for a compression context");
-    if (match_min == 0) { /* whatever was set before is ignored */
-        n = ZSTD_compressCCtx(t->c, out->p + out->n, bound, in.p, in.n, level);
+    if (what->match_min == 0) { /* whatever was set before is ignored */
+        n = ZSTD_compressCCtx(t->c, out->p + out->n, bound, in.p, in.n, what->level);
     } else {
-        if (t->level != level || t->match_min != match_min)
-            compress_tell(t, level, match_min);
+        if (t->told.level != what->level || t->told.match_min != what->match_min ||
+            t->told.symbols != what->symbols)
+            compress_tell(t, what);
         n = ZSTD_compress2(t->c, out->p + out->n, bound, in.p, in.n);
     }
     if (ZSTD_isError(n))
@@ -98,7 +111,23 @@ enum ec zstd_compress_matches(
 
 enum ec zstd_compress(struct buf *out, struct bytes in, int level, struct err *err)
 {
-    return zstd_compress_matches(out, in, level, 0, err);
+    const struct telling what = {.level = level};
+    return compress_as(out, in, &what, err);
+}
+
+enum ec zstd_compress_matches(
+    struct buf *out, struct bytes in, int level, unsigned match_min, struct err *err)
+{
+    const struct telling what = {.level = level, .match_min = match_min};
+    return compress_as(out, in, &what, err);
+}
+
+#define SYMBOLS_MATCH_MIN 7u
+
+enum ec zstd_compress_symbols(struct buf *out, struct bytes in, int level, struct err *err)
+{
+    const struct telling what = {.level = level, .match_min = SYMBOLS_MATCH_MIN, .symbols = true};
+    return compress_as(out, in, &what, err);
 }
 
 enum ec zstd_decompress(void *out, size_t raw_n, struct bytes in, struct err *err)

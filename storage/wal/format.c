@@ -65,7 +65,7 @@ enum wal_header_state wal_file_header_get(
         return WAL_HEADER_BAD;
     if (get_u64le(in + FH_SUM) != hash64(in, FH_SUM))
         return WAL_HEADER_BAD;
-    if (h.version != WAL_VERSION) {
+    if (h.version < WAL_VERSION_MIN || h.version > WAL_VERSION) {
         *ret = h;
         return WAL_HEADER_OTHER_VERSION;
     }
@@ -123,7 +123,7 @@ bool wal_record_header_plausible(uint64_t first_word)
         return false;
     switch (type) {
     case WAL_RECORD_DATA:
-        return (flags & ~WAL_FLAG_ZSTD) == 0;
+        return flags == 0 || flags == WAL_FLAG_ZSTD || flags == WAL_FLAG_PACKED;
     case WAL_RECORD_START:
         return flags == 0 && body_bytes == WAL_START_BODY_BYTES;
     case WAL_RECORD_MARK:

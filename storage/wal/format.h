@@ -11,7 +11,8 @@
 #include "storage/wal.h"
 
 #define WAL_MAGIC             "VIVAWAL\n"
-#define WAL_VERSION           1u
+#define WAL_VERSION           2u
+#define WAL_VERSION_MIN       1u    /* the same without WAL_FLAG_PACKED */
 #define WAL_FILE_HEADER_BYTES 256u  /* one copy; sums to itself */
 #define WAL_FILE_HEADER_COPY  4096u /* offset of the second copy */
 #define WAL_DATA_OFFSET       8192u /* first record */
@@ -31,8 +32,9 @@ enum wal_record_type {
     WAL_RECORD_MARK = 3,  /* nothing but a newer durable LSN */
 };
 
-#define WAL_FLAG_ZSTD  0x01u /* DATA: the request is one zstd frame */
-#define WAL_FLAG_CLEAN 0x02u /* MARK: written by a clean stop */
+#define WAL_FLAG_ZSTD   0x01u /* DATA: the request is one zstd frame */
+#define WAL_FLAG_CLEAN  0x02u /* MARK: written by a clean stop */
+#define WAL_FLAG_PACKED 0x04u /* DATA: the request is packed (pack.h), from version 2 on */
 
 struct wal_file_header {
     uint64_t number, salt, file_bytes;
@@ -88,7 +90,7 @@ bool wal_start_get(struct bytes body, uint64_t record_lsn, struct wal_start *ret
 
 /* What a DATA body decodes into; memory is reused from record to record. */
 struct wal_scratch {
-    struct buf raw, skip;
+    struct buf raw, skip, work;
 };
 void wal_scratch_deinit(struct wal_scratch *s);
 /* rec borrows from body and scratch. EC_CORRUPT when the body is not what encode writes. */

@@ -5,9 +5,11 @@
  * and padded, so that append only fills in the LSNs and writes once. WHY is the body's checksum not
  * seeded: salt and LSN are not known here; the header's checksum is seeded and covers the body's,
  * which binds the body to its place just as well without a pass over the payload under the lock.
+ * How a request is packed: pack.h.
  */
 #include "base/compress.h"
 #include "format.h"
+#include "pack.h"
 
 /* Below this a zstd frame saves nothing worth its time. */
 #define WAL_COMPRESS_BYTES_MIN 128u
@@ -23,13 +25,14 @@ static bool wal_compress_pays(size_t raw, size_t packed)
     return packed < raw - raw / 16;
 }
 
-/* Puts the request behind what `out` holds, compressed when that pays. */
+/* Puts the request behind what `out` holds, packed or compressed when that pays: *ret_flags says
+ * how. */
 static enum ec wal_payload_put(
-    struct buf *out, struct bytes otlp, int level, bool *ret_packed, struct err *err)
+    struct buf *out, struct bytes otlp, int level, uint8_t *ret_flags, struct err *err)
 {
     size_t start = out->n;
 
-    *ret_packed = false;
+    *ret_flags = 0;
     if (level != 0 && otlp.n > WAL_SAMPLE_ABOVE_BYTES) {
         struct bytes sample = bytes_n(otlp.p + otlp.n / 2, WAL_SAMPLE_BYTES);
         TRY(zstd_compress(out, sample, level, err));
@@ -37,10 +40,15 @@ static enum ec wal_payload_put(
             level = 0;
         out->n = start;
     }
+    if (level != 0 && pack_put(out, otlp) && wal_compress_pays(otlp.n, out->n - start)) {
+        *ret_flags = WAL_FLAG_PACKED;
+        return EC_OK;
+    }
+    out->n = start;
     if (level != 0 && otlp.n >= WAL_COMPRESS_BYTES_MIN) {
         TRY(zstd_compress(out, otlp, level, err));
         if (wal_compress_pays(otlp.n, out->n - start)) {
-            *ret_packed = true;
+            *ret_flags = WAL_FLAG_ZSTD;
             return EC_OK;
         }
         out->n = start;
@@ -53,7 +61,7 @@ enum ec wal_record_encode(
     struct buf *ret, const struct wal_record *rec, int compress_level, struct err *err)
 {
     static const uint8_t zero[WAL_RECORD_HEADER_BYTES];
-    bool packed;
+    uint8_t flags;
 
     if (rec->otlp.n > WAL_RECORD_BYTES_MAX)
         return ERR(err, EC_TOO_LARGE, "wal: request of %zu bytes over %u", rec->otlp.n,
@@ -68,7 +76,7 @@ enum ec wal_record_encode(
         buf_put_varint(ret, i == 0 ? rec->skip[0] : rec->skip[i] - rec->skip[i - 1]);
     }
     if (!buf_failed(ret))
-        TRY(wal_payload_put(ret, rec->otlp, compress_level, &packed, err));
+        TRY(wal_payload_put(ret, rec->otlp, compress_level, &flags, err));
     if (buf_failed(ret))
         return ERR(err, EC_LIMIT, "wal: no memory for a record of %zu bytes", rec->otlp.n);
     struct bytes body = {ret->p + WAL_RECORD_HEADER_BYTES, ret->n - WAL_RECORD_HEADER_BYTES};
@@ -79,7 +87,7 @@ enum ec wal_record_encode(
         .body_bytes = (uint32_t)body.n,
         .raw_bytes = (uint32_t)rec->otlp.n,
         .type = WAL_RECORD_DATA,
-        .flags = packed ? WAL_FLAG_ZSTD : 0,
+        .flags = flags,
         .body_sum = wal_body_sum(body),
     };
     buf_put(ret, zero, wal_record_bytes(body.n) - ret->n);
@@ -136,6 +144,13 @@ enum ec wal_record_decode(const struct wal_record_header *h, struct bytes body,
                 (unsigned long long)h->lsn, h->raw_bytes);
         TRY(zstd_decompress(scratch->raw.p, h->raw_bytes, rec.otlp, err));
         rec.otlp = bytes_n(scratch->raw.p, h->raw_bytes);
+    } else if (h->flags & WAL_FLAG_PACKED) {
+        buf_reset(&scratch->raw);
+        if (!buf_reserve(&scratch->raw, h->raw_bytes + PACK_SLACK))
+            return ERR(err, EC_LIMIT, "record %llu: no memory for %u bytes",
+                (unsigned long long)h->lsn, h->raw_bytes);
+        TRY(pack_get(scratch->raw.p, h->raw_bytes, rec.otlp, &scratch->work, err));
+        rec.otlp = bytes_n(scratch->raw.p, h->raw_bytes);
     } else if (rec.otlp.n != h->raw_bytes) {
         return ERR(err, EC_CORRUPT, "record %llu: %zu bytes, header says %u",
             (unsigned long long)h->lsn, rec.otlp.n, h->raw_bytes);
@@ -148,4 +163,5 @@ void wal_scratch_deinit(struct wal_scratch *s)
 {
     buf_deinit(&s->raw);
     buf_deinit(&s->skip);
+    buf_deinit(&s->work);
 }

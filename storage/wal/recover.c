@@ -128,8 +128,9 @@ static enum ec wal_recover_first(struct wal_recover *r, struct wal_found *f, str
     r->sum.bytes += f->file_bytes;
     f->end_off = MIN((uint64_t)WAL_DATA_OFFSET, f->file_bytes);
     if (rd->state == WAL_HEADER_OTHER_VERSION) {
-        enum ec ec = ERR(err, EC_UNSUPPORTED, "%s: wal format version %u, this program knows %u",
-            f->path, rd->head.version, WAL_VERSION);
+        enum ec ec =
+            ERR(err, EC_UNSUPPORTED, "%s: wal format version %u, this program knows %u to %u",
+                f->path, rd->head.version, WAL_VERSION_MIN, WAL_VERSION);
         wal_reader_close(rd);
         return ec;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The format on disk does not drift: files of version 1, also one that had a life before, open for
- * ever, and the worked example of
- * FORMAT.md is a segment that this code reads, and writes byte for byte but for the salt.
+ * The format on disk does not drift: files of versions 1 and 2, also one that had a life before,
+ * open for ever, and the worked example of FORMAT.md (of version 1) is a segment that this code
+ * reads, and writes byte for byte but for the salt.
  *
  * UPDATE=1 writes the golden files anew; only for a new version, beside the old ones. */
 #include <fcntl.h>
@@ -11,16 +11,19 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
+#include "model/otlp_write.h"
 #include "storage/wal.h"
 #include "storage/wal/format.h"
 #include "tmpdir.h"
 #include "unit.h"
 #include "wal_util.h"
 
-#define GOLDEN       TESTS_DIR "/golden/wal/v1"
-#define GOLDEN_AGAIN TESTS_DIR "/golden/wal/v1-again"
-#define FORMAT       TESTS_DIR "/../storage/wal/FORMAT.md"
-#define EXAMPLE_AT   "<!-- example -->"
+#define GOLDEN        TESTS_DIR "/golden/wal/v1"
+#define GOLDEN_AGAIN  TESTS_DIR "/golden/wal/v1-again"
+#define GOLDEN_PACKED TESTS_DIR "/golden/wal/v2"
+#define FORMAT        TESTS_DIR "/../storage/wal/FORMAT.md"
+#define EXAMPLE_AT    "<!-- example -->"
 
 static const uint32_t golden_skip[] = {2, 3, 300};
 
@@ -153,6 +156,94 @@ static void test_format__a_recycled_segment_opens_for_ever(void **state)
     tmpdir_free(dir);
 }
 
+/* A request that is packed, of which nothing is random: 60 spans in six traces. */
+static void packed_request(struct buf *b)
+{
+    char id[16] = "trace of sixteen";
+    size_t rs = pb_begin(b, 1), resource = pb_begin(b, 1);
+    const struct value service = {.type = VALUE_STR, .s = STR("golden")};
+    pb_put_attr(b, 1, STR("service.name"), &service);
+    pb_end(b, resource);
+    size_t ss = pb_begin(b, 2);
+    for (uint32_t i = 0; i < 60; i++) {
+        char user[16];
+        uint64_t start = 1700000000000000000u + 1000 * i;
+        const struct value code = {.type = VALUE_INT, .i = i % 7 == 0 ? 500 : 200};
+        const struct value name = {.type = VALUE_STR,
+            .s = str_n(user, (size_t)snprintf(user, sizeof(user), "user-%u", i))};
+        size_t span = pb_begin(b, 2);
+        id[15] = (char)('a' + i / 10);
+        pb_put_bytes(b, 1, str_n(id, 16));
+        id[7] = (char)i;
+        pb_put_bytes(b, 2, str_n(id, 8));
+        id[7] = (char)(i - i % 10);
+        if (i % 10 != 0)
+            pb_put_bytes(b, 4, str_n(id, 8));
+        pb_put_bytes(b, 5, STR("GET /cart"));
+        pb_put_fixed64(b, 7, start);
+        pb_put_fixed64(b, 8, start + 77 * i);
+        pb_put_attr(b, 9, STR("http.status_code"), &code);
+        pb_put_attr(b, 9, STR("user.id"), &name);
+        if (i % 9 == 0) {
+            size_t event = pb_begin(b, 11);
+            pb_put_fixed64(b, 1, start + 5);
+            pb_put_bytes(b, 2, STR("exception"));
+            pb_put_attr(b, 3, STR("exception.type"), &service);
+            pb_end(b, event);
+        }
+        pb_end(b, span);
+    }
+    pb_end(b, ss);
+    pb_end(b, rs);
+    assert_false(buf_failed(b));
+}
+
+static void packed_write(const char *dir, const struct buf *request)
+{
+    struct wal_recovery rec;
+    struct buf enc = BUF_INIT;
+    struct err err = {0};
+    uint64_t lsn;
+    const struct wal_record r = {.arrival_s = 1700000000, .otlp = buf_bytes(request)};
+
+    struct wal *w = golden_open(dir, NULL, &rec, "golden");
+    wal_util_append(w, 1, 77, 0);
+    assert_ok(wal_record_encode(&enc, &r, -1, &err), err);
+    assert_true(enc.p[5] == WAL_FLAG_PACKED);
+    assert_ok(wal_append(w, &enc, &lsn, &err), err);
+    assert_ok(wal_close(w, &err), err);
+    buf_deinit(&enc);
+}
+
+static void test_format__version_2_opens_for_ever(void **state)
+{
+    static const char name[] = "0000000000000001.wal";
+    struct buf request = BUF_INIT;
+    struct wal_seen seen = {0};
+    struct wal_recovery rec;
+    char *dir = tmpdir_new();
+
+    (void)state;
+    packed_request(&request);
+    if (getenv("UPDATE") != NULL) {
+        packed_write(dir, &request);
+        copy_file(tmpdir_path(dir, name), tmpdir_path(GOLDEN_PACKED, name));
+    }
+    copy_file(tmpdir_path(GOLDEN_PACKED, name), tmpdir_path(dir, name));
+    struct wal *w = golden_open(dir, &seen, &rec, "golden");
+    assert_int_equal(rec.records, 2);
+    assert_int_equal(rec.torn_tails + rec.damaged_records + rec.set_aside, 0);
+    wal_seen_check(&seen, 1, 77);
+    const struct wal_seen_record *r = wal_seen_find(&seen, 2);
+    assert_non_null(r);
+    assert_int_equal(r->n, request.n);
+    assert_int_equal(r->sum, hash64(request.p, request.n));
+    wal_abandon(w);
+    wal_seen_deinit(&seen);
+    buf_deinit(&request);
+    tmpdir_free(dir);
+}
+
 /* Reads the lines "hex offset: hex bytes" behind the marker into img. */
 static void example_read(uint8_t *img, size_t size)
 {
@@ -275,6 +366,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_format__version_1_opens_for_ever),
         cmocka_unit_test(test_format__a_recycled_segment_opens_for_ever),
+        cmocka_unit_test(test_format__version_2_opens_for_ever),
         cmocka_unit_test(test_format__the_worked_example_is_a_segment),
         cmocka_unit_test(test_format__headers_with_wrong_fields_are_refused),
     };
