@@ -232,7 +232,9 @@ static bool request_check(struct ledger *l, uint32_t r, bool decide, struct seen
         return wrong(seen, "an acknowledged request is lost", id);
     if (there != 0 && q->fate == FATE_GONE)
         return wrong(seen, "a request came back from the dead", id);
-    if (decide && q->fate == FATE_SENT)
+    /* Missing because it is too old says nothing: a catalog made again may show it once more, until
+     * retention runs, as it may show what was acknowledged. */
+    if (decide && q->fate == FATE_SENT && (there != 0 || !q->expired))
         q->fate = there != 0 ? FATE_ACKED : FATE_GONE;
     return true;
 }
