@@ -205,6 +205,24 @@ bool part_may_hold(struct part *p, const struct trace_id *id)
     return p->ops->may_hold == NULL || p->ops->may_hold(p, id);
 }
 
+#define HOLDERS_AHEAD 8u
+
+bool part_holders_next(struct part_holders *h, size_t *ret)
+{
+    while (h->at < h->n) {
+        size_t i = h->at++, soon = i + HOLDERS_AHEAD, later = soon + HOLDERS_AHEAD;
+        if (later < h->n)
+            __builtin_prefetch(h->parts[later]);
+        if (soon < h->n && h->parts[soon]->ops->hold_soon != NULL)
+            h->parts[soon]->ops->hold_soon(h->parts[soon], h->id);
+        if (!part_may_hold(h->parts[i], h->id))
+            continue;
+        *ret = i;
+        return true;
+    }
+    return false;
+}
+
 bool part_may_equal(struct part *p, enum part_table t, struct str key, col_id col, struct str value)
 {
     return p->ops->may_equal == NULL || p->ops->may_equal(p, t, key, col, value);

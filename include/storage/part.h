@@ -222,6 +222,7 @@ struct part_ops {
     /* Without a reader; all may be NULL: nothing is known. */
     bool (*peek)(struct part *p, struct part_info *ret);
     bool (*may_hold)(struct part *p, const struct trace_id *id);
+    void (*hold_soon)(const struct part *p, const struct trace_id *id);
     bool (*may_equal)(
         struct part *p, enum part_table t, struct str key, col_id col, struct str value);
     bool (*may_key)(struct part *p, enum part_table t, struct str key, bool array);
@@ -330,6 +331,15 @@ uint64_t part_reader_bytes(const struct part_reader *r);
 bool part_peek(struct part *p, struct part_info *ret);
 /* False: no span of that trace is in the part. */
 bool part_may_hold(struct part *p, const struct trace_id *id);
+/* The same of many parts. WHY: each answer is some cache lines away, so those of the next parts are
+ * fetched while this one is asked. */
+struct part_holders {
+    struct part *const *parts;
+    size_t n, at; /* at: of the next part to be asked */
+    const struct trace_id *id;
+};
+/* The next part that may hold the trace, its place in *ret; false: none is left. */
+bool part_holders_next(struct part_holders *h, size_t *ret);
 /* False: no string of that attribute (key.p != NULL), or of the fixed column `col` of strings,
  * equals `value`. Elements of arrays are not meant. */
 bool part_may_equal(

@@ -324,9 +324,9 @@ static enum ec parts_of(
         return over_budget(err);
     TRY(query_check_alive(ctx, err));
     query_ask_ahead(ctx, ctx->parts, ctx->n_parts, ask_id, (void *)(uintptr_t)id);
-    for (size_t i = 0; i < ctx->n_parts; i++)
-        if (part_may_hold(ctx->parts[i], id))
-            parts[n++] = ctx->parts[i];
+    struct part_holders h = {.parts = ctx->parts, .n = ctx->n_parts, .id = id};
+    for (size_t i; part_holders_next(&h, &i);)
+        parts[n++] = ctx->parts[i];
     *ret = *ctx;
     ret->parts = parts;
     ret->n_parts = n;

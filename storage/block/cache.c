@@ -12,12 +12,15 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/slab.h"
 
 #define CACHE_SHARDS     16u
 #define CACHE_TABLE_MIN  64u
-#define ASKED_OFTEN      2u    /* times before; at most 3 */
-#define CACHE_ASKED      8192u /* power of two */
-#define CACHE_EVICT_WALK 256u  /* pinned objects met before a shard is given up */
+#define ASKED_OFTEN      2u                  /* times before; at most 3 */
+#define CACHE_ASKED      8192u               /* power of two */
+#define CACHE_EVICT_WALK 256u                /* pinned objects met before a shard is given up */
+#define HELD_SMALL       ((uint64_t)1 << 20) /* so much of what is held comes from malloc */
+#define HELD_IN_SLAB_MAX (SLAB_BYTES / 16)   /* larger ones would leave too much of a slab unused */
 
 struct cache_shard {
     pthread_mutex_t lock; /* guards everything below */
@@ -27,10 +30,21 @@ struct cache_shard {
     uint64_t hits, misses;
 };
 
+/* A slab of held memory; pieces follow, each behind a struct held. It goes back when all of them
+ * have: blocks that were asked together mostly go together, by a merge or by age. */
+struct held_slab {
+    uint32_t used, n; /* bytes given out so far; pieces alive */
+};
+struct held {
+    struct held_slab *slab; /* NULL: malloc's */
+};
+
 struct block_cache {
     struct budget budget;
     _Atomic uint64_t serial;
-    _Atomic uint64_t held; /* block_cache_hold */
+    _Atomic uint64_t held;       /* block_cache_hold */
+    pthread_mutex_t held_lock;   /* guards held_slab, and all slabs' counts */
+    struct held_slab *held_slab; /* where the next piece goes; NULL: none yet */
     /* Nothing could be evicted, and nothing was unpinned since: looking again would be in vain.
      * Set before looking, so an unpin meanwhile is not missed (sequentially consistent, as are the
      * pins there). */
@@ -45,6 +59,7 @@ struct block_cache *block_cache_new(struct budget *budget, uint64_t cap_bytes)
     struct block_cache *c = xcalloc(1, sizeof(*c));
     budget_init(&c->budget, budget, "block-cache", cap_bytes);
     block_files_init(&c->files);
+    pthread_mutex_init(&c->held_lock, NULL);
     for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
         struct cache_shard *s = &c->shards[i];
         pthread_mutex_init(&s->lock, NULL);
@@ -130,6 +145,8 @@ void block_cache_free(struct block_cache *c)
         free(s->table);
         pthread_mutex_destroy(&s->lock);
     }
+    ASSERT(c->held_slab == NULL);
+    pthread_mutex_destroy(&c->held_lock);
     block_files_deinit(&c->files);
     budget_deinit(&c->budget);
     free(c);
@@ -258,14 +275,66 @@ static bool cache_make_room(struct block_cache *c, uint64_t bytes, bool needed)
     return false;
 }
 
-bool block_cache_hold(struct block_cache *c, uint64_t bytes)
+static struct held *held_in_slab(struct block_cache *c, uint64_t bytes)
+{
+    struct held *h = NULL;
+    uint32_t n = (uint32_t)((sizeof(*h) + bytes + 15) & ~(uint64_t)15);
+    pthread_mutex_lock(&c->held_lock);
+    struct held_slab *s = c->held_slab;
+    if (s == NULL || n > SLAB_BYTES - s->used) {
+        s = slab_take();
+        if (s != NULL) { /* pieces keep the one before */
+            *s = (struct held_slab){.used = sizeof(*s)};
+            c->held_slab = s;
+        }
+    }
+    if (s != NULL) {
+        h = (struct held *)(void *)((uint8_t *)s + s->used);
+        h->slab = s;
+        s->used += n;
+        s->n++;
+    }
+    pthread_mutex_unlock(&c->held_lock);
+    return h;
+}
+
+static void held_free(struct block_cache *c, struct held *h)
+{
+    struct held_slab *s = h->slab;
+    if (s == NULL) {
+        free(h);
+        return;
+    }
+    pthread_mutex_lock(&c->held_lock);
+    ASSERT(s->n > 0);
+    bool last = --s->n == 0;
+    if (last && c->held_slab == s)
+        c->held_slab = NULL;
+    pthread_mutex_unlock(&c->held_lock);
+    if (last)
+        slab_give(s);
+}
+
+/* WHY slabs: filters over the ids of a thousand blocks are 20 MiB, and each lookup asks a line of
+ * each: on pages of 4 KiB they are 5,000 faults at first, and a miss of the TLB each time. */
+void *block_cache_hold(struct block_cache *c, uint64_t bytes)
 {
     uint64_t cap = atomic_load_explicit(&c->budget.cap, memory_order_relaxed);
     uint64_t held = atomic_fetch_add_explicit(&c->held, bytes, memory_order_relaxed) + bytes;
-    if ((cap == 0 || held <= cap / 4) && cache_make_room(c, bytes, false))
-        return true;
-    atomic_fetch_sub_explicit(&c->held, bytes, memory_order_relaxed);
-    return false;
+    if ((cap != 0 && held > cap / 4) || !cache_make_room(c, bytes, false)) {
+        atomic_fetch_sub_explicit(&c->held, bytes, memory_order_relaxed);
+        return NULL;
+    }
+    struct held *h = NULL;
+#ifndef __SANITIZE_ADDRESS__ /* there each is malloc's */
+    if (held > HELD_SMALL && bytes <= HELD_IN_SLAB_MAX)
+        h = held_in_slab(c, bytes);
+#endif
+    if (h == NULL) {
+        h = xmalloc(sizeof(*h) + bytes);
+        h->slab = NULL;
+    }
+    return h + 1;
 }
 
 bool block_cache_spares(struct block_cache *c, uint64_t bytes)
@@ -274,8 +343,11 @@ bool block_cache_spares(struct block_cache *c, uint64_t bytes)
     return cap == 0 || budget_used(&c->budget) + bytes <= cap - cap / 4;
 }
 
-void block_cache_let_go(struct block_cache *c, uint64_t bytes)
+void block_cache_let_go(struct block_cache *c, void *p, uint64_t bytes)
 {
+    if (p == NULL)
+        return;
+    held_free(c, (struct held *)p - 1);
     atomic_fetch_sub_explicit(&c->held, bytes, memory_order_relaxed);
     budget_give(&c->budget, bytes);
 }

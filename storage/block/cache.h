@@ -44,9 +44,10 @@ void block_cache_discard(struct cached *o);
 struct cached *block_cache_add(
     struct block_cache *c, struct cached *o, uint64_t block, uint64_t key);
 void block_cache_unpin(struct cached *o);
-/* Charges what stays as long as its block to the cache, up to a quarter of it; false: no room. */
-bool block_cache_hold(struct block_cache *c, uint64_t bytes);
-void block_cache_let_go(struct block_cache *c, uint64_t bytes);
+/* Memory for what stays as long as its block, charged to the cache, up to a quarter of it; NULL: no
+ * room. What is more than a little lies on huge pages. */
+void *block_cache_hold(struct block_cache *c, uint64_t bytes);
+void block_cache_let_go(struct block_cache *c, void *p, uint64_t bytes); /* NULL allowed */
 /* Was `what` asked about twice not long ago, and is there room to keep what belongs to it?
  * Remembers that it was asked about now. Now and then the answer is wrong. */
 bool block_cache_again(struct block_cache *c, uint64_t what);

@@ -169,7 +169,7 @@ enum ec ints_put(
 
 /* Reading. */
 
-uint64_t cur_varint(struct cur *c)
+uint64_t cur_varint_long(struct cur *c)
 {
     uint64_t v = 0;
     const uint8_t *p = c->bad ? NULL : varint_get(c->p, c->end, &v);
@@ -179,16 +179,6 @@ uint64_t cur_varint(struct cur *c)
     }
     c->p = p;
     return v;
-}
-
-uint32_t cur_u32(struct cur *c)
-{
-    uint64_t v = cur_varint(c);
-    if (v > UINT32_MAX) {
-        c->bad = true;
-        return 0;
-    }
-    return (uint32_t)v;
 }
 
 const uint8_t *cur_take(struct cur *c, uint64_t n)

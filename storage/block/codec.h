@@ -59,8 +59,19 @@ struct cur {
     const uint8_t *p, *end;
     bool bad;
 };
-uint64_t cur_varint(struct cur *c);
-uint32_t cur_u32(struct cur *c);                    /* a varint that must fit; bad otherwise */
+uint64_t cur_varint_long(struct cur *c);
+static inline uint64_t cur_varint(struct cur *c)
+{
+    if (LIKELY(!c->bad && c->p < c->end && *c->p < 0x80)) /* most are small */
+        return *c->p++;
+    return cur_varint_long(c);
+}
+static inline uint32_t cur_u32(struct cur *c) /* a varint that must fit; bad otherwise */
+{
+    uint64_t v = cur_varint(c);
+    c->bad |= v > UINT32_MAX;
+    return v > UINT32_MAX ? 0 : (uint32_t)v;
+}
 uint64_t cur_u64le(struct cur *c);                  /* 8 bytes */
 uint8_t cur_u8(struct cur *c);                      /* 1 byte */
 const uint8_t *cur_take(struct cur *c, uint64_t n); /* NULL and bad when short */

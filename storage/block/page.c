@@ -10,6 +10,9 @@
 
 #define ROOT_ROOM_BYTES    ((uint64_t)1 << 20)
 #define READ_AT_ONCE_BYTES ((uint64_t)256 << 10)
+/* The end of a file, which is read first: a root has some 3 KiB, more in a block of very many
+ * traces. */
+#define TAIL_BYTES 8192u
 
 enum ec block_damaged(struct block *b, enum ec ec, const struct err *err)
 {
@@ -42,7 +45,7 @@ static enum ec pages_read_once(struct block *b, const struct page_ref *refs, uin
     return EC_OK;
 }
 
-static enum ec pages_pread(struct block *b, const struct page_ref *refs, uint32_t n, uint64_t salt,
+enum ec block_pages_pread(struct block *b, const struct page_ref *refs, uint32_t n, uint64_t salt,
     uint8_t *p, struct err *err)
 {
     struct err first = {0};
@@ -54,7 +57,7 @@ static enum ec pages_pread(struct block *b, const struct page_ref *refs, uint32_
 enum ec block_page_pread(
     struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p, struct err *err)
 {
-    return pages_pread(b, ref, 1, salt, p, err);
+    return block_pages_pread(b, ref, 1, salt, p, err);
 }
 
 static enum ec pages_read(struct block *b, const struct page_ref *refs, uint32_t n, uint64_t salt,
@@ -66,7 +69,7 @@ static enum ec pages_read(struct block *b, const struct page_ref *refs, uint32_t
     buf_reset(into);
     if (!buf_reserve(into, bytes + 8))
         return ERR(err, EC_LIMIT, "page of %zu bytes is over the memory budget", bytes);
-    TRY(pages_pread(b, refs, n, salt, into->p, err));
+    TRY(block_pages_pread(b, refs, n, salt, into->p, err));
     into->n = bytes;
     return EC_OK;
 }
@@ -102,37 +105,59 @@ enum ec block_page_read(
     return block_pages_read(r, ref, 1, &one, ret, err);
 }
 
-/* Header and trailer, then the root page, which is one zstd section. */
+/* The stored root: in `tail`, which is the file's last n bytes, or else read. */
+static enum ec root_bytes(struct block *b, const struct page_ref *root, uint64_t salt,
+    struct bytes tail, uint64_t size, struct buf *stored, struct bytes *ret, struct err *err)
+{
+    uint64_t at = size - tail.n;
+    if (root->offset < at) {
+        TRY(pages_read(b, root, 1, salt, stored, err));
+        *ret = buf_bytes(stored);
+        return EC_OK;
+    }
+    *ret = bytes_n(tail.p + (root->offset - at), root->stored);
+    if (block_page_sum(salt, root->offset, ret->p, ret->n) != root->sum)
+        return ERR(err, EC_CORRUPT, "footer at %llu: checksum does not match",
+            (unsigned long long)root->offset);
+    return EC_OK;
+}
+
+/* Trailer, then the root page, which is one zstd section. */
 static enum ec root_read(struct block *b, int fd, struct budget *budget, struct block_root **ret,
     struct buf *stored, struct buf *raw, struct err *err)
 {
-    uint8_t header[BLOCK_HEADER_BYTES], trailer[BLOCK_TRAILER_BYTES];
+    uint8_t tail[TAIL_BYTES];
     struct io_stat st;
     struct page_ref root;
+    struct bytes page;
     uint64_t salt;
     TRY(io_fstat(b->io, "block.read", fd, &st, err));
     if (st.size < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)
         return ERR(
             err, EC_CORRUPT, "%llu bytes are too few for a block", (unsigned long long)st.size);
-    TRY(io_pread(b->io, "block.read_header", fd, header, sizeof(header), 0, err));
-    TRY(io_pread(b->io, "block.read_trailer", fd, trailer, sizeof(trailer),
-        st.size - BLOCK_TRAILER_BYTES, err));
-    TRY(block_trailer_get(trailer, st.size, &root, &salt, err));
-    TRY(pages_read(b, &root, 1, salt, stored, err));
+    size_t n = (size_t)MIN(st.size, sizeof(tail));
+    TRY(io_pread(b->io, "block.read_trailer", fd, tail, n, st.size - n, err));
+    TRY(block_trailer_get(tail + n - BLOCK_TRAILER_BYTES, st.size, &root, &salt, err));
+    TRY(root_bytes(b, &root, salt, bytes_n(tail, n), st.size, stored, &page, err));
     struct page_in in;
     const uint8_t *p;
-    page_in_init(&in, buf_bytes(stored), root.raw, raw);
+    page_in_init(&in, page, root.raw, raw);
     TRY(section_get(&in, root.raw, &p, err));
     TRY(page_in_end(&in, err));
     TRY(block_root_decode(bytes_n(p, root.raw), st.size, salt, budget, ret, err));
-    enum ec ec = block_header_check(header, (*ret)->facts.uuid, err);
-    if (ec != EC_OK) {
-        block_root_free(*ret, budget);
-        *ret = NULL;
-        return ec;
-    }
     b->file_bytes = st.size;
     return EC_OK;
+}
+
+/* WHY only of a file that nothing is known of: trailer and root say all that the header does, and
+ * of a thousand blocks each header is a read of its own at the other end of the file. */
+static enum ec header_read(struct block *b, int fd, struct err *err)
+{
+    uint8_t header[BLOCK_HEADER_BYTES];
+    if (b->brief.n_rows != 0)
+        return EC_OK;
+    TRY(io_pread(b->io, "block.read_header", fd, header, sizeof(header), 0, err));
+    return block_header_check(header, b->part.uuid, err);
 }
 
 /* The block that was asked for, and of the tenant that was asked for. */
@@ -155,10 +180,14 @@ static enum ec root_open(struct block *b, struct budget *budget, bool *ret_damag
     *ret_damage = true;
     buf_init(&stored, budget);
     buf_init(&raw, budget);
-    enum ec ec = root_read(b, fd, budget, &root, &stored, &raw, err);
-    /* Once more: the reads of header and trailer have no retry of their own. */
-    if (ec == EC_CORRUPT || ec == EC_IO)
-        ec = root_read(b, fd, budget, &root, &stored, &raw, err);
+    enum ec ec = EC_OK;
+    for (int i = 0; i < 2; i++) { /* once more: these reads have no retry of their own */
+        ec = header_read(b, fd, err);
+        if (ec == EC_OK)
+            ec = root_read(b, fd, budget, &root, &stored, &raw, err);
+        if (ec != EC_CORRUPT && ec != EC_IO)
+            break;
+    }
     if (ec == EC_OK && (ec = root_check(b, root, err)) != EC_OK)
         block_root_free(root, budget);
     buf_deinit(&stored);

@@ -20,7 +20,6 @@ static const struct block_root *root_of(struct block *b)
 
 /* The end of a file has root, schema and the filter over ids; more of them in a larger block. */
 #define AHEAD_BYTES(size) (16384u + (size) / 128)
-#define AHEAD_HEADER      4096u
 
 bool block_cold(struct part *p, bool ahead)
 {
@@ -31,27 +30,32 @@ bool block_cold(struct part *p, bool ahead)
         return false;
     /* What cannot be opened is found by who asks. */
     if (ahead && block_file_take(b, &fd, NULL) == EC_OK) {
-        io_read_ahead(b->io, fd, 0, AHEAD_HEADER);
         io_read_ahead(b->io, fd, size - tail, tail);
         block_file_give(b);
     }
     return true;
 }
 
-static enum ec filter_read(struct block *b, const struct block_root *root,
-    const struct page_ref *ref, uint8_t *out, struct err *err)
+/* Bits of a page out of its stored bytes, which they stay in. */
+static enum ec filter_bits(
+    const struct page_ref *ref, const uint8_t *stored, const uint8_t **ret, struct err *err)
 {
-    uint8_t stored[FILTER_STORED_MAX]; /* checked when the root was read */
     struct page_in in;
-    struct buf scratch = BUF_INIT; /* stays empty: filters are not compressed */
-    ASSERT(ref->stored <= sizeof(stored));
-    TRY(block_page_pread(b, ref, root->salt, stored, err));
+    struct buf scratch = BUF_INIT;
     page_in_init(&in, bytes_n(stored, ref->stored), ref->raw, &scratch);
-    enum ec ec = section_get_into(&in, ref->raw, out, err);
+    enum ec ec = section_get(&in, ref->raw, ret, err);
     if (ec == EC_OK)
         ec = page_in_end(&in, err);
+    if (ec == EC_OK && scratch.p != NULL)
+        ec = ERR(err, EC_CORRUPT, "a filter page is compressed");
     buf_deinit(&scratch);
     return ec;
+}
+
+static void filter_damaged(struct block *b, enum ec ec, struct err *err)
+{
+    (void)err_prefix(err, "block %s: a filter", b->path);
+    (void)block_damaged(b, ec, err);
 }
 
 /* Pinned; NULL: it cannot be had. */
@@ -64,19 +68,20 @@ static struct cached *filter_page(struct block *b, const struct block_root *root
         return o;
     const struct page_ref *ref = &f->pages[page];
     struct err err = {0};
-    o = block_cache_alloc(b->cache, sizeof(struct filter_object) + ref->raw, NULL);
+    o = block_cache_alloc(b->cache, sizeof(struct filter_object) + ref->stored, NULL);
     if (o == NULL)
         return NULL;
     struct filter_object *of = CONTAINER_OF(o, struct filter_object, base);
-    of->n_bytes = ref->raw;
-    of->bytes = (const uint8_t *)(of + 1);
-    enum ec ec = filter_read(b, root, ref, (uint8_t *)(of + 1), &err);
+    uint8_t *stored = (uint8_t *)(of + 1);
+    enum ec ec = block_page_pread(b, ref, root->salt, stored, &err);
+    if (ec == EC_OK)
+        ec = filter_bits(ref, stored, &of->bytes, &err);
     if (ec != EC_OK) {
         block_cache_discard(o);
-        (void)err_prefix(&err, "block %s: a filter", b->path);
-        (void)block_damaged(b, ec, &err);
+        filter_damaged(b, ec, &err);
         return NULL;
     }
+    of->n_bytes = ref->raw;
     return block_cache_add(b->cache, o, b->serial, key);
 }
 
@@ -103,51 +108,91 @@ bool block_peek(struct part *p, struct part_info *ret)
     return true;
 }
 
-/* Reads the whole filter over ids; NULL: no room for it, or it cannot be read. */
-static struct id_filter *ids_load(struct block *b, const struct block_root *root)
+/* All pages, as they are stored. *ret_head: what comes before the bits of each. */
+static enum ec ids_read(struct block *b, const struct block_root *root, uint8_t *out,
+    uint32_t *ret_head, struct err *err)
 {
     const struct block_filter *f = &root->ids;
-    uint64_t bytes = sizeof(struct id_filter) + (uint64_t)f->n_pages * f->pages[0].raw;
-    if (!block_cache_hold(b->cache, bytes))
-        return NULL;
-    struct id_filter *ids = xmalloc(bytes);
-    *ids = (struct id_filter){.n_pages = f->n_pages, .n_bytes = f->pages[0].raw, .bytes = bytes};
-    for (uint32_t i = 0; i < f->n_pages; i++) {
-        struct err err = {0};
-        uint8_t *page = ids->pages + (uint64_t)i * ids->n_bytes;
-        enum ec ec = filter_read(b, root, &f->pages[i], page, &err);
-        if (ec == EC_OK)
-            continue;
-        (void)err_prefix(&err, "block %s: the filter of ids", b->path);
-        (void)block_damaged(b, ec, &err);
-        block_cache_let_go(b->cache, bytes);
-        free(ids);
-        return NULL;
+    uint32_t stride = f->pages[0].stored, head = 0;
+    for (uint32_t i = 0, n; i < f->n_pages; i += n) {
+        for (n = 1; i + n < f->n_pages; n++)
+            if (f->pages[i + n].offset != f->pages[i].offset + (uint64_t)n * stride)
+                break;
+        for (uint32_t k = i; k < i + n; k++)
+            if (f->pages[k].stored != stride)
+                return ERR(err, EC_CORRUPT, "page %u has %u bytes", k, f->pages[k].stored);
+        TRY(block_pages_pread(b, &f->pages[i], n, root->salt, out + (uint64_t)i * stride, err));
     }
-    struct id_filter *none = NULL;
-    if (atomic_compare_exchange_strong_explicit(
-            &b->ids, &none, ids, memory_order_acq_rel, memory_order_acquire))
-        return ids;
-    block_cache_let_go(b->cache, bytes); /* another thread was faster */
-    free(ids);
-    return none;
+    for (uint32_t i = 0; i < f->n_pages; i++) {
+        const uint8_t *page = out + (uint64_t)i * stride, *bits = page;
+        TRY(filter_bits(&f->pages[i], page, &bits, err));
+        head = (uint32_t)(bits - page);
+        if (head != stride - f->pages[i].raw)
+            return ERR(err, EC_CORRUPT, "page %u has more than a section", i);
+    }
+    *ret_head = head;
+    return EC_OK;
+}
+
+/* Reads the whole filter over ids, unless there is no room for it, or it cannot be read. */
+static void ids_load(struct block *b, const struct block_root *root)
+{
+    const struct block_filter *f = &root->ids;
+    struct id_filter *ids = &b->ids;
+    uint64_t bytes = (uint64_t)f->n_pages * f->pages[0].stored;
+    uint32_t head = 0;
+    struct err err = {0};
+    enum ec ec = EC_OK;
+    pthread_mutex_lock(&b->lock);
+    uint8_t *stored = ids->stored == NULL ? block_cache_hold(b->cache, bytes) : NULL;
+    if (stored != NULL) {
+        ec = ids_read(b, root, stored, &head, &err);
+        if (ec == EC_OK) {
+            ids->n_pages = f->n_pages;
+            ids->n_bytes = f->pages[0].raw;
+            ids->stride = f->pages[0].stored;
+            ids->stored = stored;
+            ids->bytes = bytes;
+            atomic_store_explicit(&ids->first, stored + head, memory_order_release);
+        } else {
+            block_cache_let_go(b->cache, stored, bytes);
+        }
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (ec != EC_OK)
+        filter_damaged(b, ec, &err);
+}
+
+static const uint8_t *ids_page(const struct id_filter *ids, const uint8_t *first, uint64_t hash)
+{
+    return first + (uint64_t)filter_page_of(hash, ids->n_pages) * ids->stride;
+}
+
+void block_hold_soon(const struct part *p, const struct trace_id *id)
+{
+    const struct id_filter *ids = &((const struct block *)(const void *)p)->ids; /* first member */
+    const uint8_t *first = atomic_load_explicit(&ids->first, memory_order_acquire);
+    uint64_t hash = block_id_hash(id);
+    if (first == NULL || ids->n_bytes < 32)
+        return;
+    __builtin_prefetch(ids_page(ids, first, hash) + filter_block_of(hash, ids->n_bytes) * 32);
 }
 
 bool block_may_hold(struct part *p, const struct trace_id *id)
 {
     struct block *b = block_of(p);
     uint64_t hash = block_id_hash(id);
-    const struct id_filter *ids = atomic_load_explicit(&b->ids, memory_order_acquire);
-    if (UNLIKELY(ids == NULL)) {
+    const uint8_t *first = atomic_load_explicit(&b->ids.first, memory_order_acquire);
+    if (UNLIKELY(first == NULL)) {
         const struct block_root *root = root_of(b);
         if (root == NULL || root->ids.n_pages == 0)
             return true;
-        ids = ids_load(b, root);
-        if (ids == NULL)
+        ids_load(b, root);
+        first = atomic_load_explicit(&b->ids.first, memory_order_acquire);
+        if (first == NULL)
             return filter_ask(b, root, &root->ids, OBJECT_ID_FILTER, hash);
     }
-    uint32_t page = filter_page_of(hash, ids->n_pages);
-    return filter_has(ids->pages + (uint64_t)page * ids->n_bytes, ids->n_bytes, hash);
+    return filter_has(ids_page(&b->ids, first, hash), b->ids.n_bytes, hash);
 }
 
 static bool value_ask(struct part *p, uint64_t hash)

@@ -460,10 +460,7 @@ static void block_destroy(struct part *p)
     struct block_root *root = atomic_load_explicit(&b->root, memory_order_acquire);
     block_cache_purge(b->cache, b->serial);
     block_root_free(root, block_cache_budget(b->cache));
-    struct id_filter *ids = atomic_load_explicit(&b->ids, memory_order_acquire);
-    if (ids != NULL)
-        block_cache_let_go(b->cache, ids->bytes);
-    free(ids);
+    block_cache_let_go(b->cache, b->ids.stored, b->ids.bytes);
     block_file_drop(b);
     pthread_mutex_destroy(&b->lock);
     free(b->path);
@@ -492,6 +489,7 @@ const struct part_ops block_part_ops = {
     .bytes_read = block_bytes_read,
     .peek = block_peek,
     .may_hold = block_may_hold,
+    .hold_soon = block_hold_soon,
     .may_equal = block_may_equal,
     .may_key = block_may_key,
     .names = block_names,

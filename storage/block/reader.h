@@ -27,16 +27,19 @@ enum object_kind {
 };
 
 /* The filter over ids as a whole, once it was asked: a lookup goes over all blocks of a tenant, and
- * finding a page in the cache costs more than asking it. */
+ * finding a page in the cache costs more than asking it. Pages as they are stored, one behind the
+ * other. WHY not a struct before them: that is one more cache line of each block. */
 struct id_filter {
-    uint32_t n_pages, n_bytes; /* of a page */
-    uint64_t bytes;            /* of this allocation, as charged */
-    uint8_t pages[];
+    _Atomic(const uint8_t *) first; /* bits of the first page; NULL: not asked yet, or no room */
+    /* Set before it, never changed after. */
+    uint32_t n_pages, n_bytes, stride; /* bytes: of a page's bits; from one page's to the next's */
+    uint8_t *stored;
+    uint64_t bytes; /* as charged */
 };
 
 struct block {
     struct part part;
-    _Atomic(struct id_filter *) ids;   /* NULL: not asked yet, or no room; never changes after */
+    struct id_filter ids;
     _Atomic(struct block_root *) root; /* release when it is complete; acquire by readers */
     struct io *io;
     char *path;
@@ -46,7 +49,7 @@ struct block {
     void (*on_corrupt)(void *ctx, const uint8_t uuid[16], const struct err *err);
     void *on_corrupt_ctx;
     _Atomic bool told;
-    pthread_mutex_t lock; /* guards the opening */
+    pthread_mutex_t lock; /* guards the opening, and the reading of ids */
     /* Guarded by the lock of block_files; -1: not open. */
     int fd;
     uint32_t fd_users;
@@ -173,10 +176,14 @@ enum ec block_root_load(struct block *b, struct err *err) MUST_USE;
 /* The stored bytes of a page into memory of that size; read again when the checksum is wrong. */
 enum ec block_page_pread(struct block *b, const struct page_ref *ref, uint64_t salt, uint8_t *p,
     struct err *err) MUST_USE;
+/* The same of n pages that follow each other in the file. */
+enum ec block_pages_pread(struct block *b, const struct page_ref *refs, uint32_t n, uint64_t salt,
+    uint8_t *p, struct err *err) MUST_USE;
 
 /* probe.c: what part.h answers without a reader. */
 bool block_peek(struct part *p, struct part_info *ret);
 bool block_may_hold(struct part *p, const struct trace_id *id);
+void block_hold_soon(const struct part *p, const struct trace_id *id);
 bool block_may_equal(
     struct part *p, enum part_table t, struct str key, col_id col, struct str value);
 bool block_may_key(struct part *p, enum part_table t, struct str key, bool array);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Opening, facts, lookups, and the page cache that all blocks share. */
+#include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
+#include "base/slab.h"
 #include "block_fixture.h"
 #include "part_text.h"
 #include "storage/block/cache.h"
@@ -67,6 +70,80 @@ static void test_open__facts_come_back(void **state)
     block_facts_deinit(&again);
     block_facts_deinit(&facts);
     arena_deinit(&arena);
+    head_free(h);
+    block_fixture_free(f);
+}
+
+/* The root does not lie in what is read of the file's end at first. */
+static void test_open__a_large_root_is_read_apart(void **state)
+{
+    enum { INPUTS = 1000 };
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(1, 50);
+    uint8_t(*inputs)[16] = xcalloc(INPUTS, sizeof(*inputs));
+    struct rng rng = {7};
+    struct part_reader *r;
+    struct part_info info;
+    uint64_t dups;
+    for (int i = 0; i < INPUTS; i++) {
+        put_u64le(inputs[i], rng_next(&rng)); /* nothing that zstd could shrink */
+        put_u64le(inputs[i] + 8, rng_next(&rng));
+    }
+    const struct block_write_options opt = {.io = &io_real,
+        .path = f->path,
+        .tenant = STR("tenant"),
+        .uuid = {1},
+        .inputs = (const uint8_t(*)[16])inputs,
+        .n_inputs = INPUTS};
+    snprintf(f->path, sizeof(f->path), "%s/x", f->dir);
+    assert_int_equal(part_reader_open(head_part(h), NULL, &r, NULL), EC_OK);
+    assert_int_equal(block_write(&opt, &r, 1, &f->facts, &dups, NULL), EC_OK);
+    part_reader_close(r);
+    struct part *p = fixture_open(f, f->path);
+    assert_int_equal(part_reader_open(p, NULL, &r, NULL), EC_OK);
+    part_info(r, &info);
+    assert_int_equal(info.n_rows, f->facts.n_spans);
+    part_reader_close(r);
+    part_unref(p);
+    fixture_verify(f->path);
+    block_facts_deinit(&f->facts);
+    free(inputs);
+    head_free(h);
+    block_fixture_free(f);
+}
+
+/* A reader that knows the block has no use for its header; whoever looks for damage has. */
+static void test_open__a_header_is_for_those_who_know_nothing(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(1, 50);
+    struct part *head = head_part(h);
+    struct part_reader *r;
+    struct block_facts facts;
+    struct str tenant;
+    struct arena arena;
+    uint8_t b;
+    part_unref(fixture_write(f, &head, 1));
+    int fd = open(f->path, O_RDWR);
+    assert_int_equal(pread(fd, &b, 1, 40), 1);
+    b ^= 1;
+    assert_int_equal(pwrite(fd, &b, 1, 40), 1);
+    close(fd);
+    struct part *p = fixture_open(f, f->path);
+    assert_int_equal(part_reader_open(p, NULL, &r, NULL), EC_OK);
+    part_reader_close(r);
+    part_unref(p);
+    assert_int_equal(f->corrupt, 0);
+    arena_init(&arena, NULL, 0);
+    assert_int_equal(
+        block_facts_read(&io_real, f->path, &tenant, &arena, &facts, NULL), EC_CORRUPT);
+    arena_deinit(&arena);
+    f->facts.n_spans = 0; /* nothing is known of it */
+    p = fixture_open(f, f->path);
+    assert_int_equal(part_reader_open(p, NULL, &r, NULL), EC_CORRUPT);
+    part_unref(p);
     head_free(h);
     block_fixture_free(f);
 }
@@ -208,6 +285,43 @@ static void test_cache__keeps_to_its_cap_and_to_pins(void **state)
     budget_deinit(&budget);
 }
 
+static void test_cache__what_is_held_stays_and_comes_back(void **state)
+{
+    enum { N = 700 };
+    struct budget budget;
+    uint64_t before, used, kept, bytes[N], sum = 0;
+    uint8_t *p[N];
+    (void)state;
+    slab_stats(&before, &kept);
+    budget_init(&budget, NULL, "cache", 0);
+    struct block_cache *c = block_cache_new(&budget, 64 << 20);
+    for (unsigned i = 0; i < N; i++) {
+        bytes[i] = 1000 + i * 40;
+        p[i] = block_cache_hold(c, bytes[i]);
+        assert_non_null(p[i]);
+        memset(p[i], (int)i, bytes[i]);
+        sum += bytes[i];
+    }
+    assert_int_equal(budget_used(&budget), sum);
+    assert_null(block_cache_hold(c, 8 << 20)); /* more than a quarter in all */
+    slab_stats(&used, &kept);
+    assert_true(used - before <= sum + (2 << 20));
+    for (unsigned round = 0; round < 3; round++) { /* in no order */
+        for (unsigned i = round; i < N; i += 3) {
+            for (uint64_t k = 0; k < bytes[i]; k++)
+                if (p[i][k] != (uint8_t)i)
+                    fail_msg("piece %u is another one's, too", i);
+            block_cache_let_go(c, p[i], bytes[i]);
+        }
+    }
+    block_cache_let_go(c, NULL, 1);
+    assert_int_equal(budget_used(&budget), 0);
+    slab_stats(&used, &kept);
+    assert_int_equal(used, before);
+    block_cache_free(c);
+    budget_deinit(&budget);
+}
+
 static void test_cache__what_does_not_fit_is_private(void **state)
 {
     (void)state;
@@ -338,10 +452,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open__facts_come_back),
+        cmocka_unit_test(test_open__a_large_root_is_read_apart),
+        cmocka_unit_test(test_open__a_header_is_for_those_who_know_nothing),
         cmocka_unit_test(test_open__pace_can_cancel),
         cmocka_unit_test(test_open__traces_are_found_by_id_and_ordered),
         cmocka_unit_test(test_open__absent_columns_and_values),
         cmocka_unit_test(test_cache__keeps_to_its_cap_and_to_pins),
+        cmocka_unit_test(test_cache__what_is_held_stays_and_comes_back),
         cmocka_unit_test(test_cache__what_does_not_fit_is_private),
         cmocka_unit_test(test_cache__gives_way_before_a_query_fails),
         cmocka_unit_test(test_cache__threads_share_and_evict),

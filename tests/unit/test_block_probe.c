@@ -127,7 +127,7 @@ static void test_probe__ids(void **state)
 {
     (void)state;
     struct block_fixture *f = block_fixture_new();
-    struct head *h = fixture_head(9, 3000);
+    struct head *h = fixture_head(9, 40000); /* traces for several pages */
     struct part *head = head_part(h), *p = fixture_write(f, &head, 1);
     struct part_reader *r;
     struct part_info info, brief;
@@ -157,6 +157,47 @@ static void test_probe__ids(void **state)
     part_reader_close(r);
     part_unref(p);
     head_free(h);
+    block_fixture_free(f);
+}
+
+static void test_probe__of_many_parts_the_same_are_named(void **state)
+{
+    enum { PARTS = 40 };
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[PARTS];
+    struct head *h[3];
+    struct part_reader *r;
+    struct part_info info;
+    for (size_t i = 0; i < PARTS; i++) { /* three blocks, one of which nobody asked, and a head */
+        struct part *head;
+        if (i < 3)
+            h[i] = fixture_head(20 + i, 300);
+        head = head_part(h[i % 3]);
+        parts[i] = i < 3 ? fixture_write(f, &head, 1) : part_ref(i == 17 ? head : parts[i % 3]);
+    }
+    assert_int_equal(part_reader_open(parts[1], NULL, &r, NULL), EC_OK);
+    part_info(r, &info);
+    for (uint32_t t = 0; t < info.n_traces; t++) {
+        struct part_trace pt;
+        size_t named = 0, at;
+        assert_int_equal(part_trace(r, t, &pt, NULL), EC_OK);
+        struct part_holders ph = {.parts = parts, .n = PARTS, .id = &pt.id};
+        for (size_t i = 0; i < PARTS; i++) {
+            if (!part_may_hold(parts[i], &pt.id))
+                continue;
+            assert_true(part_holders_next(&ph, &at));
+            assert_int_equal(at, i);
+            named++;
+        }
+        assert_true(named >= PARTS / 3);
+        assert_false(part_holders_next(&ph, &at));
+    }
+    part_reader_close(r);
+    for (size_t i = 0; i < PARTS; i++)
+        part_unref(parts[i]);
+    for (size_t i = 0; i < 3; i++)
+        head_free(h[i]);
     block_fixture_free(f);
 }
 
@@ -200,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_probe__what_is_there_is_never_denied),
         cmocka_unit_test(test_probe__ids),
+        cmocka_unit_test(test_probe__of_many_parts_the_same_are_named),
         cmocka_unit_test(test_probe__is_cold_until_asked),
         cmocka_unit_test(test_probe__names_are_those_of_the_keys),
     };
