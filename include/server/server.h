@@ -179,8 +179,8 @@ typedef void (*exchange_answer_fn)(void *arg, struct exchange *ex, struct exchan
 void exchange_on_answer(struct exchange *ex, exchange_answer_fn fn, void *arg);
 
 /* ---- the answer ---- */
-void exchange_set_header(
-    struct exchange *ex, const char *name, struct str value); /* before respond */
+/* Before respond; before grpc_finish, behind the messages. */
+void exchange_set_header(struct exchange *ex, const char *name, struct str value);
 /* Takes the body (moved out of *take_body). compress: offer zstd/gzip by Accept-Encoding when the
  * body is >= 1024 bytes, and send Vary: Accept-Encoding. The exchange must not be used
  * afterwards. */

@@ -75,7 +75,8 @@ void job_respond_ok(struct query_job *job, const char *content_type, struct buf 
  * memory that others hold is not answered but run again later. */
 void job_fail(struct query_job *job, enum ec ec, const struct err *err);
 void job_fail_status(struct query_job *job, unsigned status, const char *text);
-/* Counts what was read, and says by a Warning header when some of it could not be. */
+/* Counts what was read, and says by a Warning header when some of it could not be; over gRPC by one
+ * behind the messages. */
 void job_count_bytes(struct query_job *job, const struct query_stats *s);
 
 /* Accept header by substring, in Tempo's order. */

@@ -102,7 +102,7 @@ void job_count_bytes(struct query_job *job, const struct query_stats *s)
 {
     metric_add(metric_series2(&bytes_inspected, tenant_label(job), str_from(job->op)),
         (double)s->inspected_bytes);
-    if (!s->partial || job->grpc != NULL || job->call != NULL || job->warned)
+    if (!s->partial || job->call != NULL || job->warned)
         return;
     job->warned = true; /* a second run does not say it again */
     /* WHY a header: Tempo's answers to searches and for tags have no member that says so, and

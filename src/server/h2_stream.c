@@ -94,14 +94,10 @@ static ssize_t read_body(nghttp2_session *s, int32_t id, uint8_t *p, size_t n, u
     return (ssize_t)n;
 }
 
-static void submit_http(struct h2_conn *h, struct exchange *ex)
+/* Those that the handler has set, in lower case; returns how many. */
+static size_t own_headers(struct exchange *ex, nghttp2_nv *list)
 {
-    size_t n = 0, cap = ex->n_out_headers + 2;
-    nghttp2_nv *list = xcalloc(cap, sizeof(*list));
-    char length[24];
-    snprintf(length, sizeof(length), "%zu", ex->body.n);
-    struct status_text status;
-    list[n++] = nv(STR(":status"), status_text(ex, &status));
+    size_t n = 0;
     for (size_t i = 0; i < ex->n_out_headers; i++) {
         char *name = exchange_answer_text(ex, ex->out_headers[i].name);
         if (name == NULL)
@@ -111,6 +107,18 @@ static void submit_http(struct h2_conn *h, struct exchange *ex)
                 *k = (char)(*k + 'a' - 'A');
         list[n++] = nv(str_from(name), ex->out_headers[i].value);
     }
+    return n;
+}
+
+static void submit_http(struct h2_conn *h, struct exchange *ex)
+{
+    size_t n = 0, cap = ex->n_out_headers + 2;
+    nghttp2_nv *list = xcalloc(cap, sizeof(*list));
+    char length[24];
+    snprintf(length, sizeof(length), "%zu", ex->body.n);
+    struct status_text status;
+    list[n++] = nv(STR(":status"), status_text(ex, &status));
+    n += own_headers(ex, list + n);
     if (ex->status != 204 && ex->status != 304)
         list[n++] = nv(STR("content-length"), str_from(length));
     nghttp2_data_provider body = {.source.ptr = ex, .read_callback = read_body};
@@ -119,10 +127,12 @@ static void submit_http(struct h2_conn *h, struct exchange *ex)
     free(list);
 }
 
-/* grpc-status and its companions; returns how many. */
+#define GRPC_TRAILERS_MAX 3u /* besides those that the handler has set */
+
+/* grpc-status and its companions; returns how many. Once finished: no handler sets any more. */
 static size_t grpc_trailers(struct exchange *ex, nghttp2_nv *list)
 {
-    size_t n = 0;
+    size_t n = own_headers(ex, list);
     char *status = arena_printf(&ex->arena, "%u", ex->grpc_status);
     list[n++] = nv(STR("grpc-status"), status == NULL ? STR("8") : str_from(status));
     struct str text = grpc_message_escape(&ex->arena, ex->grpc_message);
@@ -148,9 +158,10 @@ static ssize_t read_grpc(nghttp2_session *s, int32_t id, uint8_t *p, size_t n, u
     bool end;
     n = grpc_take_out(ex, p, n, &end);
     if (end) {
-        nghttp2_nv list[3];
+        nghttp2_nv *list = xcalloc(GRPC_TRAILERS_MAX + ex->n_out_headers, sizeof(*list));
         *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
         nghttp2_submit_trailer(s, id, list, grpc_trailers(ex, list));
+        free(list);
     } else if (n == 0) {
         ex->deadline_ns = 0; /* it is the application that keeps the client waiting */
         return NGHTTP2_ERR_DEFERRED;
@@ -161,7 +172,7 @@ static ssize_t read_grpc(nghttp2_session *s, int32_t id, uint8_t *p, size_t n, u
 
 static void submit_grpc(struct h2_conn *h, struct exchange *ex)
 {
-    nghttp2_nv list[8];
+    nghttp2_nv list[4];
     size_t n = 0;
     bool only_trailers, none = true;
     if (ex->sync_ready) {
@@ -179,8 +190,11 @@ static void submit_grpc(struct h2_conn *h, struct exchange *ex)
     list[n++] = nv(STR("content-type"), STR("application/grpc"));
     ex->submitted = true;
     if (only_trailers) {
-        n += grpc_trailers(ex, list + n);
-        nghttp2_submit_response(h->session, ex->stream_id, list, n, NULL);
+        nghttp2_nv *all = xcalloc(n + GRPC_TRAILERS_MAX + ex->n_out_headers, sizeof(*all));
+        memcpy(all, list, n * sizeof(*all));
+        n += grpc_trailers(ex, all + n);
+        nghttp2_submit_response(h->session, ex->stream_id, all, n, NULL);
+        free(all);
         return;
     }
     list[n++] = nv(STR("grpc-accept-encoding"), STR("gzip,zstd,snappy"));

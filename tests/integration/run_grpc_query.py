@@ -419,6 +419,29 @@ def packets():
         c.contains("over the send limit", text, "trying to send message larger than max")
 
 
+def damaged():
+    """What could not be read is told behind the messages, in the words of HTTP's header."""
+    with streaming({"overrides": {"defaults": UNLIMITED}}) as server:
+        fill(server, 1)
+        body = CLASS["SearchRequest"](Query="{ span.n > 0 }", Limit=1000).SerializeToString()
+
+        def ask():
+            with raw_grpc.Connection(server.http_port) as raw:
+                a = raw.call(body, f"/{SERVICE}/Search")
+                c.equal("answered", a.code, 0)
+                return a.field("warning")
+
+        c.equal("nothing to tell", ask(), None)
+        server.restart()
+        for path in server.data_dir.rglob("*.block"):
+            data = bytearray(path.read_bytes())
+            for at in range(200, max(len(data) - 1500, 400), 32):
+                data[at] ^= 255
+            path.write_bytes(bytes(data))
+        c.contains("told", ask() or "", '199 vivace "')
+        c.contains("told", ask() or "", "blocks could not be read in full")
+
+
 # ---- clients that go, wait, or ask for too much ----
 
 def gauge(server, method):
@@ -636,7 +659,7 @@ def tls():
 
 def main():
     for name, function in (("conformance", conformance), ("failures", failures), ("partial", partial),
-                           ("packets", packets), ("encodings", encodings),
+                           ("packets", packets), ("encodings", encodings), ("damaged", damaged),
                            ("queue", queue), ("canceling", canceling), ("slow_reader", slow_reader),
                            ("hostile", hostile), ("tenants", tenants), ("ports", ports), ("tls", tls)):
         c.run(name, function)
