@@ -65,11 +65,15 @@ enum pack_stream {
 #define PACK_HEAD_BYTES (PACK_STREAMS * 6u)
 static_assert(PACK_BYTES_MAX <= 1u << 22, "three times as much has three bytes");
 
-/* What a stream comes to at most for a request of n bytes: a field has two bytes and more, a
- * message that ends had them when it began; a number has three bytes at most. */
+/* What a stream comes to at most for a request of n bytes. A field has two bytes and more, a
+ * message that ends had them when it began. Ops: one of each field, each begin and each end.
+ * Lengths: two of each field, and of a class two bytes more than the tag that it has in common with
+ * its first field. Text: what the fields hold. Numbers: three bytes of each field. Raw: ten bytes
+ * for a time of nine. */
 static inline size_t pack_stream_room(size_t n, enum pack_stream i)
 {
-    return (i == PACK_NUMBERS ? 3 * n : n + n / 8) + 64;
+    size_t classes = i == PACK_LENGTHS ? (size_t)2 * PACK_CLASSES_MAX : 0;
+    return (i == PACK_NUMBERS ? 3 * n : n + n / 8) + classes + 64;
 }
 
 /* Of each level: the one around it, and the tag that opens it there. */

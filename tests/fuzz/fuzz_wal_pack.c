@@ -20,7 +20,7 @@ static void there_and_back(const uint8_t *data, size_t n)
 {
     struct buf packed = BUF_INIT, work = BUF_INIT;
     struct err err = {0};
-    size_t copies = n == 0 ? 0 : MIN(PACK_BYTES_MIN / n + 2, sizeof(request) / n);
+    size_t copies = n == 0 ? 0 : MIN((PACK_BYTES_MIN + n - 1) / n, sizeof(request) / n);
     for (size_t i = 0; i < copies; i++)
         memcpy(request + i * n, data, n);
     n *= copies;

@@ -183,6 +183,24 @@ static void test_pack__numbers_run_out(void **state)
     buf_deinit(&b);
 }
 
+/* Of each field a class of its own takes more than the field: the worst for what tells lengths. */
+static void test_pack__each_field_has_a_class_of_its_own(void **state)
+{
+    static const uint32_t first[] = {16, 2048, 1u << 18, 1u << 25}; /* tags of 2 to 5 bytes */
+    struct buf b = BUF_INIT;
+    size_t packed_n;
+    (void)state;
+    for (size_t k = 0; k < ARRAY_LEN(first); k++) {
+        for (uint32_t n = 300; n <= 1023; n++) {
+            buf_reset(&b);
+            for (uint32_t i = 0; i < n; i++)
+                pb_put_varint(&b, first[k] + i, i % 128);
+            assert_true(b.n < PACK_BYTES_MIN || there_and_back(buf_bytes(&b), &packed_n));
+        }
+    }
+    buf_deinit(&b);
+}
+
 /* A body's checksum says that it is what was written; this is for whoever gets past it. */
 static void test_pack__damaged_ones_are_refused(void **state)
 {
@@ -248,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_pack__changed_requests_come_back),
         cmocka_unit_test(test_pack__what_is_no_request_is_left_alone),
         cmocka_unit_test(test_pack__numbers_run_out),
+        cmocka_unit_test(test_pack__each_field_has_a_class_of_its_own),
         cmocka_unit_test(test_pack__damaged_ones_are_refused),
         cmocka_unit_test(test_pack__records_say_how),
     };
