@@ -96,17 +96,28 @@ uint32_t slice_row_to(const struct slice *s, const struct part_info *info)
     return (uint32_t)MIN((uint64_t)s->group_to * PART_GROUP_ROWS, info->n_rows);
 }
 
+static bool out_of_range(const struct collector *total, const struct part_info *info)
+{
+    return info->n_groups == 0 || info->max_end_ns < total->grid.start_ns ||
+           info->min_start_ns > total->grid.end_ns;
+}
+
+static void count_part(struct collector *total, size_t part, const struct part_info *info)
+{
+    bool head = total->ctx->parts[part]->is_head;
+    total->stats.total_jobs += info->n_groups;
+    total->stats.total_blocks += !head;
+    total->stats.total_block_bytes += head ? 0 : info->bytes;
+}
+
 static enum ec add_slices(
     struct collector *total, size_t part, struct part_reader *r, struct slices *l, struct err *err)
 {
     const struct query_ctx *ctx = total->ctx;
     struct part_info info;
     part_info(r, &info);
-    total->stats.total_jobs += info.n_groups;
-    total->stats.total_blocks += !ctx->parts[part]->is_head;
-    total->stats.total_block_bytes += ctx->parts[part]->is_head ? 0 : info.bytes;
-    if (info.n_groups == 0 || info.max_end_ns < total->grid.start_ns ||
-        info.min_start_ns > total->grid.end_ns)
+    count_part(total, part, &info);
+    if (out_of_range(total, &info))
         return EC_OK;
     bool head = ctx->parts[part]->is_head;
     uint64_t per_group = MAX(info.n_rows / info.n_groups, 1u);
@@ -130,6 +141,11 @@ static enum ec add_slices(
 static enum ec add_part(struct collector *total, size_t part, struct slices *l, struct err *err)
 {
     struct part_reader *r;
+    struct part_info info;
+    if (part_peek(total->ctx->parts[part], &info) && out_of_range(total, &info)) {
+        count_part(total, part, &info);
+        return EC_OK;
+    }
     enum ec ec = part_reader_open(total->ctx->parts[part], total->ctx->budget, &r, err);
     if (source_unreadable(ec) || ec == EC_NOT_FOUND) {
         total->damaged[part] = true;

@@ -38,6 +38,7 @@ struct finder {
     struct kind_list {
         uint32_t *parts; /* ascending */
         size_t n;
+        struct part_info hull; /* its times alone: of all these parts */
     } lists[SHARED_KINDS];
     /* The pair that is being compared. */
     struct pair_known found;
@@ -257,8 +258,6 @@ static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
     bool blocks = !f->ctx->parts[i]->is_head && !f->ctx->parts[k]->is_head;
     bool by_time = !f->whole && blocks;
     size_t of = looked_up(f, i, k);
-    if (!f->whole && (a->min_start_ns > b->max_end_ns || b->min_start_ns > a->max_end_ns))
-        return EC_OK;
     if (by_time)
         of = a->min_start_ns >= b->min_start_ns ? i : k;
     size_t in = of == i ? k : i;
@@ -305,6 +304,11 @@ static void walk_part(const struct finder *f, struct walk *w, size_t i)
     w->at = w->after[0];
 }
 
+static bool overlap(const struct part_info *a, const struct part_info *b)
+{
+    return a->min_start_ns <= b->max_end_ns && b->min_start_ns <= a->max_end_ns;
+}
+
 /* Not known to share nothing; under the lock, if there is one. */
 static bool is_open(struct finder *f, size_t i, size_t k, bool by_time)
 {
@@ -317,19 +321,23 @@ static size_t walk_next_locked(struct finder *f, struct walk *w)
 {
     for (; w->kind < SHARED_KINDS; w->at = ++w->kind < SHARED_KINDS ? w->after[w->kind] : 0) {
         const struct kind_list *l = &f->lists[w->kind];
-        if ((kinds_with(f, w->i) >> w->kind & 1) == 0)
+        const struct part_info *of = &f->peers[w->i].info;
+        if ((kinds_with(f, w->i) >> w->kind & 1) == 0 || (w->by_time && !overlap(of, &l->hull)))
             continue;
         while (w->at < l->n) {
             size_t k = l->parts[w->at++];
-            if (!peer_absent(&f->peers[k]) && is_open(f, w->i, k, w->by_time))
+            const struct shared_peer *p = &f->peers[k];
+            if (!peer_absent(p) && (!w->by_time || overlap(of, &p->info)) &&
+                is_open(f, w->i, k, w->by_time))
                 return k;
         }
     }
     return f->ctx->n_parts;
 }
 
-/* The next part with which part i is a pair that is wanted and not known to share nothing; n_parts:
- * none is left. The lock is taken once for all that are passed over. */
+/* The next part with which part i is a pair that is wanted and not known to share nothing, and, by
+ * time, can share something; n_parts: none is left. The lock is taken once for all that are passed
+ * over. */
 static size_t walk_next(struct finder *f, struct walk *w)
 {
     if (peer_absent(&f->peers[w->i])) /* it may have turned out unreadable */
@@ -401,10 +409,13 @@ static enum ec lists_fill(struct finder *f, struct err *err)
         f->lists[kind].parts = parts;
         parts += f->lists[kind].n;
         f->lists[kind].n = 0;
+        f->lists[kind].hull.min_start_ns = UINT64_MAX;
     }
     for (size_t i = 0; i < n; i++) {
         struct kind_list *l = &f->lists[kind_of(f, i)];
         l->parts[l->n++] = (uint32_t)i;
+        l->hull.min_start_ns = MIN(l->hull.min_start_ns, f->peers[i].info.min_start_ns);
+        l->hull.max_end_ns = MAX(l->hull.max_end_ns, f->peers[i].info.max_end_ns);
     }
     return EC_OK;
 }
@@ -516,14 +527,17 @@ static void sort_pieces(struct shared_set *s)
 static enum ec open_peers(struct collect *c, const struct query_ctx *ctx, uint64_t start_ns,
     uint64_t end_ns, struct err *err)
 {
+    const struct part_info range = {.min_start_ns = start_ns, .max_end_ns = end_ns};
     for (size_t i = 0; i < ctx->n_parts; i++) {
         struct shared_peer *p = &c->peers[i];
+        if (part_peek(ctx->parts[i], &p->info) && !overlap(&p->info, &range))
+            continue;
         enum ec ec = part_reader_open(ctx->parts[i], ctx->budget, &p->r, err);
         if (source_unreadable(ec) || ec == EC_NOT_FOUND)
             continue;
         TRY(ec);
         part_info(p->r, &p->info);
-        if (p->info.min_start_ns <= end_ns && p->info.max_end_ns >= start_ns)
+        if (overlap(&p->info, &range))
             continue;
         part_reader_close(p->r);
         p->r = NULL;

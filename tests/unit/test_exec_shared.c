@@ -246,6 +246,45 @@ static void test_shared__known_blocks_beyond_a_range_cost_nothing(void **state)
     block_fixture_free(f);
 }
 
+static bool far_away(struct part *p, struct part_info *ret)
+{
+    (void)p;
+    *ret = (struct part_info){.n_rows = 10,
+        .n_groups = 1,
+        .n_traces = 10,
+        .bytes = 100,
+        .min_start_ns = EPOCH + 7200ull * SECOND,
+        .max_end_ns = EPOCH + 7300ull * SECOND};
+    return true;
+}
+
+static enum ec not_to_be_opened(
+    struct part *p, struct budget *budget, struct part_reader **ret, struct err *e)
+{
+    (void)p;
+    (void)budget;
+    (void)ret;
+    (void)e;
+    fail();
+    return EC_CORRUPT;
+}
+
+/* What the catalog knows of a block does for one that lies beyond the range. */
+static void test_shared__a_count_opens_no_block_beyond_its_range(void **state)
+{
+    static const struct part_ops ops = {.peek = far_away, .reader_open = not_to_be_opened};
+    struct part beyond = {.ops = &ops};
+    struct block_fixture *f = block_fixture_new();
+    struct part *parts[] = {&beyond, block_of(f, 100, 10, 0, 10, true)};
+    struct arena a;
+    (void)state;
+    arena_init(&a, NULL, 0);
+    assert_int_equal(count_all(parts, 2, &a), 11);
+    part_unref(parts[1]);
+    arena_deinit(&a);
+    block_fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_shared__a_piece_that_no_pair_tells_of_is_counted_once),
         cmocka_unit_test(test_shared__what_is_remembered_does_not_count),
         cmocka_unit_test(test_shared__all_or_not),
+        cmocka_unit_test(test_shared__a_count_opens_no_block_beyond_its_range),
         cmocka_unit_test(test_shared__known_blocks_beyond_a_range_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
