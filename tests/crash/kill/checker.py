@@ -64,11 +64,13 @@ def canonical_stored(span, service):
 
 class Checker:
     """`keep_seconds` maps a tenant to its retention; tenants that are not in it keep everything.
-    An entry older than that may be there or not; older than that and `slack` it must be gone."""
+    An entry older than that may be there or not; older than that and `slack` it must be gone.
+    `up` has when a server ran, [from, to] with None for now; without it one always did."""
 
-    def __init__(self, server, ledger, keep_seconds=None, slack_seconds=60):
+    def __init__(self, server, ledger, keep_seconds=None, slack_seconds=60, up=None):
         self.server, self.ledger, self.formula = server, ledger, ledger.formula
         self.keep, self.slack = keep_seconds or {}, slack_seconds
+        self.up = up
         self.problems = []
         self.client = None
         self.compared = 0  # spans, one by one
@@ -87,7 +89,19 @@ class Checker:
                                      self.age(e) < self.keep[e.tenant] - 2)
 
     def overdue(self, e):
-        return e.tenant in self.keep and self.age(e) > self.keep[e.tenant] + self.slack
+        if e.tenant not in self.keep or self.age(e) <= self.keep[e.tenant] + self.slack:
+            return False
+        return self.up is None or self.ran_since(e.base_ns / 1e9 + self.keep[e.tenant]) > self.slack
+
+    def ran_since(self, when):
+        """Seconds of a server since then: on a busy machine there may be many between two of them."""
+        total = 0
+        for begin, end in reversed(self.up):
+            end = time.time() if end is None else end
+            if end < when:
+                break
+            total += end - max(begin, when)
+        return total
 
     def may(self, e):
         return e.state in (ACKED, UNKNOWN) and not self.overdue(e)
