@@ -10,7 +10,7 @@ import urllib.parse
 from fake_kube import SELF_REVIEWS, SUBJECT_REVIEWS, TOKEN_REVIEWS, FakeKube, rule
 from fake_oidc import FakeOidc, Key
 from fake_pki import Authority
-from gateway import DEV, Gateway, error_of, oidc_tenant, openshift_tenant
+from gateway import DEV, Gateway, error_of, oidc_tenant, openshift_tenant, wait
 from gateway_http import people
 from otlp import request, request_pb, span
 
@@ -20,13 +20,6 @@ HTML = {"Accept": "text/html,*/*"}
 
 def pb():
     return request_pb(request([span()]))
-
-
-def wait(what, seconds=10):
-    end = time.monotonic() + seconds
-    while not what() and time.monotonic() < end:
-        time.sleep(0.05)
-    return what()
 
 
 # ---- openshift ----

@@ -4,14 +4,13 @@ import gzip
 import json
 import socket
 import threading
-import time
 
 import h2.config
 import h2.connection
 import h2.events
 
 from fake_kube import FakeKube, rule
-from gateway import DEV, PROD, Gateway, error_of
+from gateway import DEV, PROD, Gateway, error_of, wait
 from otlp import request, request_pb, span
 
 UNKNOWN = "tenant not found, have you registered it?"
@@ -95,11 +94,12 @@ def two_protocols(c, g):
 
 def capacity(c, kube):
     with Gateway(kube, gateway={"concurrent_request_limit": 2}) as g:
-        kube.fail("/tokenreviews", delay=2)
+        kube.forget()
+        kube.fail("/tokenreviews", delay=3)
         slow = [threading.Thread(target=g.get, args=("/api/echo", f"slow{i}")) for i in range(2)]
         for t in slow:
             t.start()
-        time.sleep(0.7)
+        c.check("G17 the others are inside", wait(lambda: kube.count("/tokenreviews") == 2))
         a = g.get("/api/echo", "reader")
         c.equal("G17 over the limit", (a.status, a.text), (429, "Server capacity exceeded."))
         a = g.raw("GET", "/ready", port=g.internal)

@@ -17,6 +17,7 @@ import time
 import urllib.parse
 
 import fake_pki
+from server import free_ports
 
 
 class Call:
@@ -62,7 +63,7 @@ class FakeHttp:
         self.ca_file = self.folder / "ca.crt"
         self.ca_file.write_bytes(self.authority.pem)
         self.server = self.thread = None
-        self.port = 0
+        self.port = free_ports(1)[0]  # not one that a client may be given while this one is stopped
         self.start()
 
     # ---- life ----

@@ -9,11 +9,12 @@ import http.client
 import json
 import pathlib
 import ssl
+import time
 
 import fake_pki
 import raw_grpc
 from otlp import Answer, request, request_pb, span
-from server import Server, free_ports, merge
+from server import Server, free_ports, merge, patience
 
 DEV, PROD = "1610b0c3-c509-4592-a256-a1871353dbfa", "0123"
 NAMES = ["localhost", "127.0.0.1"]
@@ -32,6 +33,14 @@ def oidc_tenant(name, identity, issuer, **extra):
             "oidc": {"clientID": issuer.client_id, "clientSecret": issuer.client_secret,
                      "issuerURL": issuer.url, "issuerCAPath": str(issuer.ca_file),
                      "redirectURL": f"https://route.example/oidc/{name}/callback", **extra}}
+
+
+def wait(what, seconds=10):
+    """What `what` says at last: something true, or that it never was."""
+    end = time.monotonic() + seconds * patience()
+    while not what() and time.monotonic() < end:
+        time.sleep(0.05)
+    return what()
 
 
 class Gateway(Server):
