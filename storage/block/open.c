@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Opening a block and reading its facts. Opening touches no file: the first reader does. */
+#include <assert.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "tool.h"
 
+static_assert(offsetof(struct block, ids.stored) <= BLOCK_LINE, "a lookup meets one line of it");
+
 static struct block *block_new(
     struct io *io, const char *path, struct block_cache *cache, const uint8_t uuid[16])
 {
-    struct block *b = xcalloc(1, sizeof(*b));
+    struct block *b = aligned_alloc(BLOCK_LINE, sizeof(*b));
+    ASSERT(b != NULL); /* as xcalloc */
+    *b = (struct block){.fd = -1};
     b->part.ops = &block_part_ops;
     atomic_init(&b->part.refs, 1);
     memcpy(b->part.uuid, uuid, 16);
@@ -16,7 +22,6 @@ static struct block *block_new(
     b->path = xstrdup(path);
     b->cache = cache;
     b->serial = block_cache_serial(cache);
-    b->fd = -1;
     pthread_mutex_init(&b->lock, NULL);
     return b;
 }

@@ -149,8 +149,8 @@ static void ids_load(struct block *b, const struct block_root *root)
         ec = ids_read(b, root, stored, &head, &err);
         if (ec == EC_OK) {
             ids->n_pages = f->n_pages;
-            ids->n_bytes = f->pages[0].raw;
-            ids->stride = f->pages[0].stored;
+            ids->n_bytes = (uint16_t)f->pages[0].raw; /* FILTER_STORED_MAX */
+            ids->stride = (uint16_t)f->pages[0].stored;
             ids->stored = stored;
             ids->bytes = bytes;
             atomic_store_explicit(&ids->first, stored + head, memory_order_release);

@@ -30,6 +30,7 @@ static enum ec block_reader_open(
     arena_init(&r->arena, budget, READER_CHUNK_BYTES);
     buf_init(&r->stored, budget);
     buf_init(&r->scratch, budget);
+    buf_init(&r->window, budget);
     *ret = &r->base;
     return EC_OK;
 }
@@ -42,6 +43,7 @@ static void block_reader_close(struct part_reader *base)
             block_cache_unpin(r->pins[i].object);
     buf_deinit(&r->stored);
     buf_deinit(&r->scratch);
+    buf_deinit(&r->window);
     arena_deinit(&r->arena);
     if (!DEFECT(DEFECT_FORGET_REFUND))
         budget_give(base->budget, sizeof(*r));

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdalign.h>
 
 #include "cache.h"
 #include "format.h"
@@ -32,15 +33,19 @@ enum object_kind {
 struct id_filter {
     _Atomic(const uint8_t *) first; /* bits of the first page; NULL: not asked yet, or no room */
     /* Set before it, never changed after. */
-    uint32_t n_pages, n_bytes, stride; /* bytes: of a page's bits; from one page's to the next's */
+    uint32_t n_pages;
+    uint16_t n_bytes, stride; /* of a page's bits; from one page's to the next's */
     uint8_t *stored;
     uint64_t bytes; /* as charged */
 };
 
+#define BLOCK_LINE 64u
+
 struct block {
-    struct part part;
-    struct id_filter ids;
+    /* What a lookup over all blocks asks lies in one cache line: part, root and ids. */
+    alignas(BLOCK_LINE) struct part part;
     _Atomic(struct block_root *) root; /* release when it is complete; acquire by readers */
+    struct id_filter ids;
     struct io *io;
     char *path;
     struct str tenant; /* owned */
@@ -138,6 +143,8 @@ struct block_reader {
     const struct block_schema *schema; /* NULL until a column is asked for */
     struct arena arena;                /* row lists and tables */
     struct buf stored, scratch;        /* page bytes as read; section being unpacked */
+    struct buf window;                 /* the file from window_at on: small pages (page.c) */
+    uint64_t window_at;
     uint64_t bytes_read;
     struct pin_slot *pins;
     uint32_t pins_n, pins_cap;

@@ -148,6 +148,45 @@ static void test_open__a_header_is_for_those_who_know_nothing(void **state)
     block_fixture_free(f);
 }
 
+static unsigned n_preads;
+
+static ssize_t count_pread(void *ctx, const char *site, int fd, void *p, size_t n, uint64_t off)
+{
+    n_preads++;
+    return io_real.ops->pread(ctx, site, fd, p, n, off);
+}
+
+static void test_open__small_pages_come_together(void **state)
+{
+    (void)state;
+    struct block_fixture *f = block_fixture_new();
+    struct head *h = fixture_head(1, 2000);
+    struct part *head = head_part(h);
+    struct io_ops ops = *io_real.ops;
+    struct io io = {&ops, io_real.ctx};
+    struct part_reader *r;
+    const struct part_attr *attrs;
+    size_t n, asked = 0;
+    ops.pread = count_pread;
+    f->io = &io;
+    struct part *p = fixture_write(f, &head, 1);
+    assert_int_equal(part_reader_open(p, NULL, &r, NULL), EC_OK);
+    assert_int_equal(part_attrs(r, &attrs, &n, NULL), EC_OK);
+    n_preads = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct col_view v;
+        if (attrs[i].table > TABLE_SCOPES)
+            continue;
+        assert_int_equal(part_view(r, 0, attrs[i].col, &v, NULL), EC_OK);
+        asked++;
+    }
+    assert_true(asked > 10 && n_preads < asked / 2);
+    part_reader_close(r);
+    part_unref(p);
+    head_free(h);
+    block_fixture_free(f);
+}
+
 static enum ec stop_at(void *ctx, uint64_t written, struct err *err)
 {
     uint64_t *limit = ctx;
@@ -454,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_open__facts_come_back),
         cmocka_unit_test(test_open__a_large_root_is_read_apart),
         cmocka_unit_test(test_open__a_header_is_for_those_who_know_nothing),
+        cmocka_unit_test(test_open__small_pages_come_together),
         cmocka_unit_test(test_open__pace_can_cancel),
         cmocka_unit_test(test_open__traces_are_found_by_id_and_ordered),
         cmocka_unit_test(test_open__absent_columns_and_values),
