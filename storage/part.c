@@ -213,8 +213,8 @@ bool part_holders_next(struct part_holders *h, size_t *ret)
         size_t i = h->at++, soon = i + HOLDERS_AHEAD, later = soon + HOLDERS_AHEAD;
         if (later < h->n)
             __builtin_prefetch(h->parts[later]);
-        if (soon < h->n && h->parts[soon]->ops->hold_soon != NULL)
-            h->parts[soon]->ops->hold_soon(h->parts[soon], h->id);
+        if (soon < h->n)
+            part_hold_soon(h->parts[soon], h->id);
         if (!part_may_hold(h->parts[i], h->id))
             continue;
         *ret = i;

@@ -331,8 +331,14 @@ uint64_t part_reader_bytes(const struct part_reader *r);
 bool part_peek(struct part *p, struct part_info *ret);
 /* False: no span of that trace is in the part. */
 bool part_may_hold(struct part *p, const struct trace_id *id);
-/* The same of many parts. WHY: each answer is some cache lines away, so those of the next parts are
- * fetched while this one is asked. */
+/* It will be asked of soon: costs little, and no wait. */
+static inline void part_hold_soon(const struct part *p, const struct trace_id *id)
+{
+    if (p->ops->hold_soon != NULL)
+        p->ops->hold_soon(p, id);
+}
+/* part_may_hold of many parts. WHY: each answer is some cache lines away, so those of the next
+ * parts are fetched while this one is asked. */
 struct part_holders {
     struct part *const *parts;
     size_t n, at; /* at: of the next part to be asked */

@@ -13,6 +13,7 @@
  * tens of nanoseconds each, and none again of blocks once a pair is remembered, which then does not
  * count any more. */
 #define WHOLE_MAX   1000000u
+#define IDS_AHEAD   8u      /* whose place in the filter is fetched while this one is asked for */
 #define LOOKUPS_MAX 200000u /* a query's share of lookups that a filter did not spare it */
 
 static enum ec over_budget(struct err *err)
@@ -165,6 +166,8 @@ static enum ec compare_whole(struct finder *f, size_t of, size_t in, struct err 
                 return ERR(err, EC_CORRUPT, "a part lists %u of %u traces", first, n_traces);
         }
         const struct trace_id *id = &ids[m->n_done - first];
+        if (m->n_done - first + IDS_AHEAD < n_ids)
+            part_hold_soon(other, id + IDS_AHEAD);
         f->n_compared++;
         if (!part_may_hold(other, id))
             continue;

@@ -110,15 +110,19 @@ static void ask_id(void *id, struct part *p)
     (void)part_may_hold(p, id);
 }
 
-/* For the first trace: the blocks that were not read yet. */
-static void ask_ahead(struct sharing *s, const struct trace_id *id)
+static enum ec list_asked(struct sharing *s, struct err *err)
 {
-    struct part **parts = ARENA_ARRAY(s->arena, s->n_sources, struct part *);
-    size_t n = 0;
-    for (size_t i = 0; parts != NULL && i < s->n_sources; i++)
-        if (is_asked(s, i))
-            parts[n++] = s->sources[i].part;
-    query_ask_ahead(s->ctx, parts, n, ask_id, (void *)(uintptr_t)id);
+    s->parts = ARENA_ARRAY(s->arena, s->n_sources, struct part *);
+    s->source_of = ARENA_ARRAY(s->arena, s->n_sources, uint32_t);
+    if (s->parts == NULL || s->source_of == NULL)
+        return ERR(err, EC_LIMIT, "query is over its memory budget");
+    for (size_t i = 0; i < s->n_sources; i++) {
+        if (!is_asked(s, i))
+            continue;
+        s->source_of[s->n_parts] = (uint32_t)i;
+        s->parts[s->n_parts++] = s->sources[i].part;
+    }
+    return EC_OK;
 }
 
 enum ec sharing_ask(
@@ -134,13 +138,17 @@ enum ec sharing_ask(
         *ret = (*p.a & p.bit_a) != 0 && (*p.b & p.bit_b) != 0;
         return EC_OK;
     }
-    if (s->asked <= 1)
-        ask_ahead(s, id);
-    for (size_t i = 0; i < s->n_sources && !*ret; i++) {
-        struct source *of = &s->sources[i];
+    if (s->parts == NULL) {
+        TRY(list_asked(s, err));
+        /* The blocks that were not read yet. */
+        query_ask_ahead(s->ctx, s->parts, s->n_parts, ask_id, (void *)(uintptr_t)id);
+    }
+    struct part_holders h = {.parts = s->parts, .n = s->n_parts, .id = id};
+    for (size_t at; !*ret && part_holders_next(&h, &at);) {
+        struct source *of = &s->sources[s->source_of[at]];
         uint32_t trace = PART_NONE;
         bool ok = false;
-        if (i == src || !is_asked(s, i) || !part_may_hold(of->part, id))
+        if (s->source_of[at] == src)
             continue;
         TRY(source_reader(of, &ok, err));
         if (ok)

@@ -14,6 +14,10 @@ struct sharing {
     struct source *sources;
     size_t n_sources, n_asked;
     bool *left_out; /* by source, or NULL */
+    /* Of the sources that are asked, from the first question on. */
+    struct part **parts;
+    uint32_t *source_of;
+    size_t n_parts;
     struct arena *arena;
     uint64_t n_traces; /* over all sources that are asked */
     uint64_t asked;
