@@ -209,17 +209,21 @@ static void test_openshift__read_and_write_are_separate(void **state)
 static void test_openshift__ttl_ends(void **state)
 {
     (void)state;
-    start((struct auth_options){.token_ttl_ns = 200 * NS_PER_MS, .review_ttl_ns = 100 * NS_PER_MS});
+    const int64_t ttl_ns = 600 * NS_PER_MS;
+    start((struct auth_options){.token_ttl_ns = ttl_ns, .review_ttl_ns = 100 * NS_PER_MS});
+    int64_t began = clock_mono_ns(), past;
     auth_ask_line(&k.f, "dev", AUTH_READ, "Bearer user-r");
-    for (int i = 0; i < 12; i++) { /* hits do not prolong */
+    do { /* hits do not prolong */
         fixture_sleep_ms(10);
         auth_ask_line(&k.f, "dev", AUTH_READ, "Bearer user-r");
-    }
-    assert_int_equal(k.calls[REVIEWS], 1);
+        past = clock_mono_ns() - began;
+        if (past < ttl_ns) /* a machine that takes longer judges nothing */
+            assert_int_equal(k.calls[REVIEWS], 1);
+    } while (past < ttl_ns + 50 * NS_PER_MS);
     assert_true(k.calls[ACCESS] >= 2);
-    fixture_sleep_ms(220);
+    fixture_sleep_ms(110);
     assert_false(auth_ask_line(&k.f, "dev", AUTH_READ, "Bearer user-r").at_once);
-    assert_int_equal(k.calls[REVIEWS], 2);
+    assert_true(k.calls[REVIEWS] >= 2);
     stop();
 }
 

@@ -481,7 +481,9 @@ static void test_stream__waits_for_the_window_and_ends_with_the_client(void **st
     struct h2_stream *s = h2_grpc(h, "/t.S/Stream", NULL, buf_bytes(&framed));
     while (s->body.n < 1000 && h2_step(h, 1000))
         ;
-    fixture_sleep_ms(100);
+    for (int i = 0; i < 1000 && atomic_load(&fx.stream_sent) < 16; i++)
+        fixture_sleep_ms(5);
+    fixture_sleep_ms(100); /* for what should not come */
     unsigned sent = atomic_load(&fx.stream_sent);
     assert_true(sent >= 16 && sent < 24); /* 4 MiB and what was on its way */
     /* It goes on as the window opens ... */
