@@ -563,26 +563,31 @@ static bool put_held(struct buf *out, struct bytes s, int level, size_t *ret_hel
     return !buf_failed(out);
 }
 
+static int stream_level(enum pack_stream i, bool join)
+{
+    if (i == PACK_RAW || (join && i == PACK_NUMBERS))
+        return 0;
+    return join ? PACK_LEVEL_SHORT : PACK_LEVEL;
+}
+
 static bool put_streams(struct packer *k, struct buf *out)
 {
     static const uint8_t zero[PACK_HEAD_BYTES];
-    size_t head = out->n, joined = 0, held;
-    size_t shrinking = 0;
+    size_t head = out->n, joined = 0, shrinking = 0;
     for (enum pack_stream i = 0; i <= PACK_TEXT; i++)
         shrinking += (size_t)(k->at[i] - k->begin[i]);
+    bool join = shrinking <= sizeof(k->join);
     buf_put(out, zero, sizeof(zero));
     for (enum pack_stream i = 0; i < PACK_STREAMS; i++) {
         struct bytes s = bytes_n(k->begin[i], (size_t)(k->at[i] - k->begin[i]));
-        size_t n = s.n;
-        if (i <= PACK_TEXT && shrinking <= sizeof(k->join)) {
+        size_t n = s.n, held = 0;
+        if (join && i <= PACK_TEXT) {
             memcpy(k->join + joined, s.p, s.n);
             joined += s.n;
             s = bytes_n(k->join, joined);
         }
-        held = 0;
-        if (s.p != k->join || i == PACK_TEXT) {
-            int level = i > PACK_TEXT ? 0 : s.p == k->join ? PACK_LEVEL_SHORT : PACK_LEVEL;
-            if (!put_held(out, s, level, &held))
+        if (!join || i >= PACK_TEXT) {
+            if (!put_held(out, s, stream_level(i, join), &held))
                 return false;
         }
         if (buf_failed(out))
