@@ -6,13 +6,15 @@
 
 struct compact_candidate {
     uint64_t max_end_ns, n_spans, file_bytes;
-    bool eligible; /* not damaged, and what it replaced itself is gone */
+    bool eligible;           /* not damaged, and what it replaced itself is gone */
+    uint64_t max_arrival_ns; /* when the last of its spans came, wall clock */
 };
 
 struct compact_rules {
     int64_t window_ns;
     int64_t now_ns;       /* wall clock */
     int64_t retention_ns; /* of this tenant */
+    int64_t quiet_ns;     /* a window that spans came to within this time is open */
     uint32_t inputs_max;
     uint64_t spans_max, bytes_max; /* of the output */
 };

@@ -4,8 +4,10 @@
  * A block belongs to the window of its end (compaction_window, 1 h). In a window, blocks are taken
  * smallest first as long as the next is at most twice the sum of those taken: so the largest input
  * grows by half at least, and a span is rewritten O(log n) times, whatever the sizes. An open
- * window waits for four such blocks; a closed one (nothing on time comes any more) is satisfied
- * with two and converges to one block, or as few as the output bounds allow.
+ * window waits for four such blocks; a closed one (nothing on time comes any more, and nothing late
+ * came just now) is satisfied with two and converges to one block, or as few as the output bounds
+ * allow. WHY just now: spans of the past come by the thousand or not at all (a queue that was held
+ * up, an import); merged in pairs while they come they would be written twice as often.
  *
  * A slow tenant makes small blocks for ever, one an hour. Blocks that stayed small are therefore
  * merged once more by day (24 windows), when the day is over and when that does not make data
@@ -48,6 +50,13 @@ static bool window_closed(const struct compact_rules *r, uint64_t window, uint64
     return end < now;
 }
 
+/* A clock that was set back makes no window wait. */
+static bool is_fresh(const struct compact_candidate *c, const struct compact_rules *r)
+{
+    uint64_t now = (uint64_t)r->now_ns;
+    return c->max_arrival_ns <= now && now - c->max_arrival_ns < (uint64_t)r->quiet_ns;
+}
+
 /* The longest run of one window, smallest first, that satisfies the rules; its length or 0. */
 static uint32_t run_length(const struct compact_candidate *c, const struct item *items, uint32_t n,
     const struct compact_rules *r, uint32_t inputs_min)
@@ -84,9 +93,10 @@ static void windows_plan(const struct compact_candidate *c, const struct item *i
 {
     uint32_t end;
     for (uint32_t at = 0; at < n; at = end) {
-        for (end = at + 1; end < n && items[end].window == items[at].window;)
-            end++;
-        bool closed = window_closed(r, items[at].window, window_ns);
+        bool fresh = false;
+        for (end = at; end < n && items[end].window == items[at].window; end++)
+            fresh = fresh || is_fresh(&c[items[end].index], r);
+        bool closed = !fresh && window_closed(r, items[at].window, window_ns);
         if (closed_only && !closed)
             continue;
         for (uint32_t from = at; from < end; from++) {

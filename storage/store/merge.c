@@ -236,14 +236,15 @@ static uint64_t merge_spans_max(const struct store_options *o)
 }
 
 static void plan_for(struct tenant *t, struct store_block *const *blocks, size_t n,
-    int64_t window_ns, struct compact_plan *ret)
+    int64_t quiet_ns, struct compact_plan *ret)
 {
     const struct store_options *o = &t->store->opt;
     struct tenant_limits limits;
     tenant_limits(t, &limits);
-    const struct compact_rules rules = {.window_ns = window_ns,
+    const struct compact_rules rules = {.window_ns = o->compaction_window_ns,
         .now_ns = clock_wall_ns(),
         .retention_ns = limits.retention_ns != 0 ? limits.retention_ns : o->retention_ns,
+        .quiet_ns = quiet_ns,
         .inputs_max = o->compaction_inputs_max,
         .spans_max = merge_spans_max(o),
         .bytes_max = o->compaction_bytes_max};
@@ -253,7 +254,8 @@ static void plan_for(struct tenant *t, struct store_block *const *blocks, size_t
             .n_spans = blocks[i]->facts.n_spans,
             .file_bytes = blocks[i]->facts.file_bytes,
             .eligible =
-                !atomic_load(&blocks[i]->set_aside) && atomic_load(&blocks[i]->zombies) == 0};
+                !atomic_load(&blocks[i]->set_aside) && atomic_load(&blocks[i]->zombies) == 0,
+            .max_arrival_ns = (uint64_t)blocks[i]->facts.max_arrival_s * NS_PER_S};
     compact_plan(c, (uint32_t)n, &rules, ret);
 }
 
@@ -263,7 +265,7 @@ static void job_count(struct metric_family *f, const struct tenant *t)
 }
 
 /* compact_lock. One merge of one tenant, if any is due. */
-static enum ec tenant_compact(struct tenant *t, bool *ret_did, struct err *err)
+static enum ec tenant_compact(struct tenant *t, int64_t quiet_ns, bool *ret_did, struct err *err)
 {
     struct store *s = t->store;
     struct compact_plan plan;
@@ -271,7 +273,7 @@ static enum ec tenant_compact(struct tenant *t, bool *ret_did, struct err *err)
     size_t n = tenant_blocks(t, &blocks);
     enum ec ec = EC_OK;
     *ret_did = false;
-    plan_for(t, blocks, n, s->opt.compaction_window_ns, &plan);
+    plan_for(t, blocks, n, quiet_ns, &plan);
     atomic_store(&t->outstanding, plan.outstanding);
     if (plan.n_inputs > 0) {
         struct merge m = {.tenant = t,
@@ -312,7 +314,8 @@ static bool compaction_off(struct tenant *t)
     return true;
 }
 
-enum ec compact_pass(struct store *s, bool *ret_did, struct err *err)
+/* quiet_ns: as compact_rules has it. */
+static enum ec compact_pass(struct store *s, int64_t quiet_ns, bool *ret_did, struct err *err)
 {
     struct tenant_list all;
     enum ec first = EC_OK;
@@ -324,7 +327,7 @@ enum ec compact_pass(struct store *s, bool *ret_did, struct err *err)
         bool did = false;
         if (compaction_off(t))
             continue;
-        enum ec ec = tenant_compact(t, &did, &e);
+        enum ec ec = tenant_compact(t, quiet_ns, &did, &e);
         *ret_did = *ret_did || did;
         if (ec == EC_OK || ec == EC_CANCELED || ec == EC_CONFLICT)
             continue;
@@ -348,7 +351,7 @@ enum ec store_compact(struct store *s, struct err *err)
     ASSERT(s->magic == STORE_MAGIC);
     pthread_mutex_lock(&s->compact_lock);
     while (did && ec == EC_OK)
-        ec = compact_pass(s, &did, err);
+        ec = compact_pass(s, 0, &did, err);
     pthread_mutex_unlock(&s->compact_lock);
     return ec;
 }
@@ -361,7 +364,7 @@ void compact_job(void *arg)
     struct err e;
     if (!s->opt.compaction_disabled && !atomic_load(&s->disk_low) && !heads_over(s, 75) &&
         pthread_mutex_trylock(&s->compact_lock) == 0) {
-        if (compact_pass(s, &did, &e) != EC_OK)
+        if (compact_pass(s, s->opt.compaction_period_ns, &did, &e) != EC_OK)
             did = false; /* logged and counted; tried in the next period */
         pthread_mutex_unlock(&s->compact_lock);
     }

@@ -355,8 +355,6 @@ void disk_check(struct store *s);
 bool disk_has_room(struct store *s, uint64_t n);
 
 /* compact.c, retention.c */
-enum ec compact_pass(struct store *s, bool *ret_did, struct err *err)
-    MUST_USE; /* one merge a tenant */
 void compact_job(void *arg);
 void retain_job(void *arg);
 void retention_clock_check(struct store *s);

@@ -19,7 +19,7 @@ static const struct compact_rules rules = {.window_ns = HOUR,
 
 static struct compact_candidate cand(int64_t end_ns, uint64_t spans, uint64_t bytes)
 {
-    return (struct compact_candidate){(uint64_t)end_ns, spans, bytes, true};
+    return (struct compact_candidate){(uint64_t)end_ns, spans, bytes, true, 0};
 }
 
 static uint32_t planned(
@@ -52,6 +52,30 @@ static void test_plan__closed_window_is_content_with_two(void **state)
     assert_int_equal(planned(c, 2, &rules), 2);
     c[1].max_end_ns -= 40 * (uint64_t)HOUR; /* another window, another day */
     assert_int_equal(planned(c, 2, &rules), 0);
+}
+
+static void test_plan__a_closed_window_that_spans_come_to_waits_for_four(void **state)
+{
+    (void)state;
+    struct compact_rules r = rules;
+    struct compact_candidate c[4];
+    r.quiet_ns = 30 * NS_PER_S;
+    for (int i = 0; i < 4; i++) {
+        c[i] = cand(r.now_ns - 3 * HOUR, 100, MIB);
+        c[i].max_arrival_ns = (uint64_t)(r.now_ns - 31 * NS_PER_S);
+    }
+    assert_int_equal(planned(c, 2, &r), 2);
+    c[1].max_arrival_ns = (uint64_t)(r.now_ns - 30 * NS_PER_S);
+    assert_int_equal(planned(c, 2, &r), 2);
+    c[1].max_arrival_ns++;
+    assert_int_equal(planned(c, 2, &r), 0);
+    assert_int_equal(planned(c, 3, &r), 0);
+    assert_int_equal(planned(c, 4, &r), 4);
+    c[1].max_end_ns -= 2 * (uint64_t)HOUR; /* another window: the first one need not wait */
+    assert_int_equal(planned(c, 3, &r), 2);
+    c[1] = cand(r.now_ns - 3 * HOUR, 100, MIB);
+    c[1].max_arrival_ns = (uint64_t)r.now_ns + 1; /* the clock was set back */
+    assert_int_equal(planned(c, 2, &r), 2);
 }
 
 static void test_plan__output_bounds_hold_at_the_cap(void **state)
@@ -185,6 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan__open_window_waits_for_four),
         cmocka_unit_test(test_plan__closed_window_is_content_with_two),
+        cmocka_unit_test(test_plan__a_closed_window_that_spans_come_to_waits_for_four),
         cmocka_unit_test(test_plan__output_bounds_hold_at_the_cap),
         cmocka_unit_test(test_plan__inputs_are_bounded_and_smallest_first),
         cmocka_unit_test(test_plan__a_large_block_is_not_rewritten_for_a_small_one),
