@@ -518,13 +518,27 @@ enum ec column_end(
 }
 
 struct sort_ref {
+    uint64_t first; /* eight bytes, which tell most apart */
     struct str s;
     uint32_t number;
 };
 
+static uint64_t sort_first(struct str s)
+{
+    uint8_t first[8] = {0};
+    if (s.n >= sizeof(first))
+        return get_u64be(s.p);
+    if (s.n > 0)
+        memcpy(first, s.p, s.n);
+    return get_u64be(first);
+}
+
 static int sort_ref_cmp(const void *a, const void *b)
 {
-    return str_cmp(((const struct sort_ref *)a)->s, ((const struct sort_ref *)b)->s);
+    const struct sort_ref *x = a, *y = b;
+    if (x->first != y->first)
+        return x->first < y->first ? -1 : 1;
+    return str_cmp(x->s, y->s);
 }
 
 /* Numbers -> codes that ascend with the strings; d->vals is rewritten. */
@@ -538,8 +552,10 @@ static enum ec column_strings_sorted(
     uint32_t *code = arena_calloc(&w->tmp, n, 4);
     if (refs == NULL || sorted == NULL || code == NULL || vals == NULL)
         return writer_limit(err);
-    for (uint32_t i = 0; i < n; i++)
-        refs[i] = (struct sort_ref){interner_get(strings, i), i};
+    for (uint32_t i = 0; i < n; i++) {
+        struct str s = interner_get(strings, i);
+        refs[i] = (struct sort_ref){sort_first(s), s, i};
+    }
     qsort(refs, n, sizeof(*refs), sort_ref_cmp);
     for (uint32_t i = 0; i < n; i++) {
         sorted[i] = refs[i].s;
