@@ -563,6 +563,17 @@ static bool put_held(struct buf *out, struct bytes s, int level, size_t *ret_hel
     return !buf_failed(out);
 }
 
+/* WHY although pack_stream_room says so: a stream that ran into the next one would be acknowledged,
+ * and could not be read. */
+static bool streams_fit(const struct packer *k, size_t n)
+{
+    for (enum pack_stream i = 0; i < PACK_STREAMS; i++) {
+        if (k->at[i] > k->begin[i] + pack_stream_room(n, i))
+            return false;
+    }
+    return true;
+}
+
 static int stream_level(enum pack_stream i, bool join)
 {
     if (i == PACK_RAW || (join && i == PACK_NUMBERS))
@@ -603,7 +614,8 @@ bool pack_put(struct buf *out, struct bytes otlp)
     if (otlp.n < PACK_BYTES_MIN || otlp.n > PACK_BYTES_MAX)
         return false;
     struct packer *k = packer_get();
-    bool ok = packer_begin(k, otlp.n) && pack_walk(k, otlp) && put_streams(k, out);
+    bool ok = packer_begin(k, otlp.n) && pack_walk(k, otlp) && streams_fit(k, otlp.n) &&
+              put_streams(k, out);
     if (k->memory_n > WORK_KEPT_BYTES) {
         free(k->memory);
         k->memory = NULL;
