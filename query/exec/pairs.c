@@ -17,7 +17,7 @@
 #include "base/metric.h"
 
 #define CHUNKS_MIN 256u
-#define CHAINS     1024u
+#define CHAINS_MIN 256u
 #define ENTRY_COST 32u /* of the allocator */
 #define COL_BITS   26u
 #define COL_MASK   ((1u << COL_BITS) - 1)
@@ -54,8 +54,14 @@ struct pairs {
     uint32_t epoch;
     size_t n_came; /* chunks, in this epoch: it ends with a quarter of cap_chunks */
     struct entry *newest, *oldest;
-    struct entry *chains[CHAINS];
+    struct entry **chains; /* NULL: none yet */
+    size_t n_chains;       /* a power of 2, half of the entries that there can be, or more */
 };
+
+static size_t entry_bytes(uint32_t n)
+{
+    return sizeof(struct entry) + n * sizeof(struct pair_trace) + ENTRY_COST;
+}
 
 struct pairs *pairs_new(struct budget *parent, uint64_t bytes_max)
 {
@@ -63,6 +69,9 @@ struct pairs *pairs_new(struct budget *parent, uint64_t bytes_max)
     ASSERT(bytes_max > 0);
     budget_init(&p->budget, parent, "shared traces", bytes_max);
     budget_list(&p->budget);
+    p->n_chains = CHAINS_MIN;
+    while (p->n_chains < bytes_max / (2 * entry_bytes(0)))
+        p->n_chains *= 2;
     p->traces_max = (uint32_t)MIN(bytes_max / 8 / sizeof(struct pair_trace), UINT32_MAX / 2);
     pthread_mutex_init(&p->lock, NULL);
     metric_register(&compared);
@@ -204,12 +213,12 @@ void pairs_put_none(struct pairs *p, uint64_t a, uint64_t b, bool by_time)
 static struct entry **chain_of(struct pairs *p, const struct pair_key *k)
 {
     uint64_t h = hash_mix(hash_mix(k->of ^ (uint64_t)k->by_time << 63) + k->in);
-    return &p->chains[h % CHAINS];
+    return &p->chains[h & (p->n_chains - 1)];
 }
 
 static struct entry *entry_find(struct pairs *p, const struct pair_key *k)
 {
-    struct entry *e = *chain_of(p, k);
+    struct entry *e = p->chains == NULL ? NULL : *chain_of(p, k);
     while (e != NULL && (e->key.of != k->of || e->key.in != k->in || e->key.by_time != k->by_time))
         e = e->chain;
     return e;
@@ -227,11 +236,6 @@ static void list_push(struct pairs *p, struct entry *e)
     e->older = p->newest;
     *(p->newest == NULL ? &p->oldest : &p->newest->newer) = e;
     p->newest = e;
-}
-
-static size_t entry_bytes(uint32_t n)
-{
-    return sizeof(struct entry) + n * sizeof(struct pair_trace) + ENTRY_COST;
 }
 
 static void entry_unuse(struct pairs *p, struct entry *e)
@@ -285,6 +289,11 @@ void pairs_release(struct pairs *p, struct pair_known *k)
 
 static bool make_room(struct pairs *p, size_t bytes)
 {
+    if (p->chains == NULL) {
+        if (!budget_take(&p->budget, p->n_chains * sizeof(struct entry *)))
+            return false;
+        p->chains = xcalloc(p->n_chains, sizeof(struct entry *));
+    }
     uint64_t cap = atomic_load_explicit(&p->budget.cap, memory_order_relaxed);
     while (budget_used(&p->budget) + bytes > cap && p->oldest != NULL)
         entry_drop(p, p->oldest);
@@ -326,6 +335,9 @@ void pairs_free(struct pairs *p)
         return;
     while (p->newest != NULL)
         entry_drop(p, p->newest);
+    if (p->chains != NULL)
+        budget_give(&p->budget, p->n_chains * sizeof(struct entry *));
+    free(p->chains);
     free(p->chunks);
     budget_give(&p->budget, p->cap_chunks * sizeof(*p->chunks));
     budget_unlist(&p->budget);
