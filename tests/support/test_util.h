@@ -12,3 +12,9 @@
 #include <string.h>
 #include <cmocka.h>
 /* clang-format on */
+
+/* CMOCKA_TEST_FILTER=pattern in the environment: cases by name. cmocka knows it as a call only. */
+#undef cmocka_run_group_tests
+#define cmocka_run_group_tests(tests, setup, teardown)     \
+    (cmocka_set_test_filter(getenv("CMOCKA_TEST_FILTER")), \
+        _cmocka_run_group_tests(#tests, tests, sizeof(tests) / sizeof(tests[0]), setup, teardown))
