@@ -6,8 +6,10 @@ Every trace of a cycle is counted by a search and by a metrics query; the reques
 endangered most, and a sample of all others, are compared span by span.
 """
 import base64
+import bisect
 import http.client
 import json
+import threading
 import time
 import urllib.parse
 
@@ -62,10 +64,31 @@ def canonical_stored(span, service):
             tuple(sorted(values.items())), service)
 
 
+class Uptime(threading.Thread):
+    """How long a server ran since a moment, by ticks: the clock goes on while there is none, and
+    while a machine or its disk stands still."""
+
+    TICK = 0.25
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server, self.ticks = server, []
+        self.start()
+
+    def run(self):
+        while True:
+            time.sleep(self.TICK)
+            if self.server.process is not None and self.server.process.returncode is None:
+                self.ticks.append(time.time())
+
+    def since(self, when):
+        return (len(self.ticks) - bisect.bisect(self.ticks, when)) * self.TICK
+
+
 class Checker:
     """`keep_seconds` maps a tenant to its retention; tenants that are not in it keep everything.
     An entry older than that may be there or not; older than that and `slack` it must be gone.
-    `up` has when a server ran, [from, to] with None for now; without it one always did."""
+    `up` tells how long a server ran; without it one always did."""
 
     def __init__(self, server, ledger, keep_seconds=None, slack_seconds=60, up=None):
         self.server, self.ledger, self.formula = server, ledger, ledger.formula
@@ -91,17 +114,8 @@ class Checker:
     def overdue(self, e):
         if e.tenant not in self.keep or self.age(e) <= self.keep[e.tenant] + self.slack:
             return False
-        return self.up is None or self.ran_since(e.base_ns / 1e9 + self.keep[e.tenant]) > self.slack
-
-    def ran_since(self, when):
-        """Seconds of a server since then: on a busy machine there may be many between two of them."""
-        total = 0
-        for begin, end in reversed(self.up):
-            end = time.time() if end is None else end
-            if end < when:
-                break
-            total += end - max(begin, when)
-        return total
+        expired = e.base_ns / 1e9 + self.keep[e.tenant]
+        return self.up is None or self.up.since(expired) > self.slack
 
     def may(self, e):
         return e.state in (ACKED, UNKNOWN) and not self.overdue(e)

@@ -31,7 +31,7 @@ import venv  # noqa: E402
 venv.use("../../integration/requirements.txt")
 
 import own_time  # noqa: E402
-from checker import Checker, Client  # noqa: E402
+from checker import Checker, Client, Uptime  # noqa: E402
 from ledger import ACKED, REFUSED, UNKNOWN, Ledger  # noqa: E402
 from points import Points  # noqa: E402
 from scenarios import after_load, prepare, run_fsck  # noqa: E402
@@ -82,8 +82,7 @@ class Run:
         limits = self.plain["overrides"]["defaults"]
         (self.server.folder / "tenants.yaml").write_text(json.dumps({"overrides": {
             t: {**limits, "compaction": {"block_retention": f"{s}s"}} for t, s in KEEP.items()}}))
-        self.up = []  # when a server ran
-        self.checker = Checker(self.server, self.ledger, KEEP, SLACK, self.up)
+        self.checker = Checker(self.server, self.ledger, KEEP, SLACK, Uptime(self.server))
         self.slowest = self.longest_stop = 0.0
         self.kills = self.in_recovery = self.done = 0
         self.events = {FLUSHED: 0, MERGED: 0, EXPIRED: 0}
@@ -120,16 +119,11 @@ class Run:
         """SIGKILL, unless a kill point was faster; anything else that ended the server is a problem."""
         alive = self.server.alive()
         self.server.kill()
-        self.down()
         self.kills += 1
         died = self.log_read()
         if not alive and died is None and self.server.process.returncode != 0:
             self.checker.problem(f"cycle {self.done + 1}: the server died by itself with "
                                  f"{self.server.process.returncode}")
-
-    def down(self):
-        if self.up and self.up[-1][1] is None:
-            self.up[-1][1] = time.time()
 
     def spawn(self, env=None):
         """Starts and waits; False when it died at a kill point before it was ready."""
@@ -144,7 +138,6 @@ class Run:
             self.in_recovery += 1
             self.kill()
             return False
-        self.up.append([time.time(), None])
         self.slowest = max(self.slowest, seconds)
         if self.stopped and "wal_records=0 " not in self.server.log_text():
             self.checker.problem(f"cycle {self.done + 1}: a clean stop has left something to replay")
@@ -222,7 +215,6 @@ class Run:
     def stop(self):
         """SIGTERM in peace: in time (own_time), status 0, and nothing wrong is left."""
         self.longest_stop = max(self.longest_stop, self.server.stop())
-        self.down()
         self.stopped = True
         self.log_read()
         self.fsck()
