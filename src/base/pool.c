@@ -306,8 +306,7 @@ static void sleep_until_woken(struct pool_class_state *c, struct sleeper *s)
         pthread_cond_wait(&s->wake, &c->lock);
 }
 
-/* Class lock. Who is to be signalled, best without the lock: he wants it at once. NULL: nobody
- * sleeps. */
+/* Class lock. Who is to be signalled; NULL: nobody sleeps. */
 static struct sleeper *sleeper_take(struct pool_class_state *c)
 {
     struct sleeper *s = c->asleep;
@@ -559,9 +558,9 @@ bool pool_submit(
     (*at)->last = &j->next;
     atomic_store_explicit(&c->n_queued, n + 1, memory_order_relaxed);
     struct sleeper *s = sleeper_take(c);
-    pthread_mutex_unlock(&c->lock);
-    if (s != NULL)
+    if (s != NULL) /* under the lock: once the job has run, the pool may be gone */
         pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&c->lock);
     return true;
 }
 
