@@ -98,12 +98,15 @@ static int fault_close(void *ctx, const char *site, int fd)
     return r;
 }
 
+#define SECTOR_BYTES ((size_t)512)
+
 static size_t shortened(int hit, size_t n)
 {
     return hit == FAULT_IO_SHORT && n > 1 ? n / 2 : n;
 }
 
-static void damage(uint8_t *p, size_t n, uint64_t random)
+/* One byte that is not zero. */
+static void damage_one(uint8_t *p, size_t n, uint64_t random)
 {
     size_t full = 0, at = 0;
     for (size_t i = 0; i < n; i++)
@@ -111,6 +114,13 @@ static void damage(uint8_t *p, size_t n, uint64_t random)
     for (uint64_t left = full == 0 ? 0 : random % full + 1; left > 0; at++)
         left -= p[at] != 0;
     p[at - (at > 0)] ^= 0x10;
+}
+
+/* One in each sector: a read brings more than is looked at. */
+static void damage(uint8_t *p, size_t n, uint64_t random)
+{
+    for (size_t at = 0; at < n; at += SECTOR_BYTES)
+        damage_one(p + at, MIN(n - at, SECTOR_BYTES), hash_mix(random + at));
 }
 
 static ssize_t pread_below(

@@ -18,7 +18,7 @@
 #define FAULT_IO_SHORT (-1)
 /* In place of an errno: the read succeeds with one bit of its first byte wrong. */
 #define FAULT_IO_FLIP (-2)
-/* The same with some byte that is not zero, another one for another call. */
+/* The same with a byte of each sector that is not zero, other ones for another call. */
 #define FAULT_IO_DAMAGE (-3)
 
 struct fault_io;
