@@ -40,6 +40,7 @@ REST = 40  # seconds with next to no CPU: a cycle of the server's ticker has pas
 BUDGETS = re.compile(r'^vivace_memory_budget_bytes\{budget="([^"]*)",parent="[^"]*"\} (\S+)$', re.M)
 CAP = re.compile(r'^vivace_memory_budget_(cap_bytes|refused)\{budget="([^"]*)",parent="[^"]*"\} (\S+)$', re.M)
 ALLOCATOR = re.compile(r"^vivace_memory_(allocated|kept)_bytes (\S+)$", re.M)
+WAIT = re.compile(r'^vivace_(query|ingest)_wait_seconds_bucket\{step="([^"]*)",le="([^"]*)"\} (\S+)$', re.M)
 FLAT = 1.15  # RSS, last quarter over second
 FELT_MS = 10  # a p99 below it is good whatever it was before: the kernel's time slices are 3 - 4 ms
 
@@ -92,6 +93,22 @@ def budget_mib(server):
 
 def refusals(server):
     return {name: int(float(value)) for what, name, value in CAP.findall(page(server)) if what == "refused" and float(value) > 0}
+
+
+def waits(server):
+    """What queries and appends waited for since the start: {(query or ingest, step): {bound in seconds: how many waited no longer}}."""
+    out = {}
+    for what, step, bound, n in WAIT.findall(page(server)):
+        out.setdefault((what, step), {})[float(bound)] = float(n)
+    return out
+
+
+def report_waits(before, after):
+    for key, now in sorted(after.items()):
+        counts = {bound: n - before.get(key, {}).get(bound, 0) for bound, n in now.items()}
+        total = counts[float("inf")]
+        longer = {f"over_{bound:g}_s": round(total - counts[bound]) for bound in (0.01, 0.1, 1) if bound in counts}
+        line(waited=key[0], step=key[1], n=round(total), **longer)
 
 
 def kind_of(name, path):
@@ -157,9 +174,9 @@ def report_queries(idle, loaded):
          failed=[idle["failed"], loaded["failed"]], refused=[idle["refused"], loaded["refused"]], first_error=loaded.get("first_error"))
 
 
-def report_ingest(a, most_spans, rate, alone, sent):
+def report_ingest(a, most, rate, alone, sent):
     line(result="mixed: spans/s taken of those due", value=round(sent["requests_per_s"] / rate, 3), unit="ratio", better="more",
-         spans_per_s=round(sent["spans_per_s"]), maximum_spans_per_s=round(most), share=a.share, minutes=a.minutes,
+         spans_per_s=round(sent["spans_per_s"]), maximum_spans_per_s=round(most_spans_per_s), share=a.share, minutes=a.minutes,
          refused=sent["refused"], broken=sent["broken"], first_error=sent.get("first_error"))
     line(result="mixed: ack p99 ms", value=round(sent["p99_ms"], 2), unit="ms", better="less", p50_ms=sent["p50_ms"], p999_ms=sent["p999_ms"],
          max_ms=sent["max_ms"], over_100_ms=sent["over_100_ms"], alone_p50_ms=alone["p50_ms"], alone_p99_ms=alone["p99_ms"],
@@ -220,7 +237,7 @@ def mixed(lab, a):
     rate = a.share * most * (1 - askers / cores)
     alone = lab.send(large, "grpc", clients=16, seconds=ALONE, rate=rate)
     seconds = a.minutes * 60
-    memory, cpu, began = Memory(lab.server, seconds), lab.cpu(), time.monotonic()
+    memory, cpu, began, waited = Memory(lab.server, seconds), lab.cpu(), time.monotonic(), waits(lab.server)
     memory.start()
     asking = subprocess.Popen(ask(lab, a, file, seconds), stdout=subprocess.PIPE)
     sent = lab.send(large, "grpc", clients=16, seconds=seconds, rate=rate)
@@ -229,6 +246,7 @@ def mixed(lab, a):
     used = round((lab.cpu() - cpu) / took, 2)
     peak, early, late = memory.end()
     report_queries(idle, loaded)
+    report_waits(waited, waits(lab.server))
     report_ingest(a, most_spans, rate, alone, sent)
     line(result="mixed: peak RSS MiB", value=round(peak, 1), unit="MiB", better="less", late_over_early=ratio(late, early),
          second_quarter_mib=round(early, 1), last_quarter_mib=round(late, 1), budget_mib=round(budget_mib(lab.server)),

@@ -113,6 +113,21 @@ void job_count_bytes(struct query_job *job, const struct query_stats *s)
     exchange_set_header(job->ex, "Warning", str_n(text, MIN((size_t)n, sizeof(text) - 1)));
 }
 
+/* The body may be charged to the job's budget, which ends before the client has taken it. */
+static void hand_over(
+    struct query_job *job, unsigned *status, const char **content_type, struct buf *body)
+{
+    if (body->budget != &job->budget ||
+        query_room_hand_over(job->api->room, &job->guest, body->cap, &body->budget))
+        return;
+    buf_deinit(body);
+    *body = BUF_INIT;
+    buf_putz(body, "answers that clients have not taken yet fill the memory for them: come again");
+    exchange_set_header(job->ex, "Retry-After", STR("5"));
+    *status = 503;
+    *content_type = "text/plain; charset=utf-8";
+}
+
 void job_respond(
     struct query_job *job, unsigned status, const char *content_type, struct buf *take_body)
 {
@@ -124,10 +139,7 @@ void job_respond(
     }
     if (job->call != NULL)
         job->call->wrap(job->call->wrap_arg, &status, &content_type, take_body);
-    /* The body may be charged to the job's budget, which ends here: from now on it is the
-     * exchange's. */
-    budget_give(take_body->budget, take_body->cap);
-    take_body->budget = NULL;
+    hand_over(job, &status, &content_type, take_body);
     job_free(job);
     exchange_respond(ex, status, content_type, take_body, true);
 }
@@ -173,8 +185,8 @@ static bool job_stale(const struct query_job *job)
 /* Gives back everything and waits for its second run, if there is one. */
 static bool job_waits(struct query_job *job)
 {
-    if (job->guest.alone || !job->guest.inside ||
-        (!query_room_crowded(&job->guest) && !job_stale(job)))
+    if (!job->guest.inside ||
+        (!query_room_crowded(&job->guest) && (job->guest.alone || !job_stale(job))))
         return false;
     job_end_run(job);
     job->guest.until_ns = job_deadline(job);

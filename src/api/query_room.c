@@ -22,7 +22,8 @@
 
 struct query_room {
     struct budget *all;
-    struct budget rest; /* of all: for those who begin while others wait */
+    struct budget rest;    /* of all: for those who begin while others wait */
+    struct budget answers; /* of all: what clients have not taken yet */
     uint64_t bytes_max;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -67,12 +68,17 @@ static void count_waiting(struct query_room *r, unsigned n)
 static struct room_guest *take_first(struct query_room *r)
 {
     struct room_guest *g = r->first;
-    uint64_t cap = cap_of(r->all);
-    if (g == NULL || (cap != 0 && budget_used(r->all) + r->bytes_max > cap) ||
-        !budget_take(r->all, r->bytes_max))
+    uint64_t cap = cap_of(r->all), want = r->bytes_max;
+    if (g == NULL)
+        return NULL;
+    /* Clients that read slowly are not waited for, if it can be helped. */
+    if (cap != 0 && !g->whole)
+        want = MIN(want, cap - MIN(cap - 1, budget_used(&r->answers)));
+    if ((cap != 0 && budget_used(r->all) + want > cap) || !budget_take(r->all, want))
         return NULL;
     r->first = g->next;
     g->alone = true;
+    g->aside = want;
     r->n_alone++;
     count_waiting(r, r->n_waiting - 1);
     return g;
@@ -182,6 +188,8 @@ enum ec query_room_new(
     /* A cap of 0 would be none. */
     budget_init(&r->rest, all, "queries beside others", cap == 0 ? 0 : MAX(cap - r->bytes_max, 1));
     budget_list(&r->rest);
+    budget_init(&r->answers, all, "answers", cap == 0 ? 0 : MAX(cap / 2, r->bytes_max));
+    budget_list(&r->answers);
     pthread_mutex_init(&r->lock, NULL);
     pthread_condattr_init(&mono);
     pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
@@ -207,7 +215,9 @@ void query_room_free(struct query_room *r)
         ASSERT(pthread_join(r->thread, NULL) == 0);
     ASSERT(r->first == NULL && r->n_alone == 0);
     budget_unlist(&r->rest);
+    budget_unlist(&r->answers);
     budget_deinit(&r->rest);
+    budget_deinit(&r->answers);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
     free(r);
@@ -220,7 +230,7 @@ void query_room_enter(struct query_room *r, struct room_guest *g)
     bool brief = !g->alone && (r->first != NULL || r->n_alone != 0);
     pthread_mutex_unlock(&r->lock);
     if (g->alone) /* `all` has been charged for it */
-        budget_init(&g->limit, NULL, "query alone", r->bytes_max);
+        budget_init(&g->limit, NULL, "query alone", g->aside);
     else if (brief)
         budget_init(&g->limit, &r->rest, "query beside others",
             cap_of(&r->rest) == 0 ? 0 : MAX(cap_of(&r->rest) / BRIEF_SHARE, 1));
@@ -228,6 +238,25 @@ void query_room_enter(struct query_room *r, struct room_guest *g)
         budget_init(&g->limit, r->all, "query", 0);
     budget_init(g->own, &g->limit, "query", r->bytes_max);
     g->inside = true;
+}
+
+bool query_room_hand_over(
+    struct query_room *r, struct room_guest *g, uint64_t n, struct budget **ret)
+{
+    ASSERT(g->inside);
+    uint64_t half = cap_of(r->all) / 2;
+    pthread_mutex_lock(&r->lock);
+    uint64_t used = budget_used(&r->answers);
+    bool ok =
+        (half == 0 || used == 0 || used + n <= half) && budget_take_below(&r->answers, r->all, n);
+    pthread_mutex_unlock(&r->lock);
+    if (!ok)
+        return false;
+    *ret = &r->answers;
+    budget_give_below(g->own, g->alone ? NULL : r->all, n);
+    if (g->alone)
+        g->handed += n;
+    return true;
 }
 
 void query_room_leave(struct query_room *r, struct room_guest *g)
@@ -238,7 +267,9 @@ void query_room_leave(struct query_room *r, struct room_guest *g)
     }
     g->inside = false;
     if (g->alone)
-        budget_give(r->all, r->bytes_max);
+        budget_give(r->all, g->aside - g->handed);
+    g->whole = g->whole || g->alone;
+    g->aside = g->handed = 0;
     pthread_mutex_lock(&r->lock);
     r->n_alone -= g->alone;
     g->alone = false;
@@ -251,7 +282,7 @@ void query_room_leave(struct query_room *r, struct room_guest *g)
 
 bool query_room_crowded(const struct room_guest *g)
 {
-    return g->inside && !g->alone && budget_crowded(g->own);
+    return g->inside && budget_crowded(g->own);
 }
 
 void query_room_wait(struct query_room *r, struct room_guest *g)

@@ -11,6 +11,10 @@
  * that it must wait behind. So the rest is all that newcomers ever hold, those that began before
  * end by their deadlines or wait as well, and the first who waits gets its memory.
  *
+ * Answers that clients have not taken yet stay charged to `all`, up to half of it together, or one
+ * that is larger: who reads slowly, or not at all, takes room from queries, not from the process,
+ * and not all of it. Who waited may have what they leave, and waits once more if that was too little.
+ *
  * INVARIANT: who waits holds nothing: no memory, no snapshot, no thread, no turn. Hence no
  * deadlock.
  *
@@ -30,7 +34,10 @@ struct room_guest {
     struct budget *own;   /* of this run, below limit: cap bytes_max */
     int64_t asked_ns;     /* when its client asked, monotonic */
     int64_t until_ns;     /* waits no longer; 0: no end */
+    uint64_t aside;       /* bytes that are set aside for this run */
+    uint64_t handed;      /* of these: an answer's by now */
     bool alone;           /* memory is set aside for this run */
+    bool whole;           /* had too little of it: waits for all that one may have */
     bool inside;          /* between enter and leave */
     bool (*gone)(void *); /* the client has: asked now and then while it waits */
     /* The wait is over: EC_OK, it is to enter again; EC_DEADLINE, EC_CANCELED: it is to be
@@ -46,6 +53,10 @@ enum ec query_room_new(
 void query_room_free(struct query_room *r); /* nobody is inside or waits; NULL allowed */
 /* A run begins: g->own is made. */
 void query_room_enter(struct query_room *r, struct room_guest *g);
+/* An answer of n bytes, charged to g->own, is its client's from now on. *ret: where it is charged
+ * instead, until it is taken. False: clients have too much of that already; nothing is changed. */
+bool query_room_hand_over(
+    struct query_room *r, struct room_guest *g, uint64_t n, struct budget **ret) MUST_USE;
 /* A run ends, or a guest whose wait was over does not enter; everything charged to g->own was given
  * back. Not needed by who never entered, but allowed. */
 void query_room_leave(struct query_room *r, struct room_guest *g);

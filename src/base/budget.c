@@ -55,9 +55,9 @@ static bool charge_within_cap(struct budget *b, uint64_t n)
     return true;
 }
 
-bool budget_take(struct budget *b, uint64_t n)
+bool budget_take_below(struct budget *b, const struct budget *top, uint64_t n)
 {
-    for (struct budget *at = b; at != NULL; at = at->parent) {
+    for (struct budget *at = b; at != top; at = at->parent) {
         if (charge_within_cap(at, n))
             continue;
         for (struct budget *undo = b; undo != at; undo = undo->parent) {
@@ -67,6 +67,11 @@ bool budget_take(struct budget *b, uint64_t n)
         return false;
     }
     return true;
+}
+
+bool budget_take(struct budget *b, uint64_t n)
+{
+    return budget_take_below(b, NULL, n);
 }
 
 bool budget_fits(struct budget *b, uint64_t n)
@@ -88,12 +93,17 @@ void budget_take_force(struct budget *b, uint64_t n)
         charge(b, n);
 }
 
-void budget_give(struct budget *b, uint64_t n)
+void budget_give_below(struct budget *b, const struct budget *top, uint64_t n)
 {
-    for (; b != NULL; b = b->parent) {
+    for (; b != top; b = b->parent) {
         uint64_t before = atomic_fetch_sub_explicit(&b->used, n, memory_order_relaxed);
         ASSERT(before >= n);
     }
+}
+
+void budget_give(struct budget *b, uint64_t n)
+{
+    budget_give_below(b, NULL, n);
 }
 
 uint64_t budget_used(const struct budget *b)

@@ -8,8 +8,11 @@ the budgets are checked. ONLY=pattern runs some groups.
 import http.client
 import pathlib
 import re
+import select
+import socket
 import sys
 import time
+import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from checks import Checks  # noqa: E402
@@ -120,8 +123,38 @@ def tenants():
         server.discard()
 
 
+def unread():
+    """Clients that ask for much and read nothing: their answers take the room of queries, not more memory."""
+    budget = 192 << 20
+    with Server({**FAST, "memory": {"budget_bytes": budget}}) as server:
+        send(server, 12 if sanitized() else 120)
+        path = f"/api/search?q=%7B%7D&limit={600 if sanitized() else 6000}&spss=20&{urllib.parse.urlencode(window())}"
+        large = len(get(server, path).body)
+        held = []
+        for _ in range(60):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(("127.0.0.1", server.http_port))
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            held.append(s)
+        c.check("all have their answers", wait(lambda: all(select.select([s], [], [], 0)[0] for s in held), 60))
+        statuses = [int(s.recv(12)[9:12]) for s in held]
+        used = {name: v[""] for (name, parent), v in budgets(server).items() if parent == "queries"}
+        print(f"{large / 2**20:.1f} MiB an answer, {statuses.count(200)} are taken, of {len(held)}; {used.get('answers', 0) / 2**20:.1f} MiB charged; "
+              f"{server.memory_mib():.0f} MiB, peak {server.memory_mib('VmHWM'):.0f}", file=sys.stderr)
+        c.equal("nothing else is said", set(statuses) - {200, 503}, set())
+        c.check("what is taken is charged", used.get("answers", 0) >= statuses.count(200) * (large - 4e6), (used, statuses))
+        if not sanitized():
+            c.check("too many are told to come again", statuses.count(503) > 0 and statuses.count(200) > 0, statuses)
+            c.check("peak", server.memory_mib("VmHWM") <= budget / 2**20, server.memory_mib("VmHWM"))
+        c.equal("others are answered meanwhile", get(server, "/api/search?q=%7B%7D&limit=5").status, 200)
+        for s in held:
+            s.close()
+        c.check("all is given back", wait(lambda: budgets(server).get(("answers", "queries"), {"": 1})[""] == 0), budgets(server))
+
+
 def main():
-    for f in (busy, tenants):
+    for f in (busy, unread, tenants):
         c.run(f.__name__, f)
     c.finish()
 

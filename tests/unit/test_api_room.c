@@ -27,6 +27,8 @@ struct query {
     atomic_bool gone, may_end, holds;
     atomic_uint runs, ended; /* ended: the how-many-th */
     enum ec ec;              /* once it has ended */
+    uint64_t answer;         /* of what it needs: left to its client */
+    struct budget *answered;
 };
 
 static void query_end(struct query *q, enum ec ec)
@@ -52,6 +54,10 @@ static void query_run(void *arg)
     while (has >= q->need && !atomic_load(&q->may_end))
         sleep_ms();
     bool enough = has >= q->need, waits = !enough && query_room_crowded(&q->guest);
+    if (enough && q->answer > 0) {
+        assert_true(query_room_hand_over(room, &q->guest, q->answer, &q->answered));
+        has -= q->answer;
+    }
     budget_give(&q->own, has);
     if (!waits) /* before others can */
         query_end(q, enough ? EC_OK : EC_LIMIT);
@@ -200,6 +206,81 @@ static void test_room__who_has_gone_or_is_late_waits_no_longer(void **state)
     finish();
 }
 
+/* A run that made an answer and leaves it to its client. */
+static bool leave_answer(struct room_guest *g, struct budget *own, uint64_t n, struct budget **ret)
+{
+    *g = (struct room_guest){.own = own};
+    query_room_enter(room, g);
+    assert_true(budget_take(own, n));
+    bool ok = query_room_hand_over(room, g, n, ret);
+    if (!ok)
+        budget_give(own, n);
+    query_room_leave(room, g);
+    return ok;
+}
+
+static void test_room__answers_that_nobody_takes_are_charged_up_to_a_bound(void **state)
+{
+    struct room_guest g = {0};
+    struct budget own, *of_first, *of_second, *of_third;
+    (void)state;
+    assert_true(leave_answer(&g, &own, ALL / 2 - 100, &of_first));
+    assert_int_equal(budget_used(&all), ALL / 2 - 100);
+    assert_false(leave_answer(&g, &own, 101, &of_second));
+    assert_true(leave_answer(&g, &own, 100, &of_second)); /* all that answers may have */
+    assert_int_equal(budget_used(&all), ALL / 2);
+    assert_false(leave_answer(&g, &own, 1, &of_third));
+    assert_int_equal(budget_used(&all), ALL / 2);
+    budget_give(of_first, ALL / 2 - 100);
+    assert_int_equal(budget_used(&all), 100);
+    budget_give(of_second, 100);
+    assert_true(leave_answer(&g, &own, ONE, &of_third)); /* while there is no other */
+    assert_int_equal(budget_used(&all), ONE);
+    budget_give(of_third, ONE);
+    finish();
+}
+
+static void test_room__an_answer_keeps_its_part_of_what_was_set_aside(void **state)
+{
+    struct query a = {0}, b = {.may_end = true, .answer = 300};
+    (void)state;
+    hold(&a, 600);
+    ask(&b, 600, 2);
+    wait_until(query_room_waiting(room) == 1);
+    atomic_store(&a.may_end, true);
+    wait_until(atomic_load(&b.ended));
+    assert_int_equal(b.ec, EC_OK);
+    pool_free(pool);
+    pool = NULL;
+    assert_int_equal(budget_used(&all), 300);
+    budget_give(b.answered, 300);
+    finish();
+}
+
+static void test_room__what_answers_leave_is_enough_or_is_waited_for(void **state)
+{
+    struct room_guest g = {0};
+    struct budget own, *answered;
+    struct query a = {0}, b = {.may_end = true}, c = {.may_end = true};
+    (void)state;
+    assert_true(leave_answer(&g, &own, 300, &answered));
+    hold(&a, 400);
+    ask(&b, 600, 1);
+    wait_until(query_room_waiting(room) == 1);
+    ask(&c, 720, 2);
+    wait_until(query_room_waiting(room) == 2);
+    atomic_store(&a.may_end, true);
+    wait_until(atomic_load(&b.ended)); /* 700 were left to it */
+    assert_int_equal(b.ec, EC_OK);
+    wait_until(atomic_load(&c.runs) == 2 && query_room_waiting(room) == 1);
+    assert_int_equal(atomic_load(&c.ended), 0);
+    budget_give(answered, 300);
+    wait_until(atomic_load(&c.ended));
+    assert_int_equal(c.ec, EC_OK);
+    assert_int_equal(atomic_load(&c.runs), 3);
+    finish();
+}
+
 static void test_room__in_the_order_of_asking(void **state)
 {
     struct query a = {0}, late = {.may_end = true}, first = {.may_end = true},
@@ -331,6 +412,9 @@ int main(void)
         ROOM(test_room__what_fits_alone_is_answered),
         ROOM(test_room__what_does_not_fit_alone_is_told_so),
         ROOM(test_room__who_has_gone_or_is_late_waits_no_longer),
+        ROOM(test_room__answers_that_nobody_takes_are_charged_up_to_a_bound),
+        ROOM(test_room__an_answer_keeps_its_part_of_what_was_set_aside),
+        ROOM(test_room__what_answers_leave_is_enough_or_is_waited_for),
         ROOM(test_room__in_the_order_of_asking),
         ROOM(test_room__short_ones_go_on),
         ROOM(test_room__nobody_starves),
