@@ -31,8 +31,8 @@ bool budget_fits(struct budget *b, uint64_t n) MUST_USE;
 /* Charges past the cap: for memory that is already there (replay) and must be counted. */
 void budget_take_force(struct budget *b, uint64_t n);
 void budget_give(struct budget *b, uint64_t n);
-/* As take and give, of b and its parents below top only; top NULL: of all. To move a charge from one
- * budget to another under top without a moment at which top has room for others. */
+/* As take and give, of b and its parents below top only; top NULL: of all. To move a charge from
+ * one budget to another under top without a moment at which top has room for others. */
 bool budget_take_below(struct budget *b, const struct budget *top, uint64_t n) MUST_USE;
 void budget_give_below(struct budget *b, const struct budget *top, uint64_t n);
 uint64_t budget_used(const struct budget *b);

@@ -13,7 +13,8 @@
  *
  * Answers that clients have not taken yet stay charged to `all`, up to half of it together, or one
  * that is larger: who reads slowly, or not at all, takes room from queries, not from the process,
- * and not all of it. Who waited may have what they leave, and waits once more if that was too little.
+ * and not all of it. Who waited may have what they leave, and waits once more if that was too
+ * little.
  *
  * INVARIANT: who waits holds nothing: no memory, no snapshot, no thread, no turn. Hence no
  * deadlock.

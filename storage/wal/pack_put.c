@@ -10,8 +10,8 @@
 #include "pack_model.h"
 
 /* What repeats is mostly gone from the streams: what is left to zstd is to count symbols, in short
- * ones to look for references, as Huffman's tables take longer than they save. WHY so low a level: at
- * -5 zstd looked for references in the long ones half of its time, and found an eighth. */
+ * ones to look for references, as Huffman's tables take longer than they save. WHY so low a level:
+ * at -5 zstd looked for references in the long ones half of its time, and found an eighth. */
 #define PACK_LEVEL       (-100)
 #define PACK_LEVEL_SHORT (-1)
 #define PACK_MATCH_MIN   7u
