@@ -217,6 +217,35 @@ def foreign_folders():
         c.equal("its own: taken", post(server, request([span()])).status, 200)
 
 
+def read_only_root():
+    """As `docker run --read-only`: nothing can be written but the two folders. Write, read, flush, kill, replay, stop."""
+    server = Server({"live_store": {"max_block_duration": "1s"}})
+    for folder in (server.data_dir, server.wal_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    server.prefix = ["unshare", "-rm", "sh", "-c", 'mount --bind "$0" "$0" && mount --bind "$1" "$1" && mount --bind "$2" "$2" && '
+                     'mount -o remount,bind,ro "$0" && mount -o remount,bind,ro / && ! touch "$0/x" 2>/dev/null && ! touch /x 2>/dev/null && '
+                     'shift 2 && exec "$@"', str(server.folder), str(server.data_dir), str(server.wal_dir)]
+    if subprocess.run([*server.prefix, "true"], capture_output=True, check=False).returncode != 0:
+        print("skipped: no mount namespace may be made here", file=sys.stderr)
+        server.discard()
+        return
+    with server:
+        sent = [span(), span()]
+        c.equal("stored", post(server, request(sent[:1])).status, 200)
+        end = time.monotonic() + 20 * patience()
+        while not any(server.data_dir.rglob("*.block")) and time.monotonic() < end:
+            time.sleep(0.1)
+        c.check("flushed", any(server.data_dir.rglob("*.block")))
+        c.equal("stored", post(server, request(sent[1:])).status, 200)
+        server.kill()
+        server.start()
+        for s in sent:
+            c.equal("served after kill -9", get(server, f"/api/traces/{s['traceId']}").status, 200)
+        server.stop()
+        c.equal("a clean stop", server.process.returncode, 0)
+        c.check("nothing in its log", "level=error" not in server.log_text(), server.log_text())
+
+
 def command_line():
     def run(*args):
         done = subprocess.run([program(), *args], capture_output=True, text=True, timeout=20,
@@ -326,7 +355,7 @@ def retention():
 
 def main():
     for function in (judge_of_a_stop, clean_stop, replay_in_time, stop_under_load, stop_with_a_hundred_clients, idle_connections_do_not_delay, signals,
-                     second_process, bad_folders, foreign_folders, command_line, overrides_file, retention):
+                     second_process, bad_folders, foreign_folders, read_only_root, command_line, overrides_file, retention):
         c.run(function.__name__, function)
     c.finish()
 
