@@ -25,6 +25,7 @@
 #include "storage/compact.h"
 #include "store_private.h"
 
+#define SIZE_LIMIT_BLOCKS 8u /* at least, before retention by size takes one */
 #define PACE_WAIT_MS     20
 #define PACE_WAIT_ROUNDS 500 /* 10 s a call at most: then memory has to be found otherwise */
 
@@ -235,6 +236,16 @@ static uint64_t merge_spans_max(const struct store_options *o)
     return o->merge_memory_bytes == 0 ? n : MIN(n, o->merge_memory_bytes / MERGE_SPAN_BYTES);
 }
 
+/* Bytes that a merge may make. WHY a part of what the store or the tenant may have: retention by
+ * size takes whole blocks, and leaves the last one alone. */
+static uint64_t merge_bytes_max(const struct store_options *o, const struct tenant_limits *limits)
+{
+    uint64_t n = o->compaction_bytes_max;
+    if (o->bytes_max != 0)
+        n = MIN(n, o->bytes_max / SIZE_LIMIT_BLOCKS);
+    return limits->bytes_max == 0 ? n : MIN(n, limits->bytes_max / SIZE_LIMIT_BLOCKS);
+}
+
 static void plan_for(struct tenant *t, struct store_block *const *blocks, size_t n,
     int64_t quiet_ns, struct compact_plan *ret)
 {
@@ -247,7 +258,7 @@ static void plan_for(struct tenant *t, struct store_block *const *blocks, size_t
         .quiet_ns = quiet_ns,
         .inputs_max = o->compaction_inputs_max,
         .spans_max = merge_spans_max(o),
-        .bytes_max = o->compaction_bytes_max};
+        .bytes_max = merge_bytes_max(o, &limits)};
     CLEANUP(freep) struct compact_candidate *c = xcalloc(n + 1, sizeof(*c));
     for (size_t i = 0; i < n; i++)
         c[i] = (struct compact_candidate){.max_end_ns = blocks[i]->facts.max_end_ns,

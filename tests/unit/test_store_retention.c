@@ -109,6 +109,35 @@ static void test_retain__by_size_takes_the_oldest(void **state)
     test_store_deinit(&t);
 }
 
+/* A merge of all would be a block that no limit of that size can take back. */
+static void test_retain__merges_leave_blocks_that_a_size_limit_can_take(void **state)
+{
+    (void)state;
+    struct test_store t;
+    struct test_seen seen;
+    struct err err;
+    test_store_init(&t, NULL);
+    test_store_open(&t);
+    many_blocks(&t, 12, 20);
+    t.opt.bytes_max = atomic_load(&t.s->blocks_bytes);
+    test_store_close(&t, true);
+    test_store_open(&t);
+    assert_ok(store_compact(t.s, &err), err);
+    test_see(&t, TENANT, &seen);
+    assert_int_equal(seen.n_parts, 12);
+    test_seen_free(&seen);
+    test_store_close(&t, true);
+    t.opt.bytes_max *= 8; /* now a merge of all is an eighth */
+    test_store_open(&t);
+    assert_ok(store_compact(t.s, &err), err);
+    test_see(&t, TENANT, &seen);
+    assert_in_range(seen.n_parts, 1, 3);
+    test_seen_free(&seen);
+    test_expect(&t, TENANT, 0, 12, 20);
+    test_store_close(&t, true);
+    test_store_deinit(&t);
+}
+
 /* Two requests, half an hour old, whose blocks retention took while a query had them, so that the
  * files are there; a young one in the log. shift_ns: how wrong the clock is after the crash. */
 static void expired_and_killed(struct test_store *t, int64_t shift_ns)
@@ -174,6 +203,7 @@ int main(void)
         cmocka_unit_test(test_retain__by_age_and_tenant),
         cmocka_unit_test(test_retain__a_clock_leap_suspends_it),
         cmocka_unit_test(test_retain__by_size_takes_the_oldest),
+        cmocka_unit_test(test_retain__merges_leave_blocks_that_a_size_limit_can_take),
         cmocka_unit_test(test_start__shows_no_block_that_was_expired),
         cmocka_unit_test(test_start__believes_no_clock_that_is_far_from_the_data),
     };
