@@ -5,7 +5,9 @@ The program is $VIVACE, else build/vivace. The configuration is a dict, merged o
 and written as JSON, which is YAML. Whatever the server prints goes to one log file; a sanitizer report,
 a failed assertion or a wrong exit status in it is an error of the test that uses the server.
 """
+import collections
 import copy
+import fcntl
 import functools
 import json
 import os
@@ -27,6 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 STOP_SECONDS = 2.0  # design promise: SIGTERM ends the process within this
 READY_SECONDS = 5.0
 PORTS = 10000, 32768  # Linux gives those from 32768 on to clients
+DRAWN = collections.deque(maxlen=400)  # open files, locked; a lock ends with its file
 FINDING = re.compile(r"ERROR: (Address|Leak|Memory|Thread)Sanitizer|WARNING: ThreadSanitizer|"
                      r"runtime error:|SUMMARY: \w+Sanitizer|ASSERT\w* failed|assertion .*failed|"
                      r"DEADLYSIGNAL")
@@ -53,23 +56,36 @@ def patience():
     return float(os.environ.get("VIVACE_PATIENCE") or (5 if sanitized() else 1))
 
 
-def free_ports(n):
-    """n ports that were free a moment ago; held together so that they differ. Not of those that the kernel
-    gives to whoever connects: another suite's client would have taken one before the server listens."""
-    held = []
-    chosen = random.SystemRandom()
+def port_taken(port):
+    """Whether another drew it, in this process or in one beside it: a locked file says so while we live."""
+    folder = pathlib.Path(tempfile.gettempdir()) / f"vivace-ports-{os.geteuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lock = open(folder / str(port), "wb")  # pylint: disable=consider-using-with # closed when there are many, or by the end
     try:
-        while len(held) < n:
-            s = socket.socket()
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return True
+    DRAWN.append(lock)
+    return False
+
+
+def free_ports(n):
+    """n ports that nobody else listens to, or has drawn and will. Not of those that the kernel gives to whoever connects:
+    another suite's client would have taken one before the server listens."""
+    out = []
+    chosen = random.SystemRandom()
+    while len(out) < n:
+        port = chosen.randrange(*PORTS)
+        if port_taken(port):
+            continue
+        with socket.socket() as s:
             try:
-                s.bind(("", chosen.randrange(*PORTS)))
-                held.append(s)
+                s.bind(("", port))
+                out.append(port)
             except OSError:
-                s.close()
-        return [s.getsockname()[1] for s in held]
-    finally:
-        for s in held:
-            s.close()
+                pass
+    return out
 
 
 def merge(base, extra):
