@@ -26,8 +26,8 @@
 #include "store_private.h"
 
 #define SIZE_LIMIT_BLOCKS 8u /* at least, before retention by size takes one */
-#define PACE_WAIT_MS     20
-#define PACE_WAIT_ROUNDS 500 /* 10 s a call at most: then memory has to be found otherwise */
+#define PACE_WAIT_MS      20
+#define PACE_WAIT_ROUNDS  500 /* 10 s a call at most: then memory has to be found otherwise */
 
 /* for each piece written: a device that is always slow gets there, too */
 #define PACE_SYNC_ROUNDS 10
