@@ -23,13 +23,14 @@ struct fault_io {
     pthread_mutex_t lock;
     VEC(struct plan) plans;
     VEC(struct fault_io_call) calls;
-    _Atomic uint64_t fired;
+    _Atomic uint64_t fired, fired_first;
 };
 
 /* What the wrapped operation has to do: 0, an errno, or one of the FAULT_IO_ codes. */
 static int plan_hit(struct fault_io *f, const char *site, const char *op)
 {
     int errnum = 0;
+    bool first = false;
     pthread_mutex_lock(&f->lock);
     for (size_t i = 0; i < f->plans.n; i++) {
         struct plan *p = &f->plans.p[i];
@@ -37,12 +38,16 @@ static int plan_hit(struct fault_io *f, const char *site, const char *op)
             (p->op != NULL && strcmp(p->op, op) != 0))
             continue;
         p->n_seen++;
-        if (p->n_seen == p->nth || (p->ever && p->n_seen > p->nth))
+        if (p->n_seen == p->nth || (p->ever && p->n_seen > p->nth)) {
             errnum = p->errnum;
+            first = first || i == 0;
+        }
     }
     pthread_mutex_unlock(&f->lock);
     if (errnum != 0)
         atomic_fetch_add(&f->fired, 1);
+    if (first)
+        atomic_fetch_add(&f->fired_first, 1);
     return errnum;
 }
 
@@ -313,12 +318,18 @@ void fault_io_clear(struct fault_io *f)
         free(f->calls.p[i].path);
     f->calls.n = 0;
     atomic_store(&f->fired, 0);
+    atomic_store(&f->fired_first, 0);
     pthread_mutex_unlock(&f->lock);
 }
 
 uint64_t fault_io_fired(const struct fault_io *f)
 {
     return atomic_load(&f->fired);
+}
+
+uint64_t fault_io_fired_first(const struct fault_io *f)
+{
+    return atomic_load(&f->fired_first);
 }
 
 uint64_t fault_io_calls(struct fault_io *f, const char *site, const char *op)

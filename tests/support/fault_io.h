@@ -46,6 +46,8 @@ void fault_io_stop(struct fault_io *f);
 void fault_io_clear(struct fault_io *f);
 /* Calls that a plan changed. */
 uint64_t fault_io_fired(const struct fault_io *f);
+/* Of these, the ones that the plan changed that was made first. */
+uint64_t fault_io_fired_first(const struct fault_io *f);
 /* Calls seen; site and op may be NULL: any. */
 uint64_t fault_io_calls(struct fault_io *f, const char *site, const char *op);
 /* The i-th call; false past the end. Valid until the next clear. */
