@@ -5,6 +5,7 @@
  * Byte 0 of the input: 1 no preface (HTTP/1.1, or whatever it is); 2 lengths of frames as they
  * come, else each is made to fit what follows; 4 in pieces of seven bytes. Of HTTP/1.1 the end is
  * not waited for: it comes with a sweep. */
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,7 +101,10 @@ static bool talk(int fd, struct bytes left, size_t piece, int wait_ms, struct bu
             shutdown(fd, SHUT_WR);
             shut = true;
         }
-        if (poll(&p, 1, wait_ms) <= 0)
+        int ready = poll(&p, 1, wait_ms);
+        if (ready < 0 && errno == EINTR) /* by libFuzzer's timer */
+            continue;
+        if (ready <= 0)
             return false;
         if ((p.revents & POLLOUT) != 0 && left.n > 0) {
             ssize_t n = send(fd, left.p, MIN(left.n, piece), MSG_NOSIGNAL | MSG_DONTWAIT);
