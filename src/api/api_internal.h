@@ -47,6 +47,7 @@ struct query_job {
     struct arena arena;         /* results and answer scratch, on the budget */
     struct buf packet;          /* gRPC: on the budget */
     bool told;                  /* gRPC: progress, which a second run must not tell again */
+    bool anew;                  /* was ended for the sake of ingest, and began again */
     struct snapshot *snapshots; /* one per tenant, once taken */
     size_t n_snapshots;
     struct query_ctx ctx;

@@ -175,6 +175,9 @@ static int64_t job_deadline(const struct query_job *job)
     return own == 0 || (client != 0 && client < own) ? client : own;
 }
 
+static void job_run(void *arg);
+static void job_discard(struct query_job *job);
+
 /* It was ended because ingest needs the memory of spans that it held. */
 static bool job_stale(const struct query_job *job)
 {
@@ -182,16 +185,24 @@ static bool job_stale(const struct query_job *job)
                                                    memory_order_relaxed) > job->ctx.snapshot_ns;
 }
 
-/* Gives back everything and waits for its second run, if there is one. */
+/* Gives back everything and waits for its second run, if there is one. Who was ended for the sake of
+ * ingest begins anew at once: it has the memory that it needs, and the spans that it held were of
+ * heads that have become blocks. */
 static bool job_waits(struct query_job *job)
 {
-    if (!job->guest.inside ||
-        (!query_room_crowded(&job->guest) && (job->guest.alone || !job_stale(job))))
+    bool crowded = query_room_crowded(&job->guest);
+    if (!job->guest.inside || (!crowded && (job->anew || !job_stale(job))))
         return false;
     job_end_run(job);
-    job->guest.until_ns = job_deadline(job);
     job->began_ns = clock_mono_ns();
-    query_room_wait(job->api->room, &job->guest);
+    if (crowded) {
+        job->guest.until_ns = job_deadline(job);
+        query_room_wait(job->api->room, &job->guest);
+        return true;
+    }
+    job->anew = true;
+    if (!pool_submit(job->api->opt.pool, POOL_NORMAL, job->key, job_run, job))
+        job_discard(job);
     return true;
 }
 

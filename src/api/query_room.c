@@ -74,7 +74,8 @@ static struct room_guest *take_first(struct query_room *r)
     /* Clients that read slowly are not waited for, if it can be helped. */
     if (cap != 0 && !g->whole)
         want = MIN(want, cap - MIN(cap - 1, budget_used(&r->answers)));
-    if ((cap != 0 && budget_used(r->all) + want > cap) || !budget_take(r->all, want))
+    uint64_t left = r->n_alone == 0 ? 0 : cap_of(&r->rest) / 2; /* not all but the first's */
+    if ((cap != 0 && budget_used(r->all) + want + left > cap) || !budget_take(r->all, want))
         return NULL;
     r->first = g->next;
     g->alone = true;

@@ -9,7 +9,8 @@
  * While somebody waits or has memory set aside, who begins shares the rest (all less bytes_max) and
  * has a quarter of that: plenty for a short query, which runs at once; a long one finds out early
  * that it must wait behind. So the rest is all that newcomers ever hold, those that began before
- * end by their deadlines or wait as well, and the first who waits gets its memory.
+ * end by their deadlines or wait as well, and the first who waits gets its memory. A second one
+ * gets it beside the first only if half of the rest stays for newcomers.
  *
  * Answers that clients have not taken yet stay charged to `all`, up to half of it together, or one
  * that is larger: who reads slowly, or not at all, takes room from queries, not from the process,

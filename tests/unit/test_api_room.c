@@ -102,14 +102,27 @@ static void ask(struct query *q, uint64_t need, int64_t asked_ns)
         }                                                                    \
     } while (0)
 
-static int setup(void **state)
+static void begin(uint64_t of_all, uint64_t of_one)
 {
     struct err err = {0};
-    (void)state;
     atomic_store(&n_ended, 0);
-    budget_init(&all, NULL, "queries", ALL);
+    budget_init(&all, NULL, "queries", of_all);
     assert_ok(pool_new(&(struct pool_options){.n_normal = 4}, &pool, &err), err);
-    assert_ok(query_room_new(&all, ONE, &room, &err), err);
+    assert_ok(query_room_new(&all, of_one, &room, &err), err);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    begin(ALL, ONE);
+    return 0;
+}
+
+/* As the server has it: one may have half of all. */
+static int setup_halves(void **state)
+{
+    (void)state;
+    begin(800, 400);
     return 0;
 }
 
@@ -344,6 +357,28 @@ static void test_room__nobody_starves(void **state)
     finish();
 }
 
+static void test_room__two_that_waited_leave_room_for_short_ones(void **state)
+{
+    struct query a = {0}, b = {0}, c = {0}, d = {.may_end = true}, brief = {0};
+    (void)state;
+    hold(&a, 400);
+    hold(&b, 400);
+    ask(&c, 300, 1);
+    wait_until(query_room_waiting(room) == 1);
+    ask(&d, 300, 2);
+    wait_until(query_room_waiting(room) == 2);
+    atomic_store(&a.may_end, true);
+    atomic_store(&b.may_end, true);
+    wait_until(atomic_load(&c.holds));
+    hold(&brief, 100);
+    assert_int_equal(query_room_waiting(room), 1);
+    atomic_store(&brief.may_end, true);
+    atomic_store(&c.may_end, true);
+    wait_until(atomic_load(&d.ended));
+    assert_int_equal(d.ec, EC_OK);
+    finish();
+}
+
 /* Everything that fits alone, at once. */
 static void test_room__all_of_many_are_answered(void **state)
 {
@@ -418,6 +453,8 @@ int main(void)
         ROOM(test_room__in_the_order_of_asking),
         ROOM(test_room__short_ones_go_on),
         ROOM(test_room__nobody_starves),
+        cmocka_unit_test_setup_teardown(
+            test_room__two_that_waited_leave_room_for_short_ones, setup_halves, teardown),
         ROOM(test_room__all_of_many_are_answered),
         ROOM(test_room__nothing_beside),
         cmocka_unit_test(test_budget__knows_who_was_in_the_way),
