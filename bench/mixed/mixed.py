@@ -176,7 +176,7 @@ def report_queries(idle, loaded):
 
 def report_ingest(a, most, rate, alone, sent):
     line(result="mixed: spans/s taken of those due", value=round(sent["requests_per_s"] / rate, 3), unit="ratio", better="more",
-         spans_per_s=round(sent["spans_per_s"]), maximum_spans_per_s=round(most_spans_per_s), share=a.share, minutes=a.minutes,
+         spans_per_s=round(sent["spans_per_s"]), maximum_spans_per_s=round(most), share=a.share, minutes=a.minutes,
          refused=sent["refused"], broken=sent["broken"], first_error=sent.get("first_error"))
     line(result="mixed: ack p99 ms", value=round(sent["p99_ms"], 2), unit="ms", better="less", p50_ms=sent["p50_ms"], p999_ms=sent["p999_ms"],
          max_ms=sent["max_ms"], over_100_ms=sent["over_100_ms"], alone_p50_ms=alone["p50_ms"], alone_p99_ms=alone["p99_ms"],
