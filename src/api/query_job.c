@@ -185,9 +185,9 @@ static bool job_stale(const struct query_job *job)
                                                    memory_order_relaxed) > job->ctx.snapshot_ns;
 }
 
-/* Gives back everything and waits for its second run, if there is one. Who was ended for the sake of
- * ingest begins anew at once: it has the memory that it needs, and the spans that it held were of
- * heads that have become blocks. */
+/* Gives back everything and waits for its second run, if there is one. Who was ended for the sake
+ * of ingest begins anew at once: it has the memory that it needs, and the spans that it held were
+ * of heads that have become blocks. */
 static bool job_waits(struct query_job *job)
 {
     bool crowded = query_room_crowded(&job->guest);
