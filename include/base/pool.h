@@ -42,11 +42,12 @@ size_t pool_queued(const struct pool *p, enum pool_class cls);
 void pool_parallel(struct pool *p, uint64_t key, unsigned width, size_t n,
     void (*fn)(void *arg, size_t i), void *arg);
 /* To be called now and then by a job that may be long, holding no lock. A POOL_NORMAL job that has
- * used the CPU for some ten milliseconds goes on only while it has one of n_turns places, and gives
- * it up to who waits after as long again, in the order of asking; keep: not now, it holds what
- * others are short of and had better end. Waits for two seconds at most: a job that stands still is
- * no reason for the others to. After thirty milliseconds of CPU it is nice 5, as is a POOL_HELP job
- * of that length. On other threads: nothing. */
+ * used the CPU for some ten milliseconds goes on only while it has one of n_turns places, and every
+ * five gives it up to who has used less so far (what has waited long counts as less: who is long
+ * is not kept out); keep: not now, it holds what others are short of and had better end. Waits for
+ * two seconds at most: a job that stands still is no reason for the others to. After thirty
+ * milliseconds of CPU it is nice 5, as is a POOL_HELP job of that length. On other threads:
+ * nothing. */
 void pool_turn(bool keep);
 /* What the POOL_NORMAL job that the calling thread runs has waited for and used up to now; all 0 on
  * other threads. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Places in the order of asking: a place that is given back goes to the first waiter directly, so
- * that nobody who comes later takes it meanwhile. */
+ * A place that is given back goes to a waiter directly, so that nobody takes it meanwhile. */
 #include "turns.h"
 
 #include <stdatomic.h>
@@ -8,8 +7,12 @@
 
 #include "base/clock.h"
 
+#define WAITED_SHARE 8
+
 struct turn_waiter {
     struct turn_waiter *next;
+    struct turn_claim claim;
+    int64_t since_ns; /* clock_mono_ns */
     pthread_cond_t woken;
     bool granted; /* guarded by turns.lock */
 };
@@ -39,11 +42,34 @@ static void waiter_remove(struct turns *t, struct turn_waiter *w)
     atomic_fetch_sub_explicit(&t->n_waiting, 1, memory_order_relaxed);
 }
 
+static int64_t rank(struct turn_claim c)
+{
+    return c.used_ns - c.waited_ns / WAITED_SHARE;
+}
+
+/* t->lock. Of those that wait, who comes first, of equals who has asked first; NULL: nobody
+ * waits. */
+static struct turn_waiter *waiter_first(const struct turns *t, int64_t *ret_rank)
+{
+    struct turn_waiter *best = NULL;
+    int64_t now = t->first == NULL ? 0 : clock_mono_ns();
+    for (struct turn_waiter *w = t->first; w != NULL; w = w->next) {
+        int64_t r =
+            rank((struct turn_claim){w->claim.used_ns, w->claim.waited_ns + now - w->since_ns});
+        if (best != NULL && r >= *ret_rank)
+            continue;
+        best = w;
+        *ret_rank = r;
+    }
+    return best;
+}
+
 /* t->lock */
 static bool waiter_wait(struct turns *t, struct turn_waiter *w, int64_t wait_max_ns)
 {
     pthread_condattr_t mono;
-    int64_t until = clock_mono_ns() + wait_max_ns;
+    w->since_ns = clock_mono_ns();
+    int64_t until = w->since_ns + wait_max_ns;
     const struct timespec ts = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
     pthread_condattr_init(&mono);
     pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
@@ -61,9 +87,9 @@ static bool waiter_wait(struct turns *t, struct turn_waiter *w, int64_t wait_max
     return w->granted;
 }
 
-bool turns_take(struct turns *t, int64_t wait_max_ns)
+bool turns_take(struct turns *t, struct turn_claim claim, int64_t wait_max_ns)
 {
-    struct turn_waiter own = {.granted = false};
+    struct turn_waiter own = {.claim = claim};
     pthread_mutex_lock(&t->lock);
     bool got = t->n_free > 0; /* then nobody waits */
     if (got)
@@ -76,8 +102,9 @@ bool turns_take(struct turns *t, int64_t wait_max_ns)
 
 void turns_give(struct turns *t)
 {
+    int64_t r = 0;
     pthread_mutex_lock(&t->lock);
-    struct turn_waiter *w = t->first;
+    struct turn_waiter *w = waiter_first(t, &r);
     if (w == NULL) {
         t->n_free++;
     } else {
@@ -91,4 +118,13 @@ void turns_give(struct turns *t)
 bool turns_wanted(const struct turns *t)
 {
     return atomic_load_explicit(&t->n_waiting, memory_order_relaxed) != 0;
+}
+
+bool turns_owed(struct turns *t, struct turn_claim claim)
+{
+    int64_t r = 0;
+    pthread_mutex_lock(&t->lock);
+    bool owed = waiter_first(t, &r) != NULL && r <= rank(claim);
+    pthread_mutex_unlock(&t->lock);
+    return owed;
 }

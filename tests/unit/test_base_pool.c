@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/pool.h"
+#include "src/base/turns.h"
 #include "unit.h"
 
 static struct pool *pool_of(unsigned n_normal, unsigned queue_max)
@@ -502,6 +503,79 @@ static void test_turns__who_stands_still_holds_up_nobody_for_long(void **state)
     assert_int_equal(sem_trywait(&second.done), 0);
 }
 
+struct claimant {
+    struct turns *t;
+    struct turn_claim claim;
+    pthread_t thread;
+    _Atomic int place; /* 1: was first */
+};
+
+static _Atomic int places;
+
+static void *claim_turn(void *arg)
+{
+    struct claimant *c = arg;
+    if (turns_take(c->t, c->claim, 60 * NS_PER_S)) {
+        c->place = ++places;
+        turns_give(c->t);
+    }
+    return NULL;
+}
+
+/* Claims come in this order while the only place is taken; the place each then has. */
+static void turns_go(const struct turn_claim *claims, const int *want, unsigned n)
+{
+    struct turns t;
+    struct claimant c[4];
+    turns_init(&t, 1);
+    assert_true(turns_take(&t, (struct turn_claim){0}, 0));
+    assert_false(turns_take(&t, (struct turn_claim){0}, 1000)); /* there is no other */
+    places = 0;
+    for (unsigned i = 0; i < n; i++) {
+        c[i] = (struct claimant){.t = &t, .claim = claims[i]};
+        assert_int_equal(pthread_create(&c[i].thread, NULL, claim_turn, &c[i]), 0);
+        while (t.n_waiting != i + 1)
+            usleep(100);
+    }
+    turns_give(&t);
+    for (unsigned i = 0; i < n; i++) {
+        pthread_join(c[i].thread, NULL);
+        assert_int_equal(c[i].place, want[i]);
+    }
+    turns_deinit(&t);
+}
+
+static void test_turns__go_to_who_has_used_least(void **state)
+{
+    const struct turn_claim used[] = {{NS_PER_S, 0}, {NS_PER_S / 10, 0}, {0, 0}, {NS_PER_S, 0}};
+    (void)state;
+    turns_go(used, (int[]){3, 2, 1, 4}, 4);
+    /* Who has waited long for what he has used is not kept out. */
+    const struct turn_claim waited[] = {
+        {NS_PER_S, 0}, {200 * NS_PER_S, 1000 * NS_PER_S}, {50 * NS_PER_S, 1000 * NS_PER_S}};
+    turns_go(waited, (int[]){2, 3, 1}, 3);
+}
+
+static void test_turns__are_owed_to_who_has_used_less(void **state)
+{
+    struct turns t;
+    struct claimant c = {.t = &t, .claim = {NS_PER_S, 0}};
+    (void)state;
+    turns_init(&t, 1);
+    assert_true(turns_take(&t, (struct turn_claim){0}, 0));
+    assert_false(turns_owed(&t, (struct turn_claim){NS_PER_S, 0}));
+    assert_int_equal(pthread_create(&c.thread, NULL, claim_turn, &c), 0);
+    while (!turns_wanted(&t))
+        usleep(100);
+    assert_false(turns_owed(&t, (struct turn_claim){NS_PER_S / 100, 0}));
+    assert_true(turns_owed(&t, (struct turn_claim){2 * NS_PER_S, 0}));
+    assert_false(turns_owed(&t, (struct turn_claim){2 * NS_PER_S, 1000 * NS_PER_S}));
+    turns_give(&t);
+    pthread_join(c.thread, NULL);
+    assert_int_not_equal(c.place, 0);
+    turns_deinit(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +593,8 @@ int main(void)
         cmocka_unit_test(test_parallel__waits_for_running_helpers),
         cmocka_unit_test(test_parallel__of_queries_has_threads_of_its_own),
         cmocka_unit_test(test_parallel__of_low_threads_stays_low),
+        cmocka_unit_test(test_turns__go_to_who_has_used_least),
+        cmocka_unit_test(test_turns__are_owed_to_who_has_used_less),
         cmocka_unit_test(test_turns__short_jobs_pass_long_ones_wait),
         cmocka_unit_test(test_turns__who_stands_still_holds_up_nobody_for_long),
     };
