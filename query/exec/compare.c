@@ -274,7 +274,7 @@ static void forget_keys(struct compare *x)
     x->c->compared.n = 0;
 }
 
-/* Counts the blocks that lie wholly in range, and keeps that. */
+/* Counts the groups that lie wholly in range, and keeps that. */
 static enum ec count_kept(struct compare *x, bool *ret_ok, struct err *err)
 {
     struct collector *c = x->c;

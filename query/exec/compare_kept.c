@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What compare() keeps, as bytes (see compare_kept.h).
  *
- *     header = struct kept_head, parts [n_inside], ids [n_ids], struct kept_listed [n_keys]
- *     key    = struct kept_key, u64 slots [n_slots], struct kept_many [n_many], { value }, cells of
+ *     header = struct kept_head, struct kept_part [n_inside], ids [n_ids], struct kept_listed
+ *     [n_keys] key    = struct kept_key, u64 slots [n_slots], struct kept_many [n_many], { value },
+ *     cells of
  *              all others, totals
  *     value  = kind, string or 8 bytes, counts, cells         cells = length, { 0 gap | count }
  *
@@ -13,6 +14,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "compare.h"
 #include "query/tql.h"
@@ -26,6 +28,10 @@ struct kept_head {
     uint32_t n_inside;
     uint32_t unused;
     uint32_t n_ids, n_keys;
+};
+struct kept_part {
+    const struct part *part;
+    struct kept_groups groups;
 };
 struct kept_listed { /* sorted by id */
     uint64_t id;
@@ -249,7 +255,7 @@ void kept_add_cells(
             continue;
         }
         uint64_t side = i / k->n_buckets, bucket = k->first + i % k->n_buckets - first_bucket(g);
-        ASSERT(bucket < g->n); /* the blocks lie wholly in the range */
+        ASSERT(bucket < g->n); /* the groups lie wholly in the range */
         into[side * g->n + bucket] += n;
     }
 }
@@ -320,7 +326,7 @@ static size_t inside_parts(const struct compare *x, const struct part **ret)
 {
     size_t n = 0;
     for (size_t i = 0; i < x->c->ctx->n_parts; i++)
-        if (x->kept->inside[i])
+        if (kept_is_inside(x->kept, i))
             ret[n++] = x->c->ctx->parts[i];
     return n;
 }
@@ -370,9 +376,9 @@ static const struct kept_head *head_of(const struct kept *k)
     return (const struct kept_head *)(const void *)k->header->value.p;
 }
 
-static const struct part *const *head_parts(const struct kept_head *h)
+static const struct kept_part *head_parts(const struct kept_head *h)
 {
-    return (const struct part *const *)(const void *)(h + 1);
+    return (const struct kept_part *)(const void *)(h + 1);
 }
 
 static const struct trace_id *head_ids(const struct kept_head *h)
@@ -386,12 +392,11 @@ static int cmp_listed(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static uint64_t rows_inside(const struct compare *x, const bool *inside)
+static uint64_t rows_inside(const struct kept_groups *inside, size_t n_parts)
 {
     uint64_t rows = 0;
-    for (size_t i = 0; i < x->n_slices; i++)
-        if (inside[x->slices[i].part])
-            rows += x->slices[i].n_rows;
+    for (size_t i = 0; i < n_parts; i++)
+        rows += inside[i].row_to - inside[i].row_from;
     return rows;
 }
 
@@ -402,7 +407,7 @@ bool kept_put_header(struct compare *x, uint64_t spans)
     const struct part **parts = ARENA_ARRAY(&x->c->arena, ctx->n_parts, const struct part *);
     struct kept_head head = {.serial = k->serial,
         .spans = spans,
-        .rows = rows_inside(x, k->inside),
+        .rows = rows_inside(k->inside, ctx->n_parts),
         .n_ids = (uint32_t)k->n_ids,
         .n_keys = (uint32_t)x->keys.n};
     struct buf out;
@@ -411,7 +416,11 @@ bool kept_put_header(struct compare *x, uint64_t spans)
     head.n_inside = (uint32_t)inside_parts(x, parts);
     buf_init(&out, ctx->budget);
     buf_put(&out, &head, sizeof(head));
-    buf_put(&out, parts, head.n_inside * sizeof(*parts));
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        struct kept_part one = {ctx->parts[i], k->inside[i]};
+        if (kept_is_inside(k, i))
+            buf_put(&out, &one, sizeof(one));
+    }
     if (k->n_ids != 0)
         buf_put(&out, k->ids, k->n_ids * sizeof(*k->ids));
     size_t at = out.n;
@@ -453,34 +462,72 @@ bool kept_find(struct compare *x, struct key *key)
     return true;
 }
 
-/* Blocks whose spans all start within the range. */
-static void wholly_in_range(const struct compare *x, bool *ret)
+/* The longest run of a slice's groups, and of those before it, whose spans all start within
+ * [lo, hi]: into best. */
+static void groups_within(struct part_reader *r, const struct slice *s, uint64_t lo, uint64_t hi,
+    struct kept_groups *best)
 {
-    const struct grid *g = &x->c->grid;
-    uint64_t lo = g->instant ? g->start_ns : g->start_ns + 1;
-    for (size_t i = 0; i < x->n_slices; i++)
-        ret[x->slices[i].part] = !x->c->ctx->parts[x->slices[i].part]->is_head;
-    for (size_t i = 0; i < x->n_slices; i++)
-        if (x->slices[i].min_start_ns < lo || x->slices[i].max_start_ns > g->end_ns)
-            ret[x->slices[i].part] = false;
+    struct kept_groups run = *best;
+    for (uint32_t g = s->group_from; g < s->group_to; g++) {
+        struct part_group pg;
+        if (part_group(r, g, &pg, NULL) != EC_OK || pg.min_start_ns < lo || pg.max_start_ns > hi)
+            continue;
+        if (run.to != g || run.from == run.to)
+            run = (struct kept_groups){.from = g, .row_from = pg.row_first};
+        run.to = g + 1;
+        run.row_to = pg.row_first + pg.n_rows;
+        if (run.to - run.from >= best->to - best->from)
+            *best = run;
+    }
 }
 
-/* Are the blocks of the header still there, and in range? */
-static bool still_right(const struct compare *x, const struct kept_head *h, const bool *in_range)
+/* Of each block the groups whose spans all start within the range, but for its first `without`. */
+static void wholly_in_range(const struct compare *x, uint64_t without, struct kept_groups *ret)
 {
     const struct query_ctx *ctx = x->c->ctx;
-    const struct part *const *parts = head_parts(h);
+    const struct grid *g = &x->c->grid;
+    uint64_t lo = (g->instant ? g->start_ns : g->start_ns + 1) + without;
+    struct part_reader *r = NULL;
+    memset(ret, 0, ctx->n_parts * sizeof(*ret));
+    for (size_t i = 0; i < x->n_slices; i++) {
+        const struct slice *s = &x->slices[i];
+        if (ctx->parts[s->part]->is_head)
+            continue;
+        if (r == NULL && part_reader_open(ctx->parts[s->part], ctx->budget, &r, NULL) != EC_OK)
+            continue;
+        groups_within(r, s, lo, g->end_ns, &ret[s->part]);
+        if (i + 1 < x->n_slices && x->slices[i + 1].part == s->part)
+            continue;
+        part_reader_close(r);
+        r = NULL;
+    }
+    part_reader_close(r);
+}
+
+/* What of the range will soon be outside it. */
+static uint64_t moves_on(const struct grid *g)
+{
+    uint64_t eighth = (g->end_ns - g->start_ns) / 8;
+    return g->end_ns + eighth < (uint64_t)clock_wall_ns() ? 0 : eighth;
+}
+
+/* Are the groups of the header still there, and in range? */
+static bool still_right(
+    const struct compare *x, const struct kept_head *h, const struct kept_groups *in_range)
+{
+    const struct query_ctx *ctx = x->c->ctx;
+    const struct kept_part *parts = head_parts(h);
     for (uint32_t i = 0; i < h->n_inside; i++) {
         size_t at = 0;
-        while (at < ctx->n_parts && ctx->parts[at] != parts[i])
+        while (at < ctx->n_parts && ctx->parts[at] != parts[i].part)
             at++;
         if (at == ctx->n_parts)
             return false;
-        x->kept->inside[at] = true;
-        if (!in_range[at])
+        x->kept->inside[at] = parts[i].groups;
+        if (parts[i].groups.from < in_range[at].from || parts[i].groups.to > in_range[at].to)
             return false;
     }
-    return rows_inside(x, in_range) <= h->rows + h->rows / 2;
+    return rows_inside(in_range, ctx->n_parts) <= h->rows + h->rows / 2;
 }
 
 static enum ec kept_new(struct compare *x, struct err *err)
@@ -491,7 +538,7 @@ static enum ec kept_new(struct compare *x, struct err *err)
     if (k == NULL)
         return over_budget(err);
     *k = (struct kept){.cache = ctx->cache,
-        .inside = ARENA_ARRAY(a, ctx->n_parts, bool),
+        .inside = ARENA_ARRAY(a, ctx->n_parts, struct kept_groups),
         .marked = ARENA_ARRAY(a, ctx->n_parts, uint64_t *),
         .n_marked = ARENA_ARRAY(a, ctx->n_parts, uint32_t)};
     buf_init(&k->question, ctx->budget);
@@ -531,14 +578,14 @@ static bool spans_come(const struct query_ctx *ctx)
 
 /* WHY: to count for later costs a quarter more than to count, which a question that is asked once
  * need not pay, unless its second time would cost all of it. */
-static bool asked_before(struct compare *x, const bool *in_range)
+static bool asked_before(struct compare *x, const struct kept_groups *in_range)
 {
     const struct query_ctx *ctx = x->c->ctx;
     struct kept *k = x->kept;
     struct cached *e = NULL;
     struct buf name;
     size_t at = 0;
-    while (at < ctx->n_parts && !in_range[at])
+    while (at < ctx->n_parts && in_range[at].from == in_range[at].to)
         at++;
     buf_init(&name, ctx->budget);
     buf_put(&name, k->question.p, k->question.n);
@@ -562,7 +609,8 @@ enum ec kept_open(struct compare *x, bool *ret_found, struct err *err)
     *ret_found = false;
     if (x->c->ctx->cache == NULL || x->c->n_damaged != 0)
         return EC_OK;
-    bool *in_range = ARENA_ARRAY(&x->c->arena, x->c->ctx->n_parts, bool);
+    struct kept_groups *in_range =
+        ARENA_ARRAY(&x->c->arena, x->c->ctx->n_parts, struct kept_groups);
     if (in_range == NULL)
         return over_budget(err);
     TRY(kept_new(x, err));
@@ -573,7 +621,7 @@ enum ec kept_open(struct compare *x, bool *ret_found, struct err *err)
     if (buf_failed(&k->question))
         return over_budget(err);
     k->header = query_cache_get(k->cache, buf_bytes(&k->question));
-    wholly_in_range(x, in_range);
+    wholly_in_range(x, 0, in_range);
     if (k->header == NULL && !spans_come(x->c->ctx) && !asked_before(x, in_range)) {
         kept_close(x);
         return EC_OK;
@@ -597,12 +645,10 @@ bool kept_begin(struct compare *x)
     struct kept *k = x->kept;
     bool any = false;
     size_t n = x->c->ctx->n_parts;
-    memset(k->inside, 0, n * sizeof(*k->inside));
     memset(k->marked, 0, n * sizeof(*k->marked));
-    wholly_in_range(x, k->inside);
-    for (size_t i = 0; i < n; i++) {
-        any = any || k->inside[i];
-    }
+    wholly_in_range(x, moves_on(&x->c->grid), k->inside);
+    for (size_t i = 0; i < n; i++)
+        any = any || kept_is_inside(k, i);
     k->n_ids = k->cap_ids = 0;
     k->bytes = 0;
     k->stale = false;
@@ -650,48 +696,73 @@ enum ec kept_mark_id(struct compare *x, const struct trace_id *id, struct err *e
     return EC_OK;
 }
 
-/* Groups of a block that have marked traces. */
+static void put_marked(struct slice *to, size_t *n, size_t part, uint32_t g)
+{
+    if (*n == 0 || to[*n - 1].part != part || to[*n - 1].group_from != g)
+        to[(*n)++] = (struct slice){.part = part,
+            .group_from = g,
+            .group_to = g + 1,
+            .max_start_ns = UINT64_MAX,
+            .only_marked = true};
+}
+
+/* Groups inside of a block that have marked traces: both are in order of rows. */
 static enum ec marked_groups(const struct kept *k, struct part_reader *r, size_t part,
     struct slice *to, size_t *n, struct err *err)
 {
-    struct part_info info;
+    const struct kept_groups *in = &k->inside[part];
+    uint32_t g = in->from;
     struct part_group pg;
     struct part_trace pt;
-    part_info(r, &info);
-    for (uint32_t g = 0; g < info.n_groups; g++) {
-        bool any = false;
-        TRY(part_group(r, g, &pg, err));
-        for (uint32_t w = 0; w <= k->n_marked[part] / 64 && !any; w++) {
-            for (uint64_t bits = k->marked[part][w]; bits != 0 && !any; bits &= bits - 1) {
-                TRY(part_trace(r, w * 64 + (uint32_t)__builtin_ctzll(bits), &pt, err));
-                any = pt.row_first < pg.row_first + pg.n_rows &&
-                      pt.row_first + pt.n_rows > pg.row_first;
+    for (uint32_t w = 0; w <= k->n_marked[part] / 64; w++) {
+        for (uint64_t bits = k->marked[part][w]; bits != 0; bits &= bits - 1) {
+            TRY(part_trace(r, w * 64 + (uint32_t)__builtin_ctzll(bits), &pt, err));
+            for (; g < in->to; g++) {
+                TRY(part_group(r, g, &pg, err));
+                if (pg.row_first >= pt.row_first + pt.n_rows)
+                    break;
+                if (pg.row_first + pg.n_rows > pt.row_first)
+                    put_marked(to, n, part, g);
+                if (pg.row_first + pg.n_rows > pt.row_first + pt.n_rows)
+                    break; /* the next trace may be in it */
             }
         }
-        if (any)
-            to[(*n)++] = (struct slice){.part = part,
-                .group_from = g,
-                .group_to = g + 1,
-                .max_start_ns = UINT64_MAX,
-                .only_marked = true};
     }
     return EC_OK;
+}
+
+static void put_groups(
+    const struct slice *s, uint32_t from, uint32_t to, struct slice *out, size_t *n)
+{
+    struct slice piece = *s;
+    piece.group_from = MAX(from, s->group_from);
+    piece.group_to = MIN(to, s->group_to);
+    if (piece.group_from < piece.group_to)
+        out[(*n)++] = piece;
 }
 
 enum ec kept_slices(
     struct compare *x, bool inside, struct slice **ret, size_t *ret_n, struct err *err)
 {
     const struct kept *k = x->kept;
-    size_t n = 0, cap = x->n_slices;
-    for (size_t i = 0; i < x->n_slices; i++)
-        if (k->inside[x->slices[i].part])
-            cap += x->slices[i].group_to - x->slices[i].group_from;
+    size_t n = 0, cap = 2 * x->n_slices;
+    for (size_t i = 0; i < x->c->ctx->n_parts; i++)
+        cap += k->inside[i].to - k->inside[i].from;
     struct slice *to = ARENA_ARRAY(&x->c->arena, cap + 1, struct slice);
     if (to == NULL)
         return over_budget(err);
-    for (size_t i = 0; i < x->n_slices; i++)
-        if (k->inside[x->slices[i].part] == inside)
-            to[n++] = x->slices[i];
+    for (size_t i = 0; i < x->n_slices; i++) {
+        const struct slice *s = &x->slices[i];
+        const struct kept_groups *in = &k->inside[s->part];
+        if (inside) {
+            put_groups(s, in->from, in->to, to, &n);
+        } else if (kept_is_inside(k, s->part)) {
+            put_groups(s, 0, in->from, to, &n);
+            put_groups(s, in->to, UINT32_MAX, to, &n);
+        } else {
+            to[n++] = *s;
+        }
+    }
     for (size_t i = 0; !inside && i < x->c->ctx->n_parts; i++) {
         struct part_reader *r;
         if (k->marked[i] == NULL)

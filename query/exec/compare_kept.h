@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What compare() keeps of the blocks that lie wholly in its range, so that with a head that grows,
- * or a window that moves on, only the rest is counted anew.
+ * What compare() keeps of the groups of blocks that lie wholly in its range, so that with a head
+ * that grows, or a window that moves on, only the rest is counted anew. WHY groups: traces are in
+ * order of their start, so of a block that the range begins or ends in, next to all that is in
+ * range is one run of groups; and what is merged with blocks of the present does not become part of
+ * it.
  *
- * Kept is one count of all those blocks together, by key: of a key of few values all of them with
+ * Kept is one count of all those groups together, by key: of a key of few values all of them with
  * their cells, of others the largest with their cells, the cells of all, and how often every value
  * was met, by its hash. WHY that is enough: a value that the rest does not have has the count that
  * is kept, so of those only the largest can be among the largest of all; a value that the rest has
@@ -11,10 +14,11 @@
  * same hash, and the query is answered without what is kept.
  *
  * What a span's trace says of it depends on all parts that have some of the trace. So traces that
- * those blocks share with any other part are left out of what is kept, and counted with the rest:
- * the others may come and go. When a part that came later has a trace that is in it, what is kept
- * is counted anew. So it is when one of its blocks is gone, and when new blocks in range have grown
- * to half of those that are in it.
+ * those groups share with any other part, or with other groups of another block, are left out of
+ * what is kept, and counted with the rest: the others may come and go. When a part that came later
+ * has a trace that is in it, what is kept is counted anew. So it is when one of its blocks is gone,
+ * or of its groups out of range, and when others in range have grown to half of those that are in
+ * it. Of a window that ends now, which will have moved on, the first eighth is left to the rest.
  *
  * A question is kept from the second time on that it is asked; while spans come, from the first. In
  * the cache: one header by question, which names an entry for each key. A key whose entry would be
@@ -63,16 +67,22 @@ void kept_add_cells(
  * blocks had to be looked through once more for it. */
 extern _Atomic uint32_t compare_kept_counted, compare_kept_used, compare_kept_again;
 
+/* Groups of a block, and their rows. */
+struct kept_groups {
+    uint32_t from, to; /* from == to: none */
+    uint32_t row_from, row_to;
+};
+
 /* Of one query. */
 struct kept {
     struct query_cache *cache;
     struct buf question;
-    struct cached *header; /* in use */
-    uint64_t serial;       /* of the count that the header names */
-    bool counting;         /* it is being counted: without the rows of marked traces */
-    bool stale;            /* it is not right any more */
-    bool *inside;          /* by part: a block that is in it */
-    uint64_t **marked;     /* by part inside: bits of traces that are left out of it; or NULL */
+    struct cached *header;      /* in use */
+    uint64_t serial;            /* of the count that the header names */
+    bool counting;              /* it is being counted: without the rows of marked traces */
+    bool stale;                 /* it is not right any more */
+    struct kept_groups *inside; /* by part: what of it is in it */
+    uint64_t **marked; /* by part inside: bits of traces that are left out of it; or NULL */
     uint32_t *n_marked;
     struct trace_id *ids; /* of those traces */
     size_t n_ids, cap_ids;
@@ -85,8 +95,13 @@ struct kept {
  * roots_shared looks whether their traces have changed. */
 enum ec kept_open(struct compare *x, bool *ret_found, struct err *err) MUST_USE;
 void kept_close(struct compare *x);
-/* There will be a new count, of all blocks wholly in range. False: there are none. */
+/* There will be a new count, of all groups wholly in range. False: there are none. */
 bool kept_begin(struct compare *x);
+/* Some groups of this part are in it. */
+static inline bool kept_is_inside(const struct kept *k, size_t part)
+{
+    return k->inside[part].to > k->inside[part].from;
+}
 /* A trace of part `inside` that another part has which was not known. */
 enum ec kept_mark(
     struct compare *x, size_t part, uint32_t trace, uint32_t n_traces, struct err *err) MUST_USE;
@@ -106,7 +121,6 @@ bool kept_put_header(struct compare *x, uint64_t spans);
 /* Finds the entry of a key: k->kept, or k->aside, when it is to be counted in full. False: there
  * was one, and it is gone. */
 bool kept_find(struct compare *x, struct key *k);
-/* The slices of blocks inside, or all others, with those groups of blocks inside that have marked
- * traces. */
+/* The slices of groups inside, or all others, with those groups inside that have marked traces. */
 enum ec kept_slices(
     struct compare *x, bool inside, struct slice **ret, size_t *ret_n, struct err *err) MUST_USE;

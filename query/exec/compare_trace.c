@@ -110,8 +110,25 @@ static enum ec add_part(struct roots *r, uint32_t src, const struct qtrace *t, u
     return EC_OK;
 }
 
-/* A trace that several parts hold: what is kept of blocks is right only without it, when one of the
- * parts is not among them. */
+/* Does the part have rows of the trace among what is kept, and others? */
+static enum ec piece_inside(struct compare *x, size_t part, struct source *s, uint32_t trace,
+    bool *ret_in, bool *ret_out, struct err *err)
+{
+    const struct kept_groups *in = &x->kept->inside[part];
+    struct part_trace pt;
+    *ret_in = false;
+    *ret_out = true;
+    if (!kept_is_inside(x->kept, part)) /* perhaps a head */
+        return EC_OK;
+    TRY(source_note(s, part_trace(s->r, trace, &pt, err)));
+    uint64_t end = (uint64_t)pt.row_first + pt.n_rows;
+    *ret_in = pt.row_first < in->row_to && end > in->row_from;
+    *ret_out = pt.row_first < in->row_from || end > in->row_to;
+    return EC_OK;
+}
+
+/* A trace that several parts hold: what is kept of blocks is right only without it, when some of it
+ * is not among that. */
 static enum ec note_kept(
     struct compare *x, struct roots *r, const struct trace_id *id, struct err *err)
 {
@@ -121,14 +138,16 @@ static enum ec note_kept(
     for (size_t pass = 0; k != NULL && pass < 2; pass++) {
         for (size_t i = 0; i < r->n_parts; i++) {
             struct source *s = &r->sources[i];
-            if (s->part == NULL || (pass == 0 ? k->inside[i] : !later || !k->inside[i]))
+            bool in, out;
+            if (s->part == NULL || (pass == 0 ? later : !later || !kept_is_inside(k, i)))
                 continue;
             TRY(piece_of(s, id, &trace, err));
             if (trace == PART_NONE)
                 continue;
-            later = true;
-            if (pass == 0)
-                break;
+            TRY(piece_inside(x, i, s, trace, &in, &out, err));
+            later = later || out;
+            if (pass == 0 || !in)
+                continue;
             inside = true;
             if (k->counting)
                 TRY(kept_mark(x, i, trace, s->info.n_traces, err));
@@ -177,7 +196,7 @@ static enum ec add_left_out(struct compare *x, struct roots *r, size_t n, struct
         for (size_t p = 0; p < n; p++) {
             struct source *s = &r->sources[p];
             uint32_t trace;
-            if (s->part == NULL || !k->inside[p])
+            if (s->part == NULL || !kept_is_inside(k, p))
                 continue;
             TRY(piece_of(s, &k->ids[i], &trace, err));
             if (trace == PART_NONE)
@@ -215,12 +234,19 @@ static bool in_range(const struct told *t, size_t i)
     return p->min_start_ns <= g->end_ns && p->max_end_ns >= g->start_ns;
 }
 
-/* What is kept knows of the traces that its blocks share with each other. */
+/* What is kept knows of the traces that its blocks share with each other, if all of both is
+ * kept. */
+static bool whole_inside(const struct compare *x, const struct source *s, size_t part)
+{
+    const struct kept *k = x->kept;
+    return k != NULL && !k->counting && kept_is_inside(k, part) && k->inside[part].row_from == 0 &&
+           k->inside[part].row_to == s->info.n_rows;
+}
+
 enum { OUT_OF_RANGE, IN_RANGE, KEPT_OUT_OF_RANGE, KEPT };
 
 static bool kinds_of(const struct told *t, size_t n, struct shared_kinds *ret)
 {
-    const struct kept *kept = t->x->kept;
     *ret = (struct shared_kinds){
         .of = ARENA_ARRAY(t->x->c->ctx->arena, n, uint8_t),
         .with = {[OUT_OF_RANGE] = 1 << IN_RANGE | 1 << KEPT,
@@ -229,7 +255,7 @@ static bool kinds_of(const struct told *t, size_t n, struct shared_kinds *ret)
             [KEPT] = 1 << OUT_OF_RANGE | 1 << IN_RANGE},
     };
     for (size_t i = 0; ret->of != NULL && i < n; i++) {
-        bool known = kept != NULL && !kept->counting && kept->inside[i];
+        bool known = whole_inside(t->x, &t->r->sources[i], i);
         ret->of[i] = (uint8_t)((known ? KEPT_OUT_OF_RANGE : OUT_OF_RANGE) + in_range(t, i));
     }
     return ret->of != NULL;
@@ -290,12 +316,11 @@ static enum ec find_ids(struct compare *x, struct roots *r, size_t n, struct err
     struct trace_id ids[PART_IDS_MAX];
     struct sharing sharing;
     sharing_init(&sharing, ctx, r->sources, n, &r->arena);
-    bool kept = x->kept != NULL && !x->kept->counting;
     for (size_t k = 0; k < n; k++) {
         struct source *s = &r->sources[k];
         uint32_t n_ids = 0;
         bool ok = false;
-        if (kept && x->kept->inside[k]) /* the others ask it */
+        if (whole_inside(x, s, k)) /* the others ask it */
             continue;
         if (s->part != NULL)
             TRY(source_reader(s, &ok, err));

@@ -109,8 +109,9 @@ static inline void same_result(const char *text, bool exemplars, const struct me
 }
 
 /* Spans that all start within the range, moved by plain_later_ns: a block that windows hold whole.
- * Traces of four spans are numbered from 1000 * traces_of on. */
+ * Traces of four spans are numbered from 1000 * traces_of on. plain_in_order: one after another. */
 static uint64_t plain_later_ns;
+static bool plain_in_order;
 static inline void plain_request(struct buf *b, uint64_t seed, uint32_t n, uint64_t traces_of)
 {
     static const char *const names[] = {"GET /", "checkout", "SELECT"};
@@ -120,7 +121,9 @@ static inline void plain_request(struct buf *b, uint64_t seed, uint32_t n, uint6
     pb_end(b, resource);
     size_t ss = pb_begin(b, 2);
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t start = T0 + plain_later_ns + rng_below(&r, (uint32_t)RANGE);
+        uint64_t start = T0 + plain_later_ns;
+        start += plain_in_order ? RANGE / n * (i / 4 * 4) + rng_below(&r, 1000)
+                                : rng_below(&r, (uint32_t)RANGE);
         char id[16] = {0}, text[32];
         size_t span = pb_begin(b, 2);
         put_u64be(id + 8, traces_of * 1000 + i / 4 + 1);

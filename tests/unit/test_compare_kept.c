@@ -248,6 +248,65 @@ static void test_blocks__outside_the_range_come_and_go(void **state)
     store_close(&s);
 }
 
+/* A block of four groups, whose traces are numbered 31001 - 35000, and a window that begins in
+ * it. */
+static void test_groups__of_blocks_that_the_window_cuts(void **state)
+{
+    struct store s;
+    uint32_t before = counted();
+    (void)state;
+    store_open(&s, 64 << 20);
+    plain_in_order = true;
+    add_block(&s, 31, 16000, 31);
+    head_grow(s.head, 100, 10, 100);
+    ask(&s, -4);
+    was_counted(&before, 1);
+    head_grow(s.head, 101, 10, 101);
+    ask(&s, -5); /* the second group begins after 5.1 steps */
+    was_counted(&before, 0);
+    add_block(&s, 32, 400, 31); /* of the first group's traces, which are counted with the rest */
+    ask(&s, -5);
+    was_counted(&before, 0);
+    add_block(&s, 33, 400, 34);
+    ask(&s, -5);
+    was_counted(&before, 1);
+    head_grow(s.head, 102, 10, 102);
+    ask(&s, -5);
+    was_counted(&before, 0);
+    ask(&s, -7);
+    was_counted(&before, 1);
+    head_grow(s.head, 103, 10, 103);
+    ask(&s, 24); /* the window ends in the last group */
+    was_counted(&before, 1);
+    plain_in_order = false;
+    store_close(&s);
+}
+
+/* Traces with spans in groups that are kept and in others, of the same block and of several. */
+static void test_groups__share_traces(void **state)
+{
+    struct rng r = {4711};
+    uint32_t was = used();
+    (void)state;
+    for (uint32_t round = 0; round < 4; round++) {
+        struct store s;
+        store_open(&s, 64 << 20);
+        plain_in_order = true;
+        for (uint64_t i = 0; i < 5; i++) {
+            plain_later_ns = rng_below(&r, (uint32_t)RANGE);
+            add_block(&s, 40 + i, 5000 + rng_below(&r, 6000), 40 + rng_below(&r, 3));
+        }
+        for (uint64_t i = 0; i < 6; i++) {
+            plain_later_ns = rng_below(&r, (uint32_t)RANGE);
+            head_grow(s.head, 200 + i, 30, 40 + rng_below(&r, 5));
+            ask(&s, 15 - (int)i - (int)round * 10);
+        }
+        plain_in_order = false;
+        store_close(&s);
+    }
+    assert_true(used() - was > 50);
+}
+
 /* Values share hashes: what is kept must not be trusted. */
 static void test_hashes__may_be_equal(void **state)
 {
@@ -317,6 +376,8 @@ int main(void)
         cmocka_unit_test(test_traces__that_go_on_are_counted_whole),
         cmocka_unit_test(test_blocks__that_come_and_go),
         cmocka_unit_test(test_blocks__outside_the_range_come_and_go),
+        cmocka_unit_test(test_groups__of_blocks_that_the_window_cuts),
+        cmocka_unit_test(test_groups__share_traces),
         cmocka_unit_test(test_hashes__may_be_equal),
         cmocka_unit_test(test_room__may_be_short),
         cmocka_unit_test(test_memory__may_be_short),
