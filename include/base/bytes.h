@@ -118,6 +118,15 @@ static inline void put_u64be(void *p, uint64_t v)
 }
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little endian hosts only");
 
+/* Bits that are set. WHY not the builtin: for a processor of any age that is a call into libgcc,
+ * which looks up byte by byte. */
+static inline uint32_t count_bits(uint64_t v)
+{
+    v -= v >> 1 & 0x5555555555555555u;
+    v = (v & 0x3333333333333333u) + (v >> 2 & 0x3333333333333333u);
+    return (uint32_t)(((v + (v >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+}
+
 /* LEB128 as protobuf writes it. put returns the bytes written (1..10). */
 size_t varint_put(uint8_t *p, uint64_t v);
 size_t varint_size(uint64_t v);

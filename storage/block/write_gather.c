@@ -159,12 +159,12 @@ static bool gathered_rank(struct gathered *g, uint64_t *bits, uint32_t *before, 
     uint32_t sum = 0;
     for (uint32_t i = 0; i <= (n_places - 1) / 64; i++) {
         before[i] = sum;
-        sum += (uint32_t)__builtin_popcountll(bits[i]);
+        sum += count_bits(bits[i]);
     }
     for (size_t i = 0; i < g->n; i++) {
         uint32_t word = rows[i] / 64;
         uint64_t below = bits[word] & ((1ULL << (rows[i] & 63)) - 1);
-        uint32_t to = before[word] + (uint32_t)__builtin_popcountll(below);
+        uint32_t to = before[word] + count_bits(below);
         rows2[to] = rows[i];
         vals2[to] = vals[i];
     }

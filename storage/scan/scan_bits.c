@@ -43,7 +43,7 @@ uint32_t scan_bits_count(const struct scan_bits *b)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < SCAN_WORDS; i++)
-        n += (uint32_t)__builtin_popcountll(b->w[i]);
+        n += count_bits(b->w[i]);
     return n;
 }
 

@@ -429,7 +429,7 @@ enum ec leaf_init(
         return ERR(err, EC_LIMIT, "no memory for a scan");
     TRY(leaf_rows(s, l, 0, l->n_objects, l->object_bits, err));
     for (size_t i = 0; i < words(l->n_objects); i++)
-        l->n_objects_true += (uint32_t)__builtin_popcountll(l->object_bits[i]);
+        l->n_objects_true += count_bits(l->object_bits[i]);
     *ret_none = l->n_objects_true == 0;
     return EC_OK;
 }

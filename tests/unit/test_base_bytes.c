@@ -144,6 +144,18 @@ static void test_varint__refuses_more_than_64_bits(void **state)
     assert_null(varint_get(NULL, NULL, &v));
 }
 
+static void test_count_bits__as_the_builtin_does(void **state)
+{
+    uint64_t v = 0x9e3779b97f4a7c15u;
+    (void)state;
+    assert_int_equal(count_bits(0), 0);
+    assert_int_equal(count_bits(UINT64_MAX), 64);
+    for (unsigned i = 0; i < 1000; i++, v = v * 0xff51afd7ed558ccdu + 1) {
+        assert_int_equal(count_bits(v), __builtin_popcountll(v));
+        assert_int_equal(count_bits(1ULL << i % 64), 1);
+    }
+}
+
 static void test_zigzag__covers_the_ends(void **state)
 {
     (void)state;
@@ -243,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_utf8__accepts_only_shortest_forms),
         cmocka_unit_test(test_varint__round_trips_at_every_width),
         cmocka_unit_test(test_varint__refuses_more_than_64_bits),
+        cmocka_unit_test(test_count_bits__as_the_builtin_does),
         cmocka_unit_test(test_zigzag__covers_the_ends),
         cmocka_unit_test(test_endian__is_fixed),
         cmocka_unit_test(test_hex__round_trips_and_checks_length),
