@@ -89,8 +89,8 @@ def float_literal(f):
     return text
 
 
-def float_g(f):
-    """strconv.FormatFloat(f, 'g', -1, 64)."""
+def float_g(f, large=6):
+    """strconv.FormatFloat(f, 'g', -1, 64); large: the first power of ten that is written with an exponent."""
     if f != f:
         return "NaN"
     if f in (float("inf"), float("-inf")):
@@ -104,14 +104,14 @@ def float_g(f):
             mantissa, exponent = text.split("e")
             break
     e = int(exponent)
-    if e < -4 or e >= 21:
+    if e < -4 or e >= large:
         return f"{mantissa}e{'-' if e < 0 else '+'}{abs(e):02d}"
     return repr(f)[:-2] if repr(f).endswith(".0") else (repr(f) if "e" not in repr(f) else f"{f:.0f}")
 
 
 def float_json(f):
     """encoding/json."""
-    text = float_g(f)
+    text = float_g(f, 21)
     if f != f or f in (float("inf"), float("-inf")):
         return {"NaN": "NaN", "+Inf": "Infinity", "-Inf": "-Infinity"}[text]
     if f != 0 and 1e-6 <= abs(f) < 1e-4:
