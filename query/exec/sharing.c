@@ -5,8 +5,8 @@
 #include "ahead.h"
 #include "base/hash.h"
 
-/* What one lookup in another source costs, in ids read. */
-#define LOOKUP_IDS 16u
+/* What a question to another source costs, in ids read: a filter answers it, mostly. */
+#define LOOKUP_IDS 2u
 #define BITS       16u  /* per trace: about one in fifty is taken for shared and is not */
 #define LINE_MASK  511u /* bits of a cache line */
 
