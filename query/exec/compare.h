@@ -120,7 +120,7 @@ struct keys {
 };
 
 /* What every span of a slice is: computed from its trace. */
-struct roots; /* compare_trace.c */
+struct roots; /* compare_roots.h */
 
 struct compare {
     struct collector *c; /* of the query: context, request, grid, statistics */
@@ -194,10 +194,12 @@ enum ec key_series(struct compare *x, struct key *k, struct series_list *l, stru
 /* compare_count.c: one pass over one slice. */
 enum ec compare_slice(struct compare *x, struct collector *c, struct err *err) MUST_USE;
 
-/* compare_trace.c: children and roots of spans. */
+/* compare_roots.c: traces that several parts hold, into x->shared. */
 enum ec roots_shared(struct compare *x, struct err *err) MUST_USE;
 void roots_free(struct roots *r); /* NULL allowed */
-struct trace_columns {            /* of one group; n_rows 0: none */
+
+/* compare_trace.c: children and roots of spans. */
+struct trace_columns { /* of one group; n_rows 0: none */
     uint32_t row_first, n_rows;
     struct col_view ids, parents, kinds, names, resources;
 };

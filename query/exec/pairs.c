@@ -213,13 +213,15 @@ void pairs_put_none(struct pairs *p, uint64_t a, uint64_t b, bool by_time)
 static struct entry **chain_of(struct pairs *p, const struct pair_key *k)
 {
     uint64_t h = hash_mix(hash_mix(k->of ^ (uint64_t)k->by_time << 63) + k->in);
+    h = k->from == 0 ? h : hash_mix(h + k->from);
     return &p->chains[h & (p->n_chains - 1)];
 }
 
 static struct entry *entry_find(struct pairs *p, const struct pair_key *k)
 {
     struct entry *e = p->chains == NULL ? NULL : *chain_of(p, k);
-    while (e != NULL && (e->key.of != k->of || e->key.in != k->in || e->key.by_time != k->by_time))
+    while (e != NULL && (e->key.of != k->of || e->key.in != k->in || e->key.by_time != k->by_time ||
+                            e->key.from != k->from))
         e = e->chain;
     return e;
 }

@@ -20,10 +20,11 @@ struct pair_trace {
 struct pair_key {
     uint64_t of, in; /* part_serial */
     bool by_time;
+    uint32_t from; /* 1 + number of the first that was; 0: all were, in the order of the list */
 };
 
 struct pair_known {
-    uint32_t n_done; /* so many traces of `of`, of its list, were looked up */
+    uint32_t n_done; /* so many traces of `of`, of its list (key.from: by number), were looked up */
     uint32_t n;
     const struct pair_trace *traces;
     void *owner; /* pairs_get's */

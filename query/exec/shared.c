@@ -45,7 +45,8 @@ struct finder {
     struct pair_known found;
     struct pair_trace *traces; /* of found */
     uint32_t cap;
-    struct arena arena, scratch; /* lists; traces */
+    struct arena arena, scratch; /* lists, ids; traces */
+    struct trace_id **ids;       /* by part: of the traces that matter; NULL: not read yet */
 };
 
 static bool peer_absent(const struct shared_peer *p)
@@ -208,6 +209,61 @@ static enum ec compare_by_time(
     return EC_OK;
 }
 
+/* The ids of a part's traces that matter. NULL: it cannot be read. */
+static enum ec ids_read(struct finder *f, size_t i, const struct trace_id **ret, struct err *err)
+{
+    const struct shared_peer *p = &f->peers[i];
+    struct part_reader *r;
+    *ret = NULL;
+    TRY(peer_reader(f, i, &r, err));
+    if (r == NULL)
+        return EC_OK;
+    if (f->ids == NULL)
+        f->ids = ARENA_ARRAY(&f->arena, f->ctx->n_parts, struct trace_id *);
+    if (f->ids != NULL && f->ids[i] == NULL) {
+        struct trace_id *ids = arena_alloc(&f->arena, (p->to - p->from + 1) * sizeof(*ids));
+        for (uint32_t t = p->from; ids != NULL && t < p->to; t++) {
+            struct part_trace pt;
+            if (t % 4096 == 0)
+                TRY(query_check_alive(f->ctx, err));
+            TRY(part_trace(r, t, &pt, err));
+            ids[t - p->from] = pt.id;
+        }
+        f->ids[i] = ids;
+    }
+    *ret = f->ids == NULL ? NULL : f->ids[i];
+    return *ret == NULL ? over_budget(err) : EC_OK;
+}
+
+/* The traces of `of` that matter, from the n_done-th of all on. */
+static enum ec compare_some(struct finder *f, size_t of, size_t in, struct err *err)
+{
+    const struct shared_peer *p = &f->peers[of];
+    struct pair_known *m = &f->found;
+    const struct trace_id *ids;
+    struct part_reader *r;
+    struct part *other;
+    m->n_done = MAX(m->n_done, p->from);
+    if (m->n_done >= p->to)
+        return EC_OK;
+    TRY(ids_read(f, of, &ids, err));
+    TRY(readable(f, of, in, &r, &other, err));
+    for (; ids != NULL && other != NULL && m->n_done < p->to; m->n_done++) {
+        const struct trace_id *id = &ids[m->n_done - p->from];
+        if (m->n_done % 4096 == 0)
+            TRY(query_check_alive(f->ctx, err));
+        if (m->n_done + IDS_AHEAD < p->to)
+            part_hold_soon(other, id + IDS_AHEAD);
+        f->n_compared++;
+        if (!part_may_hold(other, id))
+            continue;
+        if (given_up(f))
+            return EC_OK;
+        TRY(look_up(f, of, in, id, m->n_done, err));
+    }
+    return EC_OK;
+}
+
 /* Which part's traces are looked up in the other, when the pair is compared whole. */
 static size_t looked_up(const struct finder *f, size_t i, size_t k)
 {
@@ -220,7 +276,8 @@ static size_t looked_up(const struct finder *f, size_t i, size_t k)
 static struct pair_key key_of(const struct finder *f, size_t of, size_t in, bool by_time)
 {
     struct part *const *parts = f->ctx->parts;
-    return (struct pair_key){part_serial(parts[of]), part_serial(parts[in]), by_time};
+    return (struct pair_key){
+        .of = part_serial(parts[of]), .in = part_serial(parts[in]), .by_time = by_time};
 }
 
 /* Tells what is known of a pair, and leaves in f->found what is known. */
@@ -253,14 +310,77 @@ static void remember(struct finder *f, size_t of, const struct pair_key *key, bo
         pairs_put(f->pairs, key, &f->found);
 }
 
+/* ---- which way a pair goes ---- */
+
+static uint32_t done_of(struct finder *f, const struct pair_key *key)
+{
+    if (f->pairs == NULL)
+        return 0;
+    pairs_lock(f->pairs);
+    uint32_t n = pairs_done(f->pairs, key);
+    pairs_unlock(f->pairs);
+    return n;
+}
+
+static struct pair_key key_of_some(const struct finder *f, size_t of, size_t in)
+{
+    struct pair_key key = key_of(f, of, in, false);
+    key.from = f->peers[of].from + 1;
+    return key;
+}
+
+/* Traces still to be looked up, of one part in the other. */
+static uint32_t left_of_some(struct finder *f, size_t of, size_t in)
+{
+    const struct shared_peer *p = &f->peers[of];
+    if (p->from >= p->to)
+        return 0;
+    struct pair_key key = key_of_some(f, of, in);
+    uint32_t done = MAX(done_of(f, &key), p->from);
+    return p->to - MIN(done, p->to);
+}
+
+/* Traces still to be looked up for a pair, as is less; *ret_some: those that matter, of each part
+ * in the other. */
+static uint64_t left_of(struct finder *f, size_t i, size_t k, bool *ret_some)
+{
+    size_t of = looked_up(f, i, k);
+    struct pair_key key = key_of(f, of, of == i ? k : i, false);
+    uint32_t n_traces = f->peers[of].info.n_traces;
+    uint64_t whole = n_traces - MIN(n_traces, done_of(f, &key)), some = UINT64_MAX;
+    if (whole != 0 && f->peers[i].some && f->peers[k].some)
+        some = (uint64_t)left_of_some(f, i, k) + left_of_some(f, k, i);
+    *ret_some = some < whole;
+    return MIN(some, whole);
+}
+
+static enum ec pair_some(struct finder *f, size_t of, size_t in, struct err *err)
+{
+    if (f->peers[of].from >= f->peers[of].to)
+        return EC_OK;
+    struct pair_key key = key_of_some(f, of, in);
+    TRY(tell_known(f, of, in, &key, err));
+    uint32_t n_done = f->found.n_done;
+    TRY(compare_some(f, of, in, err));
+    if (f->pairs != NULL && f->found.n_done > n_done)
+        pairs_put(f->pairs, &key, &f->found);
+    return EC_OK;
+}
+
 /* The traces of a head are all looked up, as they come: they begin in no order, and may yet begin
  * earlier. */
 static enum ec pair(struct finder *f, size_t i, size_t k, struct err *err)
 {
     const struct part_info *a = &f->peers[i].info, *b = &f->peers[k].info;
     bool blocks = !f->ctx->parts[i]->is_head && !f->ctx->parts[k]->is_head;
-    bool by_time = !f->whole && blocks;
+    bool by_time = !f->whole && blocks, some = false;
     size_t of = looked_up(f, i, k);
+    if (!by_time && blocks)
+        (void)left_of(f, i, k, &some);
+    if (some) {
+        TRY(pair_some(f, i, k, err));
+        return pair_some(f, k, i, err);
+    }
     if (by_time)
         of = a->min_start_ns >= b->min_start_ns ? i : k;
     size_t in = of == i ? k : i;
@@ -353,17 +473,6 @@ static size_t walk_next(struct finder *f, struct walk *w)
     return k;
 }
 
-static uint32_t done_of(struct finder *f, size_t of, size_t in)
-{
-    if (f->pairs == NULL)
-        return 0;
-    struct pair_key key = key_of(f, of, in, false);
-    pairs_lock(f->pairs);
-    uint32_t n = pairs_done(f->pairs, &key);
-    pairs_unlock(f->pairs);
-    return n;
-}
-
 /* Are the traces of all pairs that nothing is remembered of within what a query may ask? */
 static bool all_whole(struct finder *f)
 {
@@ -372,9 +481,8 @@ static bool all_whole(struct finder *f)
     for (size_t i = 0; i < f->ctx->n_parts; i++) {
         walk_part(f, &w, i);
         for (size_t k; (k = walk_next(f, &w)) < f->ctx->n_parts;) {
-            size_t of = looked_up(f, i, k);
-            uint32_t n_traces = f->peers[of].info.n_traces;
-            n += n_traces - MIN(n_traces, done_of(f, of, of == i ? k : i));
+            bool some;
+            n += left_of(f, i, k, &some);
             if (n > WHOLE_MAX)
                 return false;
         }

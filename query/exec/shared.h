@@ -9,8 +9,8 @@
  * came since are looked up.
  *
  * Exact while all pairs of which nothing is remembered have no more than a million traces to ask
- * for (of each pair those of the smaller part): eight blocks of 35,000 traces, or twenty of 5,000,
- * and then one block after another. Beyond that, not found
+ * for (of each pair those of the smaller part, or those that matter): eight blocks of 35,000
+ * traces, or twenty of 5,000, and then one block after another. Beyond that, not found
  * are pieces that lie wholly outside the other part's time, such as of a trace that is silent for
  * longer than a block lasts; and what a query's share of lookups does not reach in very many
  * overlapping blocks of which nothing is remembered yet.
@@ -34,6 +34,10 @@ struct shared_peer {       /* one part */
     struct part_reader *r; /* NULL: opened by way of the source, or not to be looked at */
     struct source *source; /* or NULL */
     struct part_info info;
+    /* A block of which only the traces [from, to) matter, by number: of what others share with two
+     * such blocks nothing need be told. */
+    bool some;
+    uint32_t from, to;
 };
 
 /* Which pairs matter, by the kind that each part is of. WHY not a function of two parts: a thousand

@@ -81,13 +81,14 @@ static void put(struct pairs *p, uint64_t of, uint32_t n_done, uint32_t n)
     struct pair_trace t[1000];
     for (uint32_t i = 0; i < n; i++)
         t[i] = traces_of(of + i);
-    pairs_put(p, &(struct pair_key){of, of + 1, false}, &(struct pair_known){n_done, n, t, NULL});
+    pairs_put(
+        p, &(struct pair_key){of, of + 1, false, 0}, &(struct pair_known){n_done, n, t, NULL});
 }
 
 static uint32_t done(struct pairs *p, uint64_t of)
 {
     struct pair_known k;
-    struct pair_key key = {of, of + 1, false};
+    struct pair_key key = {of, of + 1, false, 0};
     pairs_get(p, &key, &k);
     uint32_t n = k.n_done;
     for (uint32_t i = 0; i < k.n; i++) {
@@ -109,7 +110,7 @@ static void test_pairs__lists_grow_and_are_bounded(void **state)
     budget_init(&all, NULL, "all", 0);
     struct pairs *p = pairs_new(&all, 64 << 10);
     put(p, 7, 10, 2);
-    pairs_get(p, &(struct pair_key){7, 8, false}, &used);
+    pairs_get(p, &(struct pair_key){7, 8, false, 0}, &used);
     assert_int_equal(used.n, 2);
     pairs_release(p, &used);
     put(p, 7, 20, 3);
@@ -118,7 +119,7 @@ static void test_pairs__lists_grow_and_are_bounded(void **state)
     put(p, 7, 30, 3); /* nothing more came of it */
     assert_int_equal(done(p, 7), 30);
     assert_int_equal(done(p, 8), 0);
-    pairs_get(p, &(struct pair_key){7, 8, true}, &used);
+    pairs_get(p, &(struct pair_key){7, 8, true, 0}, &used);
     assert_int_equal(used.n_done, 0);
     pairs_release(p, &used);
     put(p, 500, 1, pairs_traces_max(p) + 1);
@@ -142,7 +143,7 @@ static void test_pairs__a_list_in_use_stays(void **state)
     (void)state;
     struct pairs *p = pairs_new(NULL, 64 << 10);
     put(p, 7, 10, 40);
-    pairs_get(p, &(struct pair_key){7, 8, false}, &used);
+    pairs_get(p, &(struct pair_key){7, 8, false, 0}, &used);
     put(p, 7, 20, 50);
     for (uint32_t i = 1000; i < 2000; i++)
         put(p, i, i, 50);

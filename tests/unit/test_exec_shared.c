@@ -246,6 +246,84 @@ static void test_shared__known_blocks_beyond_a_range_cost_nothing(void **state)
     block_fixture_free(f);
 }
 
+struct numbers { /* that were told of */
+    uint32_t n;
+    bool told[1000]; /* by number in part 0 */
+};
+
+static enum ec note_number(
+    void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *e)
+{
+    struct numbers *to = arg;
+    (void)e;
+    assert_true(i == 0 && k == 1 && t->trace[0] == t->trace[1] + 500);
+    to->n += !to->told[t->trace[0]];
+    to->told[t->trace[0]] = true;
+    return EC_OK;
+}
+
+struct some_case {
+    uint32_t a_from, a_to, b_from, b_to; /* from > to: all */
+    uint32_t asked, told;
+};
+
+/* The first has traces 100 - 1099, the other 600 - 1099. */
+static void expect_some(
+    struct part *const *parts, struct query_cache *cache, const struct some_case *c)
+{
+    struct arena a;
+    struct numbers got = {0};
+    struct shared_peer peers[2] = {0};
+    struct pairs *pairs = query_cache_pairs(cache);
+    uint64_t before = pairs_counted(pairs);
+    bool all;
+    arena_init(&a, NULL, 0);
+    struct query_ctx ctx = {.parts = parts, .n_parts = 2, .arena = &a, .cache = cache};
+    for (size_t i = 0; i < 2; i++) {
+        uint32_t from = i == 0 ? c->a_from : c->b_from, to = i == 0 ? c->a_to : c->b_to;
+        assert_ok(part_reader_open(parts[i], NULL, &peers[i].r, err));
+        part_info(peers[i].r, &peers[i].info);
+        peers[i].some = from <= to;
+        peers[i].from = from;
+        peers[i].to = to;
+    }
+    assert_ok(shared_find_all(&ctx, peers, NULL, note_number, &got, &all, err));
+    assert_true(all);
+    assert_int_equal(pairs_counted(pairs) - before, c->asked);
+    assert_int_equal(got.n, c->told);
+    for (uint32_t i = MAX(c->a_from, 500); i < c->a_to; i++)
+        assert_true(got.told[i]);
+    for (uint32_t i = c->b_from; i < c->b_to; i++)
+        assert_true(got.told[500 + i]);
+    for (size_t i = 0; i < 2; i++)
+        part_reader_close(peers[i].r);
+    arena_deinit(&a);
+}
+
+static void test_shared__only_what_matters_is_asked_for(void **state)
+{
+    static const struct some_case cases[] = {{600, 700, 0, 0, 100, 100},
+        {600, 700, 0, 0, 0, 100},   /* remembered */
+        {600, 800, 0, 0, 100, 200}, /* and gone on with */
+        {550, 700, 0, 0, 150, 150}, /* from elsewhere: anew */
+        {600, 700, 0, 50, 50, 250}, /* of both; 600 - 800 are known */
+        {0, 0, 0, 0, 0, 0}, {480, 520, 0, 0, 40, 20},
+        {0, 1000, 0, 500, 500, 500}, /* all of the smaller one is less */
+        {600, 700, 0, 0, 0, 500},    /* which is known then */
+        {1, 0, 1, 0, 0, 500}};
+    struct block_fixture *f = block_fixture_new();
+    struct query_cache *cache = query_cache_new(NULL, 4 << 20);
+    struct part *parts[2] = {
+        block_of(f, 100, 1000, 10, 20, false), block_of(f, 600, 500, 15, 40, false)};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        expect_some(parts, cache, &cases[i]);
+    part_unref(parts[0]);
+    part_unref(parts[1]);
+    query_cache_free(cache);
+    block_fixture_free(f);
+}
+
 static bool far_away(struct part *p, struct part_info *ret)
 {
     (void)p;
@@ -293,6 +371,7 @@ int main(void)
         cmocka_unit_test(test_shared__what_is_remembered_does_not_count),
         cmocka_unit_test(test_shared__all_or_not),
         cmocka_unit_test(test_shared__a_count_opens_no_block_beyond_its_range),
+        cmocka_unit_test(test_shared__only_what_matters_is_asked_for),
         cmocka_unit_test(test_shared__known_blocks_beyond_a_range_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
