@@ -213,68 +213,12 @@ static bool kinds_of(const struct told *t, size_t n, struct shared_kinds *ret)
     return ret->of != NULL;
 }
 
-/* The trace of a block's row. */
-static enum ec trace_of_row(struct source *s, uint32_t row, uint32_t *ret, struct err *err)
-{
-    uint32_t lo = 0, hi = s->info.n_traces;
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        struct part_trace pt;
-        TRY(part_trace(s->r, mid, &pt, err));
-        if ((uint64_t)pt.row_first + pt.n_rows <= row)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    *ret = lo;
-    return EC_OK;
-}
-
-/* Of a block that goes beyond the range: the traces of the groups that are counted. */
-static enum ec traces_counted(
-    const struct compare *x, struct source *s, size_t part, struct shared_peer *to, struct err *err)
-{
-    uint32_t row_from = UINT32_MAX, row_to = 0, from, end;
-    bool ok = false;
-    TRY(source_groups(s, &ok, err));
-    for (size_t i = 0; i < x->n_slices && ok; i++) {
-        const struct slice *of = &x->slices[i];
-        for (uint32_t g = of->group_from; of->part == part && g < of->group_to; g++) {
-            const struct part_group *pg = &s->groups[g];
-            if (!grid_buckets(&x->c->grid, pg->min_start_ns, pg->max_start_ns, &from, &end))
-                continue;
-            row_from = MIN(row_from, pg->row_first);
-            row_to = MAX(row_to, pg->row_first + pg->n_rows);
-        }
-    }
-    to->some = ok;
-    if (row_from >= row_to)
-        return EC_OK;
-    TRY(trace_of_row(s, row_from, &to->from, err));
-    TRY(trace_of_row(s, row_to - 1, &to->to, err));
-    to->to = MIN(to->to + 1, s->info.n_traces);
-    return EC_OK;
-}
-
-/* What of each part matters: of those out of range nothing, of those that go beyond it the traces
- * that have rows in it, or before one that has. */
 static enum ec peers_of(const struct told *t, size_t n, struct shared_peer *peers, struct err *err)
 {
     const struct grid *g = &t->x->c->grid;
-    for (size_t i = 0; i < n; i++) {
-        struct source *s = &t->r->sources[i];
-        if (s->part == NULL)
-            continue;
-        enum ec ec = EC_OK;
-        bool block = !s->part->is_head;
-        peers[i] = (struct shared_peer){.source = s, .some = block && !in_range(t, i)};
-        if (block && !peers[i].some &&
-            (s->info.min_start_ns < g->start_ns || s->info.max_end_ns > g->end_ns))
-            ec = source_note(s, traces_counted(t->x, s, i, &peers[i], err));
-        peers[i].info = s->info;
-        if (!source_unreadable(ec))
-            TRY(ec);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (t->r->sources[i].part != NULL)
+            TRY(shared_peer_within(&peers[i], &t->r->sources[i], g->start_ns, g->end_ns, err));
     return EC_OK;
 }
 

@@ -19,6 +19,7 @@
 #include "stream.h"
 
 #define RECYCLE_EVERY 16u
+#define ASKED_MAX     256u /* candidates: beyond, all that are shared are found at once */
 
 struct id_set {
     struct trace_id *slots;
@@ -38,6 +39,8 @@ struct search {
     struct id_set seen;   /* traces already evaluated */
     struct id_set across; /* of which two sources have some, one of them beyond the range */
     bool across_all;      /* none is missing there */
+    bool all_known;       /* nor any of which both have some in the range */
+    uint64_t n_asked;     /* candidates that other sources were asked for */
     uint64_t n_visited;
     struct result_trace *found; /* a heap: the oldest on top */
     size_t n, cap;
@@ -203,12 +206,51 @@ static enum ec visit_shared(struct search *s, const struct trace_id *id, struct 
     return judge(s, &t, err);
 }
 
+static enum ec add_known(
+    void *arg, size_t i, size_t k, const struct shared_trace *t, struct err *err)
+{
+    struct search *s = arg;
+    bool is_new;
+    (void)i;
+    (void)k;
+    return id_set_add(&s->across, s->ctx->arena, &t->id, &is_new, err);
+}
+
+/* Finds all traces with spans in the range that several parts hold, so that no candidate is asked
+ * for any more. Not when that is more than a query may ask, or takes more memory than there is. */
+static enum ec know_shared(struct search *s, struct err *err)
+{
+    const struct search_request *r = s->req;
+    const struct query_ctx *ctx = s->ctx;
+    uint64_t end = r->end_ns == 0 ? UINT64_MAX : r->end_ns;
+    struct shared_peer *peers = ARENA_ARRAY(ctx->arena, ctx->n_parts, struct shared_peer);
+    struct shared_kinds kinds = {.of = ARENA_ARRAY(ctx->arena, ctx->n_parts, uint8_t),
+        .with = {1 << 1, 1 << 0 | 1 << 1}}; /* one of the two is in range */
+    if (peers == NULL || kinds.of == NULL)
+        return EC_OK;
+    for (size_t i = 0; i < ctx->n_parts; i++) {
+        if (s->sources[i].part == NULL)
+            continue;
+        TRY(shared_peer_within(&peers[i], &s->sources[i], r->start_ns, end, err));
+        kinds.of[i] = !peers[i].some || peers[i].from < peers[i].to;
+    }
+    return shared_find_all(ctx, peers, &kinds, add_known, s, &s->all_known, err);
+}
+
 static enum ec visit_cand(struct search *s, uint32_t src, const struct cand *c, struct err *err)
 {
     struct qtrace t;
-    bool shared = s->across_all && id_known(&s->across, &c->pt.id);
-    if (!shared)
+    if (s->n_asked == ASKED_MAX) { /* once */
+        s->n_asked++;
+        enum ec ec = know_shared(s, err);
+        if (ec != EC_LIMIT)
+            TRY(ec);
+    }
+    bool shared = (s->across_all || s->all_known) && id_known(&s->across, &c->pt.id);
+    if (!shared && !s->all_known) {
+        s->n_asked++;
         TRY(sharing_ask(&s->sharing, src, &c->pt.id, &shared, err));
+    }
     if (shared)
         return visit_shared(s, &c->pt.id, err);
     if (!c->certain)

@@ -12,13 +12,72 @@
 /* Pairs are compared whole, whatever their times, while that asks no more filters than this: some
  * tens of nanoseconds each, and none again of blocks once a pair is remembered, which then does not
  * count any more. */
-#define WHOLE_MAX   1000000u
 #define IDS_AHEAD   8u      /* whose place in the filter is fetched while this one is asked for */
 #define LOOKUPS_MAX 200000u /* a query's share of lookups that a filter did not spare it */
+uint64_t shared_whole_max = 1000000;
 
 static enum ec over_budget(struct err *err)
 {
     return ERR(err, EC_LIMIT, "query is over its memory budget");
+}
+
+/* ---- what matters ---- */
+
+/* The trace of a block's row. */
+static enum ec trace_of_row(struct source *s, uint32_t row, uint32_t *ret, struct err *err)
+{
+    uint32_t lo = 0, hi = s->info.n_traces;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        struct part_trace pt;
+        TRY(part_trace(s->r, mid, &pt, err));
+        if ((uint64_t)pt.row_first + pt.n_rows <= row)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    *ret = lo;
+    return EC_OK;
+}
+
+/* Traces are in order of their start, so those of groups in range are next to all that lie between
+ * the first and the last of them. */
+static enum ec traces_within(
+    struct shared_peer *p, struct source *s, uint64_t start_ns, uint64_t end_ns, struct err *err)
+{
+    uint32_t from = UINT32_MAX, to = 0;
+    bool ok;
+    TRY(source_groups(s, &ok, err));
+    for (uint32_t g = 0; ok && g < s->info.n_groups; g++) {
+        const struct part_group *pg = &s->groups[g];
+        if (pg->min_start_ns > end_ns || pg->max_end_ns < start_ns)
+            continue;
+        from = MIN(from, pg->row_first);
+        to = MAX(to, pg->row_first + pg->n_rows);
+    }
+    if (from < to) {
+        TRY(trace_of_row(s, from, &p->from, err));
+        TRY(trace_of_row(s, to - 1, &p->to, err));
+        p->to = MIN(p->to + 1, s->info.n_traces);
+    }
+    p->some = ok;
+    return EC_OK;
+}
+
+enum ec shared_peer_within(
+    struct shared_peer *ret, struct source *s, uint64_t start_ns, uint64_t end_ns, struct err *err)
+{
+    const struct part_info *info = &s->info;
+    enum ec ec = EC_OK;
+    *ret = (struct shared_peer){.source = s};
+    if (s->part->is_head)
+        ret->some = false; /* it grows, and its traces are in no order */
+    else if (info->min_start_ns > end_ns || info->max_end_ns < start_ns)
+        ret->some = true;
+    else if (info->min_start_ns < start_ns || info->max_end_ns > end_ns)
+        ec = source_note(s, traces_within(ret, s, start_ns, end_ns, err));
+    ret->info = s->info;
+    return source_unreadable(ec) ? EC_OK : ec;
 }
 
 /* ---- one pair ---- */
@@ -483,7 +542,7 @@ static bool all_whole(struct finder *f)
         for (size_t k; (k = walk_next(f, &w)) < f->ctx->n_parts;) {
             bool some;
             n += left_of(f, i, k, &some);
-            if (n > WHOLE_MAX)
+            if (n > shared_whole_max)
                 return false;
         }
     }

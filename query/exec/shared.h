@@ -40,6 +40,11 @@ struct shared_peer {       /* one part */
     uint32_t from, to;
 };
 
+/* The peer that a source is when only traces with spans in [start, end] matter: none of a block
+ * that is out of range, and of one that goes beyond it those that lie in its groups in range. */
+enum ec shared_peer_within(struct shared_peer *ret, struct source *s, uint64_t start_ns,
+    uint64_t end_ns, struct err *err) MUST_USE;
+
 /* Which pairs matter, by the kind that each part is of. WHY not a function of two parts: a thousand
  * of them are half a million pairs, of which most questions want next to none. */
 #define SHARED_KINDS 4u
@@ -59,6 +64,8 @@ enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers
     MUST_USE;
 /* The same for who has another way: where something would be left out, it does little, and what it
  * told is not all. */
+/* For tests: so many traces may be asked for. */
+extern uint64_t shared_whole_max;
 enum ec shared_find_all(const struct query_ctx *ctx, const struct shared_peer *peers,
     const struct shared_kinds *wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err)
     MUST_USE;

@@ -324,6 +324,66 @@ static void test_shared__only_what_matters_is_asked_for(void **state)
     block_fixture_free(f);
 }
 
+/* All traces of one second of each; their answer in the arena. */
+static void search_all(struct part *const *parts, size_t n, struct query_cache *cache,
+    struct arena *a, struct search_result *ret)
+{
+    struct tql_query *q;
+    struct budget budget;
+    budget_init(&budget, NULL, "test", 0);
+    assert_ok(tql_compile(STR("{ }"), a, &q, NULL, err));
+    struct query_ctx ctx = {
+        .parts = parts, .n_parts = n, .arena = a, .budget = &budget, .cache = cache};
+    struct search_request req = {.q = q,
+        .start_ns = EPOCH + 50ull * SECOND,
+        .end_ns = EPOCH + 100ull * SECOND,
+        .limit = 1000,
+        .spss = 3};
+    assert_ok(query_search(&ctx, &req, ret, err));
+    budget_deinit(&budget);
+}
+
+/* Two of the first block's five groups are in range. Its traces go on in later blocks, of which
+ * each is known to share them before more candidates are asked for than a query may ask. */
+static void test_shared__many_candidates_are_found_at_once(void **state)
+{
+    enum { N = 4, MANY = 20000, MOST = (N - 1) * 3 * 4096 };
+    struct block_fixture *f = block_fixture_new();
+    struct query_cache *cache = query_cache_new(NULL, 4 << 20);
+    struct part *parts[N] = {block_of(f, 100, MANY, 0, 200, false)};
+    uint64_t whole_max = shared_whole_max, before, asked;
+    (void)state;
+    for (uint64_t i = 1; i < N; i++)
+        parts[i] = block_of(f, 100 + i * 1500, MANY, 300 * i, 300 * i + 100, false);
+    for (unsigned again = 0; again < 2; again++) {
+        struct search_result plain, known;
+        struct arena a;
+        arena_init(&a, NULL, 0);
+        search_all(parts, N, NULL, &a, &plain); /* compares whole */
+        shared_whole_max = MOST;
+        before = pairs_counted(query_cache_pairs(cache));
+        search_all(parts, N, cache, &a, &known);
+        asked = pairs_counted(query_cache_pairs(cache)) - before;
+        shared_whole_max = whole_max;
+        if (again == 0)
+            assert_true(asked >= (N - 1) * 5000 && asked <= MOST);
+        else
+            assert_int_equal(asked, 0);
+        assert_int_equal(plain.n, 1000);
+        assert_int_equal(plain.n, known.n);
+        for (size_t i = 0; i < plain.n; i++) {
+            assert_memory_equal(&plain.traces[i].id, &known.traces[i].id, 16);
+            assert_int_equal(plain.traces[i].start_ns, known.traces[i].start_ns);
+            assert_int_equal(plain.traces[i].duration_ns, known.traces[i].duration_ns);
+        }
+        arena_deinit(&a);
+    }
+    for (size_t i = 0; i < N; i++)
+        part_unref(parts[i]);
+    query_cache_free(cache);
+    block_fixture_free(f);
+}
+
 static bool far_away(struct part *p, struct part_info *ret)
 {
     (void)p;
@@ -372,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_shared__all_or_not),
         cmocka_unit_test(test_shared__a_count_opens_no_block_beyond_its_range),
         cmocka_unit_test(test_shared__only_what_matters_is_asked_for),
+        cmocka_unit_test(test_shared__many_candidates_are_found_at_once),
         cmocka_unit_test(test_shared__known_blocks_beyond_a_range_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
