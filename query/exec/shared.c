@@ -88,8 +88,8 @@ struct finder {
     const struct shared_kinds *wanted; /* NULL: all pairs, and every part is of kind 0 */
     shared_fn tell;
     void *arg;
-    struct pairs *pairs; /* NULL: nothing is remembered */
-    uint64_t n_compared;
+    struct pairs *pairs;       /* NULL: nothing is remembered */
+    uint64_t n_compared, most; /* 0: no bound */
     uint32_t n_lookups;
     bool whole;    /* all pairs are compared whole */
     bool given_up; /* a pair had no share of lookups left */
@@ -555,6 +555,8 @@ static enum ec find(struct finder *f, struct err *err)
     for (size_t i = 0; i < f->ctx->n_parts; i++) {
         walk_part(f, &w, i);
         for (size_t k; (k = walk_next(f, &w)) < f->ctx->n_parts;) {
+            if (f->most != 0 && f->n_compared >= f->most)
+                return EC_OK;
             enum ec ec = pair(f, i, k, err);
             if (!source_unreadable(ec))
                 TRY(ec);
@@ -590,7 +592,8 @@ static enum ec lists_fill(struct finder *f, struct err *err)
     return EC_OK;
 }
 
-/* if_all: nothing is done where something would be left out. */
+/* if_all: where something would be left out, what a query may ask is asked all the same, and
+ * remembered, so that the next one finds less to be done. */
 static enum ec find_pairs(struct finder *f, bool if_all, bool *ret_all, struct err *err)
 {
     const struct query_ctx *ctx = f->ctx;
@@ -600,10 +603,12 @@ static enum ec find_pairs(struct finder *f, bool if_all, bool *ret_all, struct e
     arena_init(&f->scratch, ctx->budget, 0);
     enum ec ec = lists_fill(f, err);
     if (ec == EC_OK) {
-        f->whole = all_whole(f);
-        if (f->whole || !if_all)
+        bool all = all_whole(f);
+        f->whole = all || if_all;
+        f->most = all || !if_all ? 0 : shared_whole_max;
+        if (all || !if_all || f->pairs != NULL)
             ec = find(f, err);
-        *ret_all = f->whole && !f->given_up;
+        *ret_all = all && !f->given_up;
     }
     arena_deinit(&f->scratch);
     arena_deinit(&f->arena);

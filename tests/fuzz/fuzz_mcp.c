@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static void check(const struct buf *out, const json_t *sent)
 {
-    json_t *got = json_loadb((const char *)out->p, out->n, JSON_ALLOW_NUL, NULL); /* a tool may say it */
+    /* a tool may say it */
+    json_t *got = json_loadb((const char *)out->p, out->n, JSON_ALLOW_NUL, NULL);
     ASSERT(json_is_object(got));
     const json_t *version = json_object_get(got, "jsonrpc"), *id = json_object_get(got, "id"),
                  *error = json_object_get(got, "error"), *result = json_object_get(got, "result");

@@ -300,6 +300,43 @@ static void expect_some(
     arena_deinit(&a);
 }
 
+/* More than a query may ask: each does its share, until all is known. */
+static void test_shared__all_is_known_after_some_queries(void **state)
+{
+    enum { N = 5, EACH = 100, PAIRS = N * (N - 1) / 2 };
+    struct block_fixture *f = block_fixture_new();
+    struct query_cache *cache = query_cache_new(NULL, 4 << 20);
+    struct part *parts[N];
+    struct shared_peer peers[N] = {0};
+    uint64_t whole_max = shared_whole_max;
+    struct arena a;
+    bool all = false;
+    (void)state;
+    arena_init(&a, NULL, 0);
+    for (uint64_t i = 0; i < N; i++) {
+        parts[i] = block_of(f, 100 + i * EACH, EACH, 20 * i, 20 * i + 10, false);
+        assert_ok(part_reader_open(parts[i], NULL, &peers[i].r, err));
+        part_info(peers[i].r, &peers[i].info);
+    }
+    struct query_ctx ctx = {.parts = parts, .n_parts = N, .arena = &a, .cache = cache};
+    shared_whole_max = 2 * EACH;
+    for (unsigned i = 0; i < PAIRS / 2; i++) {
+        uint64_t before = pairs_counted(query_cache_pairs(cache));
+        struct numbers got = {0};
+        assert_ok(shared_find_all(&ctx, peers, NULL, note_number, &got, &all, err));
+        assert_int_equal(pairs_counted(query_cache_pairs(cache)) - before, 2 * EACH);
+        assert_int_equal(all, i == PAIRS / 2 - 1);
+    }
+    shared_whole_max = whole_max;
+    for (size_t i = 0; i < N; i++) {
+        part_reader_close(peers[i].r);
+        part_unref(parts[i]);
+    }
+    arena_deinit(&a);
+    query_cache_free(cache);
+    block_fixture_free(f);
+}
+
 static void test_shared__only_what_matters_is_asked_for(void **state)
 {
     static const struct some_case cases[] = {{600, 700, 0, 0, 100, 100},
@@ -431,6 +468,7 @@ int main(void)
         cmocka_unit_test(test_shared__what_is_remembered_does_not_count),
         cmocka_unit_test(test_shared__all_or_not),
         cmocka_unit_test(test_shared__a_count_opens_no_block_beyond_its_range),
+        cmocka_unit_test(test_shared__all_is_known_after_some_queries),
         cmocka_unit_test(test_shared__only_what_matters_is_asked_for),
         cmocka_unit_test(test_shared__many_candidates_are_found_at_once),
         cmocka_unit_test(test_shared__known_blocks_beyond_a_range_cost_nothing),
