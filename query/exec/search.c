@@ -232,7 +232,9 @@ static enum ec know_shared(struct search *s, struct err *err)
         if (s->sources[i].part == NULL)
             continue;
         TRY(shared_peer_within(&peers[i], &s->sources[i], r->start_ns, end, err));
-        kinds.of[i] = !peers[i].some || peers[i].from < peers[i].to;
+        kinds.of[i] = peers[i].some ? peers[i].from < peers[i].to
+                                    : peers[i].info.min_start_ns <= end &&
+                                          peers[i].info.max_end_ns >= r->start_ns;
     }
     return shared_find_all(ctx, peers, &kinds, add_known, s, &s->all_known, err);
 }
