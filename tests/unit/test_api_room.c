@@ -369,6 +369,7 @@ static void test_room__two_that_waited_leave_room_for_short_ones(void **state)
     wait_until(query_room_waiting(room) == 2);
     atomic_store(&a.may_end, true);
     atomic_store(&b.may_end, true);
+    wait_until(atomic_load(&a.ended) && atomic_load(&b.ended)); /* and hold nothing any more */
     wait_until(atomic_load(&c.holds));
     hold(&brief, 100);
     assert_int_equal(query_room_waiting(room), 1);
