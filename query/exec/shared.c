@@ -14,6 +14,7 @@
  * count any more. */
 #define IDS_AHEAD   8u      /* whose place in the filter is fetched while this one is asked for */
 #define LOOKUPS_MAX 200000u /* a query's share of lookups that a filter did not spare it */
+#define QUERIES_MAX 16u     /* that share what one may not ask alone */
 uint64_t shared_whole_max = 1000000;
 
 static enum ec over_budget(struct err *err)
@@ -532,8 +533,9 @@ static size_t walk_next(struct finder *f, struct walk *w)
     return k;
 }
 
-/* Are the traces of all pairs that nothing is remembered of within what a query may ask? */
-static bool all_whole(struct finder *f)
+/* The traces of all pairs that nothing is remembered of, to be compared whole; more than `most`: as
+ * many or more. */
+static uint64_t traces_left(struct finder *f, uint64_t most)
 {
     struct walk w = {.by_time = false};
     uint64_t n = 0;
@@ -542,11 +544,11 @@ static bool all_whole(struct finder *f)
         for (size_t k; (k = walk_next(f, &w)) < f->ctx->n_parts;) {
             bool some;
             n += left_of(f, i, k, &some);
-            if (n > shared_whole_max)
-                return false;
+            if (n > most)
+                return n;
         }
     }
-    return true;
+    return n;
 }
 
 static enum ec find(struct finder *f, struct err *err)
@@ -593,7 +595,7 @@ static enum ec lists_fill(struct finder *f, struct err *err)
 }
 
 /* if_all: where something would be left out, what a query may ask is asked all the same, and
- * remembered, so that the next one finds less to be done. */
+ * remembered, so that the next one finds less to be done; unless that would take very many. */
 static enum ec find_pairs(struct finder *f, bool if_all, bool *ret_all, struct err *err)
 {
     const struct query_ctx *ctx = f->ctx;
@@ -603,10 +605,12 @@ static enum ec find_pairs(struct finder *f, bool if_all, bool *ret_all, struct e
     arena_init(&f->scratch, ctx->budget, 0);
     enum ec ec = lists_fill(f, err);
     if (ec == EC_OK) {
-        bool all = all_whole(f);
+        uint64_t most = shared_whole_max * (if_all && f->pairs != NULL ? QUERIES_MAX : 1);
+        uint64_t left = traces_left(f, most);
+        bool all = left <= shared_whole_max;
         f->whole = all || if_all;
         f->most = all || !if_all ? 0 : shared_whole_max;
-        if (all || !if_all || f->pairs != NULL)
+        if (!if_all || left <= most)
             ec = find(f, err);
         *ret_all = all && !f->given_up;
     }
