@@ -62,11 +62,11 @@ static inline bool shared_kinds_want(const struct shared_kinds *w, size_t i, siz
 enum ec shared_find(const struct query_ctx *ctx, const struct shared_peer *peers,
     const struct shared_kinds *wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err)
     MUST_USE;
+/* For tests: so many traces may be asked for. */
+extern uint64_t shared_whole_max;
 /* The same for who has another way: where something would be left out, it does what a query may
  * ask, if some queries together get there, so that the next one has less to do; what it told is not
  * all then. */
-/* For tests: so many traces may be asked for. */
-extern uint64_t shared_whole_max;
 enum ec shared_find_all(const struct query_ctx *ctx, const struct shared_peer *peers,
     const struct shared_kinds *wanted, shared_fn tell, void *arg, bool *ret_all, struct err *err)
     MUST_USE;
